@@ -1,0 +1,68 @@
+# The two commands a newcomer needs are `make demo` and `make test`; `make help` lists the rest.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN     := $(CURDIR)/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
+# The race detector needs a C compiler.
+RACE    := $(if $(shell command -v gcc || command -v clang),-race)
+
+export GOTOOLCHAIN := local
+export GOFLAGS     := -buildvcs=false
+
+# With an existing cluster (KUBECONFIG of kind, k3d, …): make test SLUICE_TEST_KUBECONFIG=$KUBECONFIG
+DEVCLUSTER := $(BIN)/devcluster run --manifests deploy/crds --
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/sluice
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sluice ./cmd/sluice
+
+.PHONY: tools
+tools: ## Build the development control plane and the linter into bin/ (cold: some ten minutes, once)
+	@$(MAKE) --no-print-directory -C dev tools BIN=$(BIN)
+	@mkdir -p $(BIN)
+	@go -C dev/lint build -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
+
+.PHONY: test
+test: tools build lint ## Lint, then every test with -race, on a real control plane of its own
+	$(DEVCLUSTER) go test $(RACE) -timeout 20m ./...
+	go -C dev vet ./...
+
+.PHONY: short
+short: ## The tests that need no control plane
+	go test -short ./api/... ./envrepo/... ./gitrepo/... ./promotion/... ./render/... ./secrets/...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt -w wanted:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	@test -x $(BIN)/staticcheck || go -C dev/lint build -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(BIN)/staticcheck ./...
+
+.PHONY: demo
+demo: tools build ## The main job, once through, on a fresh control plane
+	go run ./examples/demo --bin $(BIN)
+
+.PHONY: update
+update: build ## Rewrite the golden output in testdata/script (look at the difference before you commit it)
+	$(DEVCLUSTER) go test ./cmd/sluice -run Script -update
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (default 30s) each
+	@go list ./... | while read -r pkg; do \
+	  go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' | while read -r target; do \
+	    echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $${FUZZTIME:-30s} "$$pkg"; done; done
+
+.PHONY: clean
+clean: ## Remove bin/
+	rm -rf $(BIN)
