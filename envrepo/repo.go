@@ -1,0 +1,273 @@
+package envrepo
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Repo reads a project. It reads only what is asked for, whenever it is asked
+// for; it is safe for concurrent use when its file system is.
+type Repo struct {
+	fsys    fs.FS
+	project Project
+}
+
+// Open reads sluice.yaml, and nothing else, from the root of fsys: the
+// project folder.
+func Open(fsys fs.FS) (*Repo, error) {
+	data, err := readFile(fsys, projectFile)
+	if err != nil {
+		if isMissing(err) {
+			return nil, &NotProjectError{}
+		}
+		return nil, err
+	}
+	project, err := decodeProject(projectFile, data)
+	if err != nil {
+		return nil, err
+	}
+	return &Repo{fsys: fsys, project: project}, nil
+}
+
+// FS is the file system that was opened.
+func (r *Repo) FS() fs.FS { return r.fsys }
+
+// Project is sluice.yaml. Do not change it.
+func (r *Repo) Project() Project { return r.project }
+
+// Environment finds an environment, or fails with *UnknownEnvironmentError.
+func (r *Repo) Environment(name string) (Environment, error) {
+	return r.project.environment(name)
+}
+
+// Components returns the names of the folders with a component.yaml, sorted.
+func (r *Repo) Components() ([]string, error) {
+	all, err := folders(r.fsys, "components")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range all {
+		ok, err := exists(r.fsys, componentFile(name))
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// Component reads component.yaml, or fails with *UnknownComponentError.
+func (r *Repo) Component(name string) (Component, error) {
+	if problem := labelProblem(name); problem != "" {
+		return Component{}, r.unknownComponent(name)
+	}
+	data, err := readFile(r.fsys, componentFile(name))
+	if err != nil {
+		if isMissing(err) {
+			return Component{}, r.unknownComponent(name)
+		}
+		return Component{}, err
+	}
+	return decodeComponent(componentFile(name), name, data)
+}
+
+func (r *Repo) unknownComponent(name string) error {
+	known, err := r.Components()
+	if err != nil {
+		return err
+	}
+	return &UnknownComponentError{Name: name, Known: known}
+}
+
+// ReleaseNames returns the releases of an environment: EnvironmentRelease
+// first where the environment has objects of its own, then the folders with a
+// kustomization, sorted. No file is decoded: a name may well be of a release
+// that does not load.
+func (r *Repo) ReleaseNames(env string) ([]string, error) {
+	if _, err := r.Environment(env); err != nil {
+		return nil, err
+	}
+	dir := environmentDir(env)
+	names, err := r.overlays(dir)
+	if err != nil {
+		return nil, err
+	}
+	links, err := r.linkedOverlays(dir)
+	if err != nil {
+		return nil, err
+	}
+	names = append(names, links...)
+	slices.Sort(names)
+	own, err := r.isOverlay(dir)
+	if err != nil {
+		return nil, err
+	}
+	if own && !slices.Contains(names, EnvironmentRelease) {
+		names = append(names, EnvironmentRelease)
+	}
+	if i := slices.Index(names, EnvironmentRelease); i > 0 {
+		names = append([]string{EnvironmentRelease}, slices.Delete(names, i, i+1)...)
+	}
+	return names, nil
+}
+
+// overlays returns the folders below dir that hold a kustomization, sorted.
+func (r *Repo) overlays(dir string) ([]string, error) {
+	all, err := folders(r.fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range all {
+		ok, err := r.isOverlay(path.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// linkedOverlays returns the components whose overlay is a symbolic link or a
+// submodule. They are releases that do not load: were they none, they would be
+// pruned.
+func (r *Repo) linkedOverlays(dir string) ([]string, error) {
+	entries, err := fs.ReadDir(r.fsys, dir)
+	if err != nil {
+		if isMissing(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("reading folder %s: %w", dir, pathCause(err))
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type()&(fs.ModeSymlink|fs.ModeIrregular) == 0 || labelProblem(e.Name()) != "" {
+			continue
+		}
+		ok, err := exists(r.fsys, componentFile(e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+func (r *Repo) isOverlay(dir string) (bool, error) {
+	for _, name := range append([]string{kustomizationFile}, otherKustomizationFiles...) {
+		if ok, err := exists(r.fsys, path.Join(dir, name)); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// Builds returns the records of a component, newest first; those without a
+// time come last.
+func (r *Repo) Builds(component string) ([]Build, error) {
+	if _, err := r.Component(component); err != nil {
+		return nil, err
+	}
+	files, err := r.buildFiles(component)
+	if err != nil {
+		return nil, err
+	}
+	builds := make([]Build, 0, len(files))
+	var errs []error
+	for _, file := range files {
+		b, err := r.readBuild(file)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		builds = append(builds, b)
+	}
+	if len(errs) == 1 {
+		return nil, errs[0]
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	sort.SliceStable(builds, func(i, j int) bool { return builds[i].CreatedAt.After(builds[j].CreatedAt) })
+	return builds, nil
+}
+
+// Build finds a record by its digest or a prefix of it of at least 4 hex
+// digits, with or without sha256:. It fails with *NotDigestError,
+// *UnknownBuildError or *AmbiguousBuildError, and reads no other record than
+// the one it returns.
+func (r *Repo) Build(component, ref string) (Build, error) {
+	if _, err := r.Component(component); err != nil {
+		return Build{}, err
+	}
+	digits, err := hexRef(ref)
+	if err != nil {
+		return Build{}, err
+	}
+	files, err := r.buildFiles(component)
+	if err != nil {
+		return Build{}, err
+	}
+	unknown := &UnknownBuildError{Component: component, Ref: ref}
+	var matches []string
+	for _, file := range files {
+		id := strings.TrimSuffix(path.Base(file), ".yaml")
+		unknown.Known = append(unknown.Known, id)
+		if strings.HasPrefix(id, digits) || len(digits) > len(id) && strings.HasPrefix(digits, id) {
+			matches = append(matches, id)
+		}
+	}
+	switch len(matches) {
+	case 0:
+		return Build{}, unknown
+	case 1:
+	default:
+		return Build{}, &AmbiguousBuildError{Component: component, Ref: ref, Matches: matches}
+	}
+	b, err := r.readBuild(buildsDir(component) + "/" + matches[0] + ".yaml")
+	if err != nil {
+		return Build{}, err
+	}
+	if !strings.HasPrefix(b.Digest, digestPrefix+digits) {
+		return Build{}, unknown
+	}
+	return b, nil
+}
+
+// buildFiles returns the paths of a component's records, sorted.
+func (r *Repo) buildFiles(component string) ([]string, error) {
+	entries, err := fs.ReadDir(r.fsys, buildsDir(component))
+	if err != nil {
+		if isMissing(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	var files []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".yaml") && !e.IsDir() {
+			files = append(files, path.Join(buildsDir(component), e.Name()))
+		}
+	}
+	return files, nil
+}
+
+func (r *Repo) readBuild(file string) (Build, error) {
+	data, err := readFile(r.fsys, file)
+	if err != nil {
+		return Build{}, err
+	}
+	return decodeBuild(file, data)
+}
