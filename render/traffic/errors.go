@@ -1,0 +1,144 @@
+package traffic
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// TrafficError says that a Traffic cannot be meant for the release.
+type TrafficError struct {
+	Component string
+	Reason    string
+}
+
+func (e *TrafficError) Error() string {
+	return fmt.Sprintf("traffic of component %q: %s", e.Component, e.Reason)
+}
+
+// Hint tells what to do.
+func (e *TrafficError) Hint() string {
+	return "correct traffic.yaml: whole weights from 0 to 100 that sum to 100, each for a tag with an overlay"
+}
+
+// DirectError says that a route of the release names a tag's Service itself, so
+// that the weights would not govern it.
+type DirectError struct {
+	Object    string // kind namespace/name
+	Field     string // path of the reference
+	Service   string
+	Component string
+	Tag       string
+}
+
+func (e *DirectError) Error() string {
+	return fmt.Sprintf("%s: %s names Service %s of tag %s, which ignores the weights", e.Object, e.Field, e.Service, e.Tag)
+}
+
+// Hint tells what to do.
+func (e *DirectError) Hint() string {
+	return fmt.Sprintf("name Service %s there and set weights in traffic.yaml", e.Component)
+}
+
+// LimitError says that an object would pass a limit of the Gateway API.
+type LimitError struct {
+	Object string // kind namespace/name
+	Field  string // path of what is too large or too long
+	Value  int64  // what would come out
+	Limit  int64
+	What   string // what the value counts: "weight of Service api-blue", "backendRefs"
+	Remedy string
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%s: %s: %s would be %d, the Gateway API allows %d", e.Object, e.Field, e.What, e.Value, e.Limit)
+}
+
+// Hint tells what to do.
+func (e *LimitError) Hint() string { return e.Remedy }
+
+// MalformedError says that part of an object does not have the shape that its
+// kind demands.
+type MalformedError struct {
+	Object string // kind namespace/name
+	Field  string
+	Want   string // "a list", "a whole number from 0 to 1000000"
+}
+
+func (e *MalformedError) Error() string {
+	return fmt.Sprintf("%s: %s is not %s", e.Object, e.Field, e.Want)
+}
+
+// Hint tells what to do.
+func (e *MalformedError) Hint() string {
+	return "correct the object; `kubectl explain` shows the fields of its kind"
+}
+
+// MirrorError says that a mirror is refused, and why. The weights are not to
+// blame: without the mirror the same Transform may succeed.
+type MirrorError struct {
+	Component   string
+	Object      string // kind namespace/name; "" when no route is at fault
+	Field       string // path of the rule; "" with Object
+	Tag         string
+	Reason      string
+	Alternative string
+}
+
+func (e *MirrorError) Error() string {
+	return fmt.Sprintf("%smirror to tag %s of component %s is refused: %s", place(e.Object, e.Field), e.Tag, e.Component, e.Reason)
+}
+
+// Hint tells what to do instead.
+func (e *MirrorError) Hint() string { return e.Alternative }
+
+// UnknownSupportError says that a mirror is held back because it is not known
+// whether the gateway can mirror by percent.
+type UnknownSupportError struct {
+	Component string
+	Object    string
+	Field     string
+	Tag       string
+	Class     string // GatewayClass, "" when that is unknown too
+}
+
+func (e *UnknownSupportError) Error() string {
+	class := "the GatewayClass of its gateway"
+	if e.Class != "" {
+		class = fmt.Sprintf("GatewayClass %s", e.Class)
+	}
+	return fmt.Sprintf("%smirror to tag %s of component %s is held back: %s could not be read, so its support for percentage mirrors is unknown",
+		place(e.Object, e.Field), e.Tag, e.Component, class)
+}
+
+// Hint tells what to do.
+func (e *UnknownSupportError) Hint() string {
+	return "check that the route's Gateway and GatewayClass exist and that Sluice may read them, or remove the mirror from traffic.yaml"
+}
+
+// describe names an object in messages: kind namespace/name. Names that no API
+// server would take are quoted, so that they cannot steer a terminal.
+func describe(object *unstructured.Unstructured) string {
+	name := object.GetName()
+	if namespace := object.GetNamespace(); namespace != "" {
+		name = namespace + "/" + name
+	}
+	name = object.GetKind() + " " + name
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+func place(object, field string) string {
+	if object == "" {
+		return ""
+	}
+	return object + ": " + field + ": "
+}
+
+// quoted formats one name that a user chose.
+func quoted(format, name string) string { return fmt.Sprintf(format, fmt.Sprintf("%q", name)) }

@@ -1,0 +1,273 @@
+// Package traffic turns the weights and mirrors of a tagged release into routes.
+//
+// Call Transform with the objects that exist once per release; Routes then
+// separates what the route stage applies from what comes before it, and
+// Gateways tells whose GatewayClass has to be looked up before mirrors can be
+// asked for. Foreign and Unweighted are for `sluice check`.
+//
+// The package is a set of pure functions over objects. It never talks to a
+// cluster, never changes an object it is given, and changes nothing of a user's
+// route but the references to the component's Service and, where a mirror is
+// asked for, one added filter. Objects hold JSON values (string, bool, int64,
+// float64, []any, map[string]any), as decoders of unstructured objects make
+// them. Kinds that are not named in kindOf are passed through.
+package traffic
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/envrepo"
+)
+
+const (
+	// InstanceLabel tells the pods of one tag from those of another.
+	InstanceLabel = "app.kubernetes.io/instance"
+
+	maxWeight     = 1_000_000 // of one reference, by the Gateway API
+	maxReferences = 16        // in one rule, and in one ReferenceGrant
+	maxFilters    = 16        // in one rule
+)
+
+// Support says what the gateways of a release declare in the status of their
+// GatewayClass.
+type Support struct {
+	Known            bool   // false: the GatewayClass could not be read
+	PercentageMirror bool   // HTTPRouteRequestPercentageMirror
+	MultipleMirrors  bool   // HTTPRouteRequestMultipleMirrors
+	Class            string // name of the GatewayClass, for messages
+}
+
+// Combine is the support that all of several gateways have in common, under the
+// name of the class that has the least. None at all is unknown support.
+func Combine(all ...Support) Support {
+	if len(all) == 0 {
+		return Support{}
+	}
+	common := all[0]
+	for _, s := range all[1:] {
+		if s.rank() < common.rank() {
+			common.Class = s.Class
+		}
+		common.Known = common.Known && s.Known
+		common.PercentageMirror = common.PercentageMirror && s.PercentageMirror
+		common.MultipleMirrors = common.MultipleMirrors && s.MultipleMirrors
+	}
+	return common
+}
+
+func (s Support) rank() int {
+	switch {
+	case !s.Known:
+		return 0
+	case !s.PercentageMirror:
+		return 1
+	case !s.MultipleMirrors:
+		return 2
+	}
+	return 3
+}
+
+// Transform returns deep copies of objects in which the release's traffic is
+// written down:
+//
+//   - each reference to Service component in the rules of an HTTPRoute or
+//     GRPCRoute becomes one to component-<tag> for every tag of t.Weights, in
+//     that order, tags of weight 0 included: such a reference takes no requests,
+//     and moving traffic later changes a number only. In a rule with other
+//     references their weights and those of the tags are put on one scale;
+//   - each rule that sends requests to the component gets a RequestMirror filter
+//     for every tag of t.Mirrors with a percentage above 0;
+//   - ReferenceGrants for Service component also grant component-<tag> for every
+//     tag in tags, listed or not. The grant for the plain Service stays: whoever
+//     uses it lives in another namespace, and the transform does not reach there;
+//   - the plain Service component selects the tag of the highest weight, the
+//     first of several.
+//
+// Where a route has session persistence the gateway keeps sessions with the tag
+// they began on, even at weight 0: draining such a tag takes as long as they last.
+//
+// tags are all tags that the release has an overlay for. To leave mirrors out,
+// pass a Traffic without them; to check mirrors without a cluster, pass a Support
+// that has everything. Errors are of type *TrafficError, *DirectError,
+// *LimitError, *MalformedError, and for mirrors that are refused *MirrorError or
+// *UnknownSupportError; each has a Hint.
+func Transform(objects []*unstructured.Unstructured, component string, t envrepo.Traffic, tags []string, s Support) ([]*unstructured.Unstructured, error) {
+	p, err := newSplit(component, t, tags, s)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*unstructured.Unstructured, 0, len(objects))
+	for _, object := range objects {
+		object = object.DeepCopy()
+		out = append(out, object)
+		k, known := kindOf(object, component)
+		if !known {
+			continue
+		}
+		if err := p.refuseDirect(object, k); err != nil {
+			return nil, err
+		}
+		if k.rewrite == nil {
+			continue
+		}
+		if err := k.rewrite(object, p); err != nil {
+			return nil, err
+		}
+	}
+	if len(p.mirrors) > 0 && !p.mirrored {
+		return nil, &MirrorError{Component: component, Tag: p.mirrors[0].Tag,
+			Reason:      "no HTTPRoute of the release sends requests to Service " + component,
+			Alternative: "add an HTTPRoute with Service " + component + " as a backend, or remove the mirror from traffic.yaml"}
+	}
+	return out, nil
+}
+
+// Routes splits objects, in order, into what the route stage applies (objects
+// that Transform may rewrite: routes, ReferenceGrants and the plain Service of
+// the component) and the rest.
+func Routes(objects []*unstructured.Unstructured, component string) (routes, rest []*unstructured.Unstructured) {
+	for _, object := range objects {
+		if k, known := kindOf(object, component); known && k.rewrite != nil {
+			routes = append(routes, object)
+		} else {
+			rest = append(rest, object)
+		}
+	}
+	return routes, rest
+}
+
+// kind is what Transform and the checks know about one kind of object.
+type kind struct {
+	// references lists the Services that the object sends requests to, filters
+	// left out. Nil: it sends none.
+	references func(*unstructured.Unstructured) ([]reference, error)
+	// rewrite edits an object in place. Nil: the kind has no weights.
+	rewrite func(*unstructured.Unstructured, *split) error
+}
+
+// reference is a Service that an object sends requests to.
+type reference struct {
+	field     string // path in the object
+	namespace string // the object's own by default
+	service   string
+}
+
+// kindOf is the list of supported kinds; each stands in its own file.
+func kindOf(object *unstructured.Unstructured, component string) (kind, bool) {
+	gvk := object.GroupVersionKind()
+	switch gvk.Group {
+	case gatewayGroup:
+		switch gvk.Kind {
+		case "HTTPRoute":
+			return kind{references: gatewayReferences, rewrite: httpRoute}, true
+		case "GRPCRoute":
+			return kind{references: gatewayReferences, rewrite: grpcRoute}, true
+		case "TCPRoute", "TLSRoute", "UDPRoute":
+			return kind{references: gatewayReferences}, true
+		case "ReferenceGrant":
+			return kind{rewrite: referenceGrant}, true
+		}
+	case "networking.k8s.io", "extensions":
+		if gvk.Kind == "Ingress" {
+			return kind{references: ingressReferences}, true
+		}
+	case "":
+		if gvk.Kind == "Service" && object.GetName() == component {
+			return kind{rewrite: plainService}, true
+		}
+	}
+	return kind{}, false
+}
+
+// split is a validated Traffic on its way through the objects of a release.
+type split struct {
+	component string
+	weights   []envrepo.Weight // document order, sum 100
+	mirrors   []envrepo.Weight // those above 0 percent
+	tags      []string         // every tag, sorted
+	support   Support
+	mirrored  bool // some rule has taken the mirrors
+}
+
+func newSplit(component string, t envrepo.Traffic, tags []string, s Support) (*split, error) {
+	p := &split{component: component, weights: t.Weights, tags: slices.Clone(tags), support: s}
+	slices.Sort(p.tags)
+	p.tags = slices.Compact(p.tags)
+	fail := func(reason string) error { return &TrafficError{Component: component, Reason: reason} }
+	if component == "" {
+		return nil, fail("the release has no component")
+	}
+	sum, seen := 0, map[string]bool{}
+	for _, w := range t.Weights {
+		switch {
+		case w.Percent < 0 || w.Percent > 100:
+			return nil, fail(quoted("weight of tag %s is not between 0 and 100", w.Tag))
+		case seen[w.Tag]:
+			return nil, fail(quoted("tag %s is listed twice", w.Tag))
+		case !slices.Contains(p.tags, w.Tag):
+			return nil, fail(quoted("tag %s has no overlay", w.Tag))
+		}
+		seen[w.Tag] = true
+		sum += w.Percent
+	}
+	if sum != 100 {
+		return nil, fail("the weights do not sum to 100")
+	}
+	seen = map[string]bool{}
+	for _, m := range t.Mirrors {
+		weight, listed := t.Weight(m.Tag)
+		refuse := func(reason, alternative string) error {
+			return &MirrorError{Component: component, Tag: m.Tag, Reason: reason, Alternative: alternative}
+		}
+		switch {
+		case m.Percent < 0 || m.Percent > 100:
+			return nil, fail(quoted("mirror to tag %s is not between 0 and 100 percent", m.Tag))
+		case seen[m.Tag]:
+			return nil, fail(quoted("tag %s is mirrored to twice", m.Tag))
+		case !listed:
+			return nil, refuse("the tag is not listed in weights and has no pods", "list the tag with weight 0")
+		case weight > 0:
+			return nil, refuse("the tag has weight and gets production requests already", "mirror to a tag of weight 0")
+		}
+		seen[m.Tag] = true
+		if m.Percent > 0 {
+			p.mirrors = append(p.mirrors, m)
+		}
+	}
+	return p, nil
+}
+
+// service is the name of a tag's Service.
+func (p *split) service(tag string) string { return p.component + "-" + tag }
+
+// heaviest is the tag with the highest weight, the first of several.
+func (p *split) heaviest() string {
+	best := p.weights[0]
+	for _, w := range p.weights {
+		if w.Percent > best.Percent {
+			best = w
+		}
+	}
+	return best.Tag
+}
+
+// refuseDirect returns an error if the object names a tag's Service itself.
+func (p *split) refuseDirect(object *unstructured.Unstructured, k kind) error {
+	if k.references == nil {
+		return nil
+	}
+	references, err := k.references(object)
+	if err != nil {
+		return err
+	}
+	for _, r := range references {
+		for _, tag := range p.tags {
+			if r.service == p.service(tag) && r.namespace == object.GetNamespace() {
+				return &DirectError{Object: describe(object), Field: r.field, Service: r.service, Component: p.component, Tag: tag}
+			}
+		}
+	}
+	return nil
+}

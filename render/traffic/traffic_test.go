@@ -1,0 +1,224 @@
+package traffic
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/envrepo"
+)
+
+const release = `apiVersion: v1
+kind: ServiceAccount
+metadata: {name: api}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: api-blue}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: api}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: shop}
+---
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: api}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: api}
+`
+
+func TestRoutes(t *testing.T) {
+	objects, err := decode([]byte(release))
+	require.NoError(t, err)
+	routes, rest := Routes(objects, "api")
+	assert.Equal(t, []string{"HTTPRoute api", "Service api", "ReferenceGrant api", "GRPCRoute api"}, names(routes))
+	assert.Equal(t, []string{"ServiceAccount api", "Service api-blue", "Gateway shop"}, names(rest))
+}
+
+func names(objects []*unstructured.Unstructured) []string {
+	var all []string
+	for _, object := range objects {
+		all = append(all, describe(object))
+	}
+	return all
+}
+
+func TestGateways(t *testing.T) {
+	route := decodeOne(t, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api, namespace: shop-production}
+spec:
+  parentRefs:
+  - {name: shop}
+  - {name: edge, namespace: gateways, sectionName: https}
+  - {group: "", kind: Service, name: api}
+  - {sectionName: http}
+  - 7
+`)
+	assert.Equal(t, []ParentRef{
+		{Group: "gateway.networking.k8s.io", Kind: "Gateway", Namespace: "shop-production", Name: "shop"},
+		{Group: "gateway.networking.k8s.io", Kind: "Gateway", Namespace: "gateways", Name: "edge", SectionName: "https"},
+		{Group: "", Kind: "Service", Namespace: "shop-production", Name: "api"},
+	}, Gateways(route))
+	assert.Empty(t, Gateways(decodeOne(t, "{apiVersion: v1, kind: Service, metadata: {name: api}, spec: {parentRefs: [{name: shop}]}}")))
+}
+
+func TestCombine(t *testing.T) {
+	all := Support{Known: true, PercentageMirror: true, MultipleMirrors: true, Class: "a"}
+	for _, test := range []struct {
+		name string
+		in   []Support
+		want Support
+	}{
+		{"none", nil, Support{}},
+		{"one", []Support{all}, all},
+		{"one lacks percent", []Support{all, {Known: true, Class: "b"}}, Support{Known: true, Class: "b"}},
+		{"one lacks several", []Support{all, {Known: true, PercentageMirror: true, Class: "b"}}, Support{Known: true, PercentageMirror: true, Class: "b"}},
+		{"one is unknown", []Support{all, {Class: "b"}}, Support{Class: "b"}},
+		{"first is unknown", []Support{{Class: "b"}, all}, Support{Class: "b"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			assert.Equal(t, test.want, Combine(test.in...))
+		})
+	}
+}
+
+const others = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop, namespace: shop-production}
+spec:
+  rules:
+  - backendRefs: [{name: web, port: 80}]
+  - backendRefs: [{name: api, port: 80}, {name: api-green, port: 80}, {name: api-green, namespace: shop-staging, port: 80}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop, namespace: shop-production}
+spec:
+  defaultBackend: {service: {name: api-blue, port: {number: 80}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: broken, namespace: shop-production}
+spec: {rules: [{backendRefs: {}}]}
+`
+
+func TestForeign(t *testing.T) {
+	objects, err := decode([]byte(others))
+	require.NoError(t, err)
+	hint := "move the route into the release of component api and name Service api"
+	assert.Equal(t, []Finding{
+		{Object: "HTTPRoute shop-production/shop", Field: "spec.rules[1].backendRefs[1]", Service: "api-green", Component: "api", Tag: "green", Hint: hint,
+			Message: "HTTPRoute shop-production/shop: spec.rules[1].backendRefs[1] names Service api-green of tag green, which ignores the weights of component api"},
+		{Object: "Ingress shop-production/shop", Field: "spec.defaultBackend", Service: "api-blue", Component: "api", Tag: "blue", Hint: hint,
+			Message: "Ingress shop-production/shop: spec.defaultBackend names Service api-blue of tag blue, which ignores the weights of component api"},
+		{Object: "TLSRoute shop-production/broken", Hint: "correct the route so that its backends can be read",
+			Message: "TLSRoute shop-production/broken: spec.rules[0].backendRefs is not a list"},
+	}, Foreign(objects, map[string][]string{"api": {"blue", "green"}, "web": {"a"}}))
+}
+
+func TestUnweighted(t *testing.T) {
+	objects, err := decode([]byte(others))
+	require.NoError(t, err)
+	of := func(own string) (messages []string) {
+		for _, finding := range Unweighted(objects[:2], own, []string{"api", "web"}) {
+			messages = append(messages, finding.Message)
+		}
+		return messages
+	}
+	web := "HTTPRoute shop-production/shop: spec.rules[0].backendRefs[0] names Service web: its requests are not split by the weights, all go to the tag with the highest"
+	api := "HTTPRoute shop-production/shop: spec.rules[1].backendRefs[0] names Service api: its requests are not split by the weights, all go to the tag with the highest"
+	assert.Equal(t, []string{web, api}, of(""))
+	assert.Equal(t, []string{web}, of("api"))
+}
+
+func TestMessagesCannotSteerATerminal(t *testing.T) {
+	object := &unstructured.Unstructured{Object: map[string]any{"kind": "HTTPRoute", "metadata": map[string]any{"name": "a\x1b[2J"}}}
+	assert.Equal(t, `"HTTPRoute a\x1b[2J"`, describe(object))
+}
+
+// TestMalformed: what has not the shape of its kind is reported, not guessed.
+func TestMalformed(t *testing.T) {
+	traffic := envrepo.Traffic{Weights: []envrepo.Weight{{Tag: "blue", Percent: 100}, {Tag: "green"}}}
+	mirrored := traffic
+	mirrored.Mirrors = []envrepo.Weight{{Tag: "green", Percent: 5}}
+	for _, test := range []struct {
+		kind, spec string
+		traffic    envrepo.Traffic
+		want       string
+	}{
+		{"HTTPRoute", "7", traffic, "spec is not a mapping"},
+		{"HTTPRoute", "{rules: [null]}", traffic, "spec.rules[0] is not a mapping"},
+		{"HTTPRoute", "{rules: [{}, {backendRefs: [api]}]}", traffic, "spec.rules[1].backendRefs[0] is not a mapping"},
+		{"HTTPRoute", "{rules: [{backendRefs: [{name: [api]}]}]}", traffic, "spec.rules[0].backendRefs[0].name is not a string"},
+		{"HTTPRoute", "{rules: [{backendRefs: [{name: api, weight: 1.5}]}]}", traffic, "spec.rules[0].backendRefs[0].weight is not a whole number from 0 to 1000000"},
+		{"HTTPRoute", "{rules: [{backendRefs: [{name: api, weight: 1000001}]}]}", traffic, "spec.rules[0].backendRefs[0].weight is not a whole number from 0 to 1000000"},
+		{"HTTPRoute", "{rules: [{backendRefs: [{name: api, weight: -1}]}]}", traffic, "spec.rules[0].backendRefs[0].weight is not a whole number from 0 to 1000000"},
+		{"HTTPRoute", "{rules: [{backendRefs: [{name: api}], filters: {}}]}", mirrored, "spec.rules[0].filters is not a list"},
+		{"HTTPRoute", "{rules: [{backendRefs: [{name: api, filters: 1}]}]}", mirrored, "spec.rules[0].backendRefs[0].filters is not a list"},
+		{"GRPCRoute", "{rules: {}}", traffic, "spec.rules is not a list"},
+		{"ReferenceGrant", "[]", traffic, "spec is not a mapping"},
+		{"ReferenceGrant", "{to: {}}", traffic, "spec.to is not a list"},
+		{"ReferenceGrant", "{to: [1]}", traffic, "spec.to[0] is not a mapping"},
+		{"ReferenceGrant", "{to: [{group: 1}]}", traffic, "spec.to[0].group is not a string"},
+		{"ReferenceGrant", "{to: [{kind: 1}]}", traffic, "spec.to[0].kind is not a string"},
+		{"ReferenceGrant", "{to: [{kind: Service, name: 1}]}", traffic, "spec.to[0].name is not a string"},
+		{"Ingress", "1", traffic, "spec is not a mapping"},
+		{"Ingress", "{rules: 1}", traffic, "spec.rules is not a list"},
+		{"Ingress", "{rules: [1]}", traffic, "spec.rules[0] is not a mapping"},
+		{"Ingress", "{rules: [{http: {paths: 1}}]}", traffic, "spec.rules[0].http.paths is not a list"},
+		{"Service", "1", traffic, "spec is not a mapping"},
+		{"Service", "{selector: 1}", traffic, "spec.selector is not a mapping"},
+	} {
+		t.Run(test.kind+" "+test.spec, func(t *testing.T) {
+			group := map[string]string{"Ingress": "networking.k8s.io/v1", "Service": "v1"}[test.kind]
+			if group == "" {
+				group = "gateway.networking.k8s.io/v1"
+			}
+			object := decodeOne(t, "{apiVersion: "+group+", kind: "+test.kind+", metadata: {name: api}, spec: "+test.spec+"}")
+			_, err := Transform([]*unstructured.Unstructured{object}, "api", test.traffic, []string{"blue", "green"}, Support{Known: true, PercentageMirror: true})
+			var malformed *MalformedError
+			require.ErrorAs(t, err, &malformed)
+			assert.EqualError(t, err, test.kind+" api: "+test.want)
+		})
+	}
+}
+
+func TestTrafficThatCannotBeMeant(t *testing.T) {
+	weights := func(all ...envrepo.Weight) envrepo.Traffic { return envrepo.Traffic{Weights: all} }
+	mirrored := func(all ...envrepo.Weight) envrepo.Traffic {
+		return envrepo.Traffic{Weights: []envrepo.Weight{{Tag: "blue", Percent: 100}, {Tag: "green"}}, Mirrors: all}
+	}
+	for _, test := range []struct {
+		name, component string
+		traffic         envrepo.Traffic
+		want            string
+	}{
+		{"no component", "", weights(envrepo.Weight{Tag: "blue", Percent: 100}), `traffic of component "": the release has no component`},
+		{"no weights", "api", weights(), `traffic of component "api": the weights do not sum to 100`},
+		{"negative", "api", weights(envrepo.Weight{Tag: "blue", Percent: 100}, envrepo.Weight{Tag: "green", Percent: -1}), `traffic of component "api": weight of tag "green" is not between 0 and 100`},
+		{"twice", "api", weights(envrepo.Weight{Tag: "blue", Percent: 50}, envrepo.Weight{Tag: "blue", Percent: 50}), `traffic of component "api": tag "blue" is listed twice`},
+		{"mirror of too much", "api", mirrored(envrepo.Weight{Tag: "green", Percent: 101}), `traffic of component "api": mirror to tag "green" is not between 0 and 100 percent`},
+		{"mirror twice", "api", mirrored(envrepo.Weight{Tag: "green", Percent: 1}, envrepo.Weight{Tag: "green", Percent: 1}), `traffic of component "api": tag "green" is mirrored to twice`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := Transform(nil, test.component, test.traffic, []string{"blue", "green"}, Support{})
+			var invalid *TrafficError
+			require.ErrorAs(t, err, &invalid)
+			assert.EqualError(t, err, test.want)
+		})
+	}
+}
