@@ -35,7 +35,7 @@ tools: ## Build the development control plane and the linter into bin/ (cold: so
 .PHONY: test
 test: tools build lint ## Lint, then every test with -race, on a real control plane of its own
 	$(DEVCLUSTER) go test $(RACE) -timeout 20m ./...
-	go -C dev vet ./...
+	@$(MAKE) --no-print-directory -C dev test BIN=$(BIN)
 
 .PHONY: short
 short: ## The tests that need no control plane
