@@ -1,0 +1,317 @@
+package gitrepo
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// History returns the commits that changed any of the paths (files or folders;
+// "." is everything), newest first, going back from rev by first parents: a
+// merge counts as one change of the branch it was merged into. Without paths
+// every commit counts. limit bounds the result; 0 is no limit. No file is read.
+func (r *Repository) History(ctx context.Context, rev string, paths []string, limit int) ([]Commit, error) {
+	for _, p := range paths {
+		if !fs.ValidPath(p) {
+			return nil, pathError("history", p, fs.ErrInvalid)
+		}
+	}
+	c, err := r.resolve(rev)
+	if err != nil {
+		return nil, err
+	}
+	var found []Commit
+	was, err := r.db.pathHashes(c, paths)
+	if err != nil {
+		return nil, err
+	}
+	for limit <= 0 || len(found) < limit {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("reading the history of %s: %w", r.name, ctx.Err())
+		}
+		var parent *commitObject
+		before := make([]plumbing.Hash, len(paths))
+		if len(c.parents) > 0 {
+			if parent, err = r.db.commit(c.parents[0]); err != nil {
+				return nil, err
+			}
+			if before, err = r.db.pathHashes(parent, paths); err != nil {
+				return nil, err
+			}
+		}
+		if len(paths) == 0 || !slices.Equal(was, before) {
+			found = append(found, c.Commit)
+		}
+		if parent == nil {
+			break
+		}
+		c, was = parent, before
+	}
+	return found, nil
+}
+
+// pathHashes returns the hash of what is at each path, zero where nothing is.
+// Modes count: making a file executable changes the folder's hash, but not its
+// own, so the mode is mixed in.
+func (db *database) pathHashes(c *commitObject, paths []string) ([]plumbing.Hash, error) {
+	hashes := make([]plumbing.Hash, len(paths))
+	for i, p := range paths {
+		e := treeEntry{mode: 0o40000, hash: c.tree}
+		for rest := p; rest != "" && p != "."; {
+			if !e.isDir() {
+				e = treeEntry{}
+				break
+			}
+			t, err := db.tree(e.hash)
+			if err != nil {
+				return nil, err
+			}
+			var name string
+			name, rest, _ = strings.Cut(rest, "/")
+			e, _ = t.find(name) // the zero entry is no folder
+		}
+		hashes[i] = e.hash
+		if !e.hash.IsZero() {
+			hashes[i][0] ^= byte(e.mode >> 8)
+			hashes[i][1] ^= byte(e.mode)
+		}
+	}
+	return hashes, nil
+}
+
+// Changed returns the repository paths of all files, symbolic links and
+// submodules that differ between two revisions, sorted; "" stands for an empty
+// repository. Folders with equal hashes are not read, and files never.
+func (r *Repository) Changed(from, to string) ([]string, error) {
+	trees := [2]plumbing.Hash{emptyTree, emptyTree}
+	for i, rev := range []string{from, to} {
+		if rev == "" {
+			continue
+		}
+		c, err := r.resolve(rev)
+		if err != nil {
+			return nil, err
+		}
+		trees[i] = c.tree
+	}
+	var paths []string
+	if err := r.db.diff(trees[0], trees[1], "", &paths); err != nil {
+		return nil, err
+	}
+	sort.Strings(paths)
+	return paths, nil
+}
+
+// diff appends the paths below dir that differ between two trees.
+func (db *database) diff(a, b plumbing.Hash, dir string, paths *[]string) error {
+	if a == b {
+		return nil
+	}
+	ta, err := db.tree(a)
+	if err != nil {
+		return err
+	}
+	tb, err := db.tree(b)
+	if err != nil {
+		return err
+	}
+	for i, j := 0, 0; i < len(ta) || j < len(tb); {
+		var ea, eb treeEntry // zero: not there
+		switch {
+		case j == len(tb) || i < len(ta) && ta[i].name < tb[j].name:
+			ea = ta[i]
+			i++
+		case i == len(ta) || tb[j].name < ta[i].name:
+			eb = tb[j]
+			j++
+		default:
+			ea, eb = ta[i], tb[j]
+			i, j = i+1, j+1
+		}
+		if err := db.diffEntry(ea, eb, dir, paths); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (db *database) diffEntry(a, b treeEntry, dir string, paths *[]string) error {
+	if a.mode == b.mode && a.hash == b.hash {
+		return nil
+	}
+	path := join(dir, a.name)
+	if a.name == "" {
+		path = join(dir, b.name)
+	}
+	folders := [2]plumbing.Hash{emptyTree, emptyTree}
+	isFile := false
+	for i, e := range []treeEntry{a, b} {
+		switch {
+		case e.isDir():
+			folders[i] = e.hash
+		case e.name != "":
+			isFile = true
+		}
+	}
+	if isFile {
+		*paths = append(*paths, path)
+	}
+	return db.diff(folders[0], folders[1], path, paths)
+}
+
+// MergeBase returns the newest common ancestor of two revisions, "" when they
+// have none.
+func (r *Repository) MergeBase(a, b string) (string, error) {
+	ca, err := r.resolve(a)
+	if err != nil {
+		return "", err
+	}
+	cb, err := r.resolve(b)
+	if err != nil {
+		return "", err
+	}
+	bases, err := r.db.mergeBases(ca, cb)
+	if err != nil || len(bases) == 0 {
+		return "", err
+	}
+	return bases[0].Hash, nil
+}
+
+// IsAncestor says whether revision b builds on revision a; a commit builds on itself.
+func (r *Repository) IsAncestor(a, b string) (bool, error) {
+	ca, err := r.resolve(a)
+	if err != nil {
+		return false, err
+	}
+	cb, err := r.resolve(b)
+	if err != nil {
+		return false, err
+	}
+	return r.db.isAncestor(ca.hash, cb.hash)
+}
+
+func (db *database) isAncestor(a, b plumbing.Hash) (bool, error) {
+	if a == b {
+		return true, nil
+	}
+	ca, err := db.commit(a)
+	if err != nil {
+		return false, err
+	}
+	cb, err := db.commit(b)
+	if err != nil {
+		return false, err
+	}
+	paint, _, err := db.paint(ca, cb)
+	return paint[a]&paintB != 0, err
+}
+
+const (
+	paintA     = 1 << iota // reachable from a
+	paintB                 // reachable from b
+	paintStale             // below a common ancestor that was found
+	paintFound
+)
+
+// mergeBases finds the common ancestors that no other common ancestor builds
+// on, newest first.
+func (db *database) mergeBases(a, b *commitObject) ([]*commitObject, error) {
+	_, found, err := db.paint(a, b)
+	if err != nil {
+		return nil, err
+	}
+	var best []*commitObject
+	for i, c := range found {
+		below := false
+		for j, other := range found {
+			if i != j && !below {
+				if below, err = db.isAncestor(c.hash, other.hash); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if !below {
+			best = append(best, c)
+		}
+	}
+	sort.Slice(best, func(i, j int) bool {
+		if !best[i].Time.Equal(best[j].Time) {
+			return best[i].Time.After(best[j].Time)
+		}
+		return best[i].Hash < best[j].Hash
+	})
+	return best, nil
+}
+
+// paint walks down from two commits to where their histories meet, as git does
+// (paint_down_to_common):
+//  1. Walk from both at once, newest first, painting every parent with the
+//     colours of its child.
+//  2. A commit with both colours is found; what is below it is painted stale.
+//  3. Stop when only stale commits are left to visit, so that recent commits
+//     cost a short walk however long the history is.
+//
+// Whether a lies below b is exact. What is found may hold, after wrong clocks,
+// commits that lie below others of it.
+func (db *database) paint(a, b *commitObject) (map[plumbing.Hash]int, []*commitObject, error) {
+	paint := map[plumbing.Hash]int{a.hash: paintA}
+	paint[b.hash] |= paintB
+	queue := &commitQueue{a}
+	if a.hash != b.hash {
+		*queue = append(*queue, b)
+	}
+	heap.Init(queue)
+	var found []*commitObject
+	for queue.live(paint) {
+		c := heap.Pop(queue).(*commitObject)
+		colours := paint[c.hash] & (paintA | paintB | paintStale)
+		if colours == paintA|paintB {
+			if paint[c.hash]&paintFound == 0 {
+				paint[c.hash] |= paintFound
+				found = append(found, c)
+			}
+			colours |= paintStale
+		}
+		for _, h := range c.parents {
+			if paint[h]&colours == colours {
+				continue
+			}
+			p, err := db.commit(h)
+			if err != nil {
+				return nil, nil, err
+			}
+			paint[h] |= colours
+			heap.Push(queue, p)
+		}
+	}
+	found = slices.DeleteFunc(found, func(c *commitObject) bool { return paint[c.hash]&paintStale != 0 })
+	return paint, found, nil
+}
+
+// commitQueue is a heap of commits, newest first.
+type commitQueue []*commitObject
+
+func (q commitQueue) Len() int           { return len(q) }
+func (q commitQueue) Less(i, j int) bool { return q[i].Time.After(q[j].Time) }
+func (q commitQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *commitQueue) Push(x any)        { *q = append(*q, x.(*commitObject)) }
+func (q *commitQueue) Pop() any {
+	last := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return last
+}
+
+func (q commitQueue) live(paint map[plumbing.Hash]int) bool {
+	for _, c := range q {
+		if paint[c.hash]&paintStale == 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,80 @@
+package gitrepo
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+)
+
+const (
+	maxErrorBody = 16 << 10
+	maxRefsBody  = 64 << 20
+)
+
+// useHTTP makes the remote's client. Credentials go to the origin of the URL
+// and nowhere else: go-git drops them when a redirect leaves it, and here such
+// a redirect is refused at once, since the request could only fail later and
+// less clearly.
+func (r *remote) useHTTP(c Credentials, user, password string) {
+	if c.Username != "" {
+		user = c.Username
+	}
+	if c.Token != "" {
+		password = c.Token
+	}
+	if password != "" && user == "" {
+		user = "git"
+	}
+	if user != "" {
+		r.auth = &githttp.BasicAuth{Username: user, Password: password}
+	}
+	// One of its own, so that Close can end its connections.
+	base := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
+		DialContext: (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext}
+	r.idle = base.CloseIdleConnections
+	hasCredentials := r.auth != nil
+	client := &http.Client{
+		Transport: boundedTransport{base},
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			if hasCredentials && (req.URL.Host != via[0].URL.Host || req.URL.Scheme != via[0].URL.Scheme) {
+				return &redirectError{to: displayURL(req.URL.String())}
+			}
+			return nil
+		},
+	}
+	r.client = githttp.NewClientWithOptions(client, &githttp.ClientOptions{RedirectPolicy: githttp.FollowInitialRedirects})
+}
+
+type redirectError struct{ to string }
+
+func (e *redirectError) Error() string {
+	return fmt.Sprintf("the server redirects to %s, and credentials are not sent to another host", e.to)
+}
+
+// boundedTransport limits what a server can make go-git hold in memory: it
+// reads error pages and ref lists whole.
+type boundedTransport struct{ base http.RoundTripper }
+
+func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := t.base.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case res.StatusCode < 200 || res.StatusCode >= 300:
+		res.Body = limitedBody{io.LimitReader(res.Body, maxErrorBody), res.Body}
+	case strings.HasSuffix(req.URL.Path, "/info/refs"):
+		res.Body = limitedBody{io.LimitReader(res.Body, maxRefsBody), res.Body}
+	}
+	return res, nil
+}
+
+type limitedBody struct {
+	io.Reader
+	io.Closer
+}
