@@ -1,0 +1,99 @@
+package secrets
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/getsops/sops/v3"
+	"github.com/getsops/sops/v3/aes"
+)
+
+// recordingCipher is one operation's cipher (aes.Cipher is not safe for
+// concurrent use). It remembers each decrypted value, and where decryption
+// failed, so that no error text of SOPS, which may quote plaintext, is needed.
+type recordingCipher struct {
+	aes    aes.Cipher
+	values []string
+
+	field    string // name path of the value last tried
+	notPlain bool   // that value is not ciphertext
+}
+
+var errCipher = errors.New("value cannot be decrypted")
+
+// Decrypt implements sops.Cipher. The context is the value's path in the file,
+// its names joined and ended by colons.
+func (c *recordingCipher) Decrypt(ciphertext string, key []byte, context string) (any, error) {
+	c.field = oneLine(strings.ReplaceAll(strings.TrimSuffix(context, ":"), ":", "."))
+	c.notPlain = ciphertext != "" && !isCiphertext(ciphertext)
+	v, err := c.aes.Decrypt(ciphertext, key, context)
+	if err != nil {
+		return nil, errCipher
+	}
+	switch v := v.(type) {
+	case string:
+		c.values = append(c.values, v)
+	case []byte:
+		c.values = append(c.values, string(v))
+	case int:
+		c.values = append(c.values, strconv.Itoa(v))
+	case float64:
+		c.values = append(c.values, strconv.FormatFloat(v, 'f', -1, 64))
+	}
+	return v, nil
+}
+
+// Encrypt implements sops.Cipher.
+func (c *recordingCipher) Encrypt(plaintext any, key []byte, context string) (string, error) {
+	return c.aes.Encrypt(plaintext, key, context)
+}
+
+// failure is the error of the value last tried.
+func (c *recordingCipher) failure(path string) error {
+	if c.notPlain {
+		return &FormatError{File: path, Field: c.field, Reason: "the value is not encrypted although the file says it is"}
+	}
+	return &MACError{File: path, Field: c.field}
+}
+
+var _ sops.Cipher = (*recordingCipher)(nil)
+
+// maskable returns the values that may be searched for in other text, in each
+// form in which a plaintext file or an object made of it shows them, longest
+// first (so that a value is masked before a part of it is).
+func maskable(values []string) []string {
+	var out []string
+	for _, v := range values {
+		forms := []string{v, strings.TrimSpace(v)}
+		if strings.Contains(v, "\n") {
+			forms = append(forms, strings.ReplaceAll(v, "\n", `\n`)) // dotenv writes it so
+		}
+		for _, f := range forms {
+			if !trivial(f) {
+				out = append(out, f)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+	return slices.Compact(out)
+}
+
+// trivial reports whether a value is so common that masking it would hide
+// ordinary text (ports, replica counts, switches) and protect nothing.
+func trivial(v string) bool {
+	if len(v) < 4 {
+		return true
+	}
+	switch strings.ToLower(v) {
+	case "true", "false", "null", "none":
+		return true
+	}
+	return len(v) < 6 && strings.Trim(v, "0123456789.-+") == ""
+}

@@ -1,0 +1,327 @@
+// Package secrets reads and writes SOPS files: bytes in, bytes out.
+//
+// Call [LoadAgeKeys] once for each environment, then [Keys.Open] on every file
+// of that environment: a file that SOPS did not write comes back as it is.
+// Where no key may be used (pull-request heads, CI without keys) call
+// [OpenKeyless], and [Names] to learn which names a file defines.
+//
+// The package never looks for keys: no environment variable, home folder,
+// agent, command or network endpoint is consulted, only identities that were
+// given. It never writes a file. No error of it holds plaintext or a private
+// key; errors of SOPS and of the YAML, JSON and INI parsers do at times, so
+// none of their texts is ever passed on.
+package secrets
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/getsops/sops/v3"
+	"github.com/getsops/sops/v3/aes"
+	"github.com/getsops/sops/v3/cmd/sops/formats"
+	"github.com/getsops/sops/v3/keyservice"
+	"github.com/getsops/sops/v3/logging"
+)
+
+// MaxSize bounds, in bytes, the files that are opened or encrypted. (A
+// Kubernetes Secret holds at most 1 MiB.)
+const MaxSize = 5 << 20
+
+// Placeholder stands for each value that [OpenKeyless] cannot show.
+const Placeholder = "(encrypted)"
+
+// Opened is the outcome of opening one file.
+type Opened struct {
+	Data      []byte   // the plaintext file, SOPS metadata removed
+	Values    []string // decrypted values worth masking, longest first
+	Encrypted bool     // it was a SOPS file
+	Keyless   bool     // values in Data are placeholders
+}
+
+// IsEncrypted reports whether SOPS wrote the file: it looks for the metadata
+// that the format demands, not for words. Path decides the format as it does
+// for the sops command, and content where the name says nothing.
+func IsEncrypted(path string, data []byte) bool {
+	_, ok := detect(path, data)
+	return ok
+}
+
+// Open decrypts the file with the keys, its message authentication code
+// verified, in the way the sops command would. A file that is not a SOPS file
+// is returned as it is. Opening an encrypted file without a fitting key, with
+// nil or empty Keys included, is a *NoKeyError.
+//
+// Values holds the decrypted values as text, in every form in which the
+// plaintext file shows them. Values that are too common to be masked are left
+// out: shorter than four bytes, numbers of fewer than six digits, booleans and
+// nulls; so are encrypted comments.
+func (k *Keys) Open(path string, data []byte) (o Opened, err error) {
+	format, ok := detect(path, data)
+	if !ok {
+		return plain(path, data)
+	}
+	defer recoverAs(path, &o, &err)
+	tree, err := loadTree(path, format, data)
+	if err != nil {
+		return Opened{}, err
+	}
+	if k == nil || len(k.identities) == 0 {
+		return Opened{}, newNoKeyError(path, tree.Metadata)
+	}
+	values, err := decryptTree(path, tree, k)
+	if err != nil {
+		return Opened{}, err
+	}
+	out, err := emit(path, format, tree.Branches)
+	if err != nil {
+		return Opened{}, err
+	}
+	return Opened{Data: out, Values: maskable(values), Encrypted: true}, nil
+}
+
+// OpenKeyless shows a file without any key: names and plain values are kept,
+// each encrypted value becomes [Placeholder], and the SOPS metadata goes. Its
+// authenticity cannot be verified. A file that is not a SOPS file is returned
+// as it is.
+func OpenKeyless(path string, data []byte) (o Opened, err error) {
+	format, ok := detect(path, data)
+	if !ok {
+		return plain(path, data)
+	}
+	defer recoverAs(path, &o, &err)
+	tree, err := loadTree(path, format, data)
+	if err != nil {
+		return Opened{}, err
+	}
+	for _, branch := range tree.Branches {
+		hideBranch(branch)
+	}
+	out, err := emit(path, format, tree.Branches)
+	if err != nil {
+		return Opened{}, err
+	}
+	return Opened{Data: out, Encrypted: true, Keyless: true}, nil
+}
+
+// Names lists the names that a dotenv, INI, JSON or YAML file defines, in the
+// order of the file and without duplicates, nested ones joined with dots
+// (stringData.TOKEN). No key is needed. A file of another format has none.
+func Names(path string, data []byte) (names []string, err error) {
+	var o Opened
+	defer recoverAs(path, &o, &err)
+	format, ok := detect(path, data)
+	if !ok {
+		format = formats.FormatForPath(path)
+	}
+	if format == formats.Binary {
+		return nil, nil
+	}
+	var branches sops.TreeBranches
+	if ok {
+		tree, err := loadTree(path, format, data)
+		if err != nil {
+			return nil, err
+		}
+		branches = tree.Branches
+	} else if branches, err = loadPlain(path, format, data); err != nil {
+		return nil, err
+	}
+	for _, branch := range branches {
+		names = appendNames(names, "", branch)
+	}
+	return dedupe(names), nil
+}
+
+// Encrypt makes a new SOPS file from plaintext for the given age recipients
+// (age1…). Path decides the format as it does for the sops command: dotenv,
+// YAML, JSON, INI, else binary. Keys that end in _unencrypted stay readable.
+func Encrypt(path string, plaintext []byte, recipients []string) (out []byte, err error) {
+	var o Opened
+	defer recoverAs(path, &o, &err)
+	quiet()
+	if IsEncrypted(path, plaintext) {
+		return nil, &FormatError{File: path, Reason: "it is encrypted already"}
+	}
+	group, err := keyGroup(recipients)
+	if err != nil {
+		return nil, err
+	}
+	format := formats.FormatForPath(path)
+	branches, err := loadPlain(path, format, plaintext)
+	if err != nil {
+		return nil, err
+	}
+	store := storeFor(format)
+	if len(branches) == 0 {
+		return nil, &FormatError{File: path, Reason: "it is empty"}
+	}
+	if store.HasSopsTopLevelKey(branches[0]) {
+		return nil, &FormatError{File: path, Reason: "the name sops is reserved for the metadata of SOPS"}
+	}
+	tree := sops.Tree{Branches: branches, Metadata: sops.Metadata{
+		KeyGroups:         []sops.KeyGroup{group},
+		UnencryptedSuffix: sops.DefaultUnencryptedSuffix,
+		Version:           sopsVersion,
+	}}
+	svc := keyservice.NewCustomLocalClient(&ageServer{})
+	dataKey, errs := tree.GenerateDataKeyWithKeyServices([]keyservice.KeyServiceClient{svc})
+	if len(errs) > 0 {
+		return nil, &FormatError{File: path, Reason: "its data key could not be made"}
+	}
+	cipher := aes.NewCipher()
+	mac, err := tree.Encrypt(dataKey, cipher)
+	if err != nil {
+		return nil, &FormatError{File: path, Reason: "it holds a value that SOPS cannot encrypt"}
+	}
+	tree.Metadata.LastModified = time.Now().UTC()
+	tree.Metadata.MessageAuthenticationCode, err = cipher.Encrypt(mac, dataKey, macContext(tree.Metadata))
+	if err != nil {
+		return nil, &FormatError{File: path, Reason: "its authentication code could not be made"}
+	}
+	out, err = store.EmitEncryptedFile(tree)
+	if err != nil {
+		return nil, &FormatError{File: path, Reason: "it cannot be written in its format"}
+	}
+	return out, nil
+}
+
+// sopsVersion is written into new files: the release whose library makes them.
+const sopsVersion = "3.13.3"
+
+// plain returns a file that is not a SOPS file. One with SOPS ciphertext but
+// no metadata was cut off or pasted together: it would be applied as it is.
+func plain(path string, data []byte) (Opened, error) {
+	if bytes.Contains(data, ciphertextPrefix) {
+		return Opened{}, &FormatError{File: path, Line: lineOf(data, ciphertextPrefix),
+			Reason: "it holds values that SOPS encrypted but no SOPS metadata: it is cut off or a part of another file"}
+	}
+	return Opened{Data: data}, nil
+}
+
+// decryptTree replaces the values of tree by their plaintext once its message
+// authentication code has been verified.
+func decryptTree(path string, tree *sops.Tree, k *Keys) ([]string, error) {
+	quiet()
+	svc := keyservice.NewCustomLocalClient(&ageServer{identities: k.identities})
+	dataKey, err := tree.Metadata.GetDataKeyWithKeyServices(
+		[]keyservice.KeyServiceClient{svc}, sops.DefaultDecryptionOrder)
+	if err != nil || len(dataKey) != dataKeySize {
+		return nil, newNoKeyError(path, tree.Metadata)
+	}
+	cipher := &recordingCipher{aes: aes.NewCipher()}
+	computed, err := tree.Decrypt(dataKey, cipher)
+	if err != nil {
+		return nil, cipher.failure(path)
+	}
+	stored, err := aes.NewCipher().Decrypt(
+		tree.Metadata.MessageAuthenticationCode, dataKey, macContext(tree.Metadata))
+	if err != nil {
+		return nil, &MACError{File: path}
+	}
+	mac, _ := stored.(string)
+	if mac == "" || subtle.ConstantTimeCompare([]byte(mac), []byte(computed)) != 1 {
+		return nil, &MACError{File: path}
+	}
+	return cipher.values, nil
+}
+
+const dataKeySize = 32 // AES-256
+
+// macContext is what binds a message authentication code to its file.
+func macContext(m sops.Metadata) string { return m.LastModified.Format(time.RFC3339) }
+
+// quiet silences the loggers of SOPS, which print comments of the files they
+// read to standard error.
+func quiet() { logging.SetLevel(0) }
+
+// recoverAs turns a panic of a library into an error. The panic's value may
+// hold plaintext and is dropped.
+func recoverAs(path string, o *Opened, err *error) {
+	if recover() != nil {
+		*o = Opened{}
+		*err = &FormatError{File: path, Reason: "it is not a well-formed SOPS file (a library panicked on it)"}
+	}
+}
+
+// hideBranch replaces ciphertext below branch, in place.
+func hideBranch(branch sops.TreeBranch) {
+	for i, item := range branch {
+		if c, ok := item.Key.(sops.Comment); ok {
+			branch[i].Key = hideComment(c)
+		}
+		branch[i].Value = hide(item.Value)
+	}
+}
+
+func hide(v any) any {
+	switch v := v.(type) {
+	case string:
+		if isCiphertext(v) {
+			return Placeholder
+		}
+	case sops.Comment:
+		return hideComment(v)
+	case sops.TreeBranch:
+		hideBranch(v)
+	case []any:
+		for i := range v {
+			// SOPS writes a comment in a list as an item.
+			if c, ok := v[i].(string); ok && isCiphertext(c) && strings.HasSuffix(c, ",type:comment]") {
+				v[i] = sops.Comment{Value: c}
+			}
+			v[i] = hide(v[i])
+		}
+	}
+	return v
+}
+
+func hideComment(c sops.Comment) sops.Comment {
+	if isCiphertext(c.Value) {
+		c.Value = " " + Placeholder
+	}
+	return c
+}
+
+var ciphertextPrefix = []byte("ENC[AES256_GCM,data:")
+
+func isCiphertext(s string) bool { return strings.HasPrefix(s, string(ciphertextPrefix)) }
+
+// appendNames adds the names of the leaves below branch. Items of a list share
+// the name of the list.
+func appendNames(names []string, prefix string, branch sops.TreeBranch) []string {
+	for _, item := range branch {
+		if _, ok := item.Key.(sops.Comment); ok {
+			continue
+		}
+		names = appendLeaf(names, prefix+fmt.Sprint(item.Key), item.Value)
+	}
+	return names
+}
+
+func appendLeaf(names []string, name string, v any) []string {
+	switch v := v.(type) {
+	case sops.TreeBranch:
+		return appendNames(names, name+".", v)
+	case []any:
+		for _, e := range v {
+			if _, ok := e.(sops.Comment); !ok {
+				names = appendLeaf(names, name, e)
+			}
+		}
+		return names
+	}
+	return append(names, name)
+}
+
+func dedupe(in []string) []string {
+	seen := make(map[string]bool, len(in))
+	return slices.DeleteFunc(in, func(s string) bool {
+		dup := seen[s]
+		seen[s] = true
+		return dup
+	})
+}
