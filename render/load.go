@@ -1,0 +1,213 @@
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"sigs.k8s.io/kustomize/api/types"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// loader reads the files that the walker found, decrypts and checks them.
+type loader struct {
+	walker  *walker
+	decrypt Decrypt
+	files   map[string]*loaded
+}
+
+// loaded is a file's content, ready for Kustomize.
+type loaded struct {
+	data    []byte
+	values  []string
+	secret  bool // data holds decrypted values
+	keyless bool
+	masked  func() ([]byte, error)
+	checked role // roles whose checks it has passed
+
+	objects      int
+	copies       int
+	replacements []types.Replacement
+}
+
+// load reads and checks all files of a folder, and what they come to together.
+func (l *loader) load(ctx context.Context, in *inputs) error {
+	total, objects, copies := 0, 0, in.copies
+	replacements := slices.Clone(in.replacements)
+	for _, use := range in.files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f, err := l.file(use)
+		if err != nil {
+			return err
+		}
+		total += use.count * len(f.data)
+		objects += use.count * f.objects
+		copies += use.count * f.copies
+		replacements = append(replacements, f.replacements...)
+		if total > MaxTotal {
+			return &InputError{File: in.top.file, Reason: fmt.Sprintf("includes files of more than %d MiB together", MaxTotal>>20), Remedy: "split the release"}
+		}
+		if objects > MaxObjects {
+			return &InputError{File: in.top.file, Reason: fmt.Sprintf("includes more than %d objects", MaxObjects), Remedy: "split the release"}
+		}
+	}
+	if copies > MaxCopies {
+		return &InputError{File: in.top.file, Reason: fmt.Sprintf("includes more than %d copy operations of JSON patches", MaxCopies), Remedy: "write out what is copied"}
+	}
+	if r := checkReplacements(replacements); !r.ok() {
+		return &InputError{File: in.top.file, Field: "replacements", Reason: r.reason, Remedy: r.remedy}
+	}
+	return nil
+}
+
+// file reads, decrypts and checks one file.
+func (l *loader) file(use fileUse) (*loaded, error) {
+	f := l.files[use.path]
+	if f == nil {
+		var err error
+		if f, err = l.read(use.path); err != nil {
+			return nil, err
+		}
+		l.files[use.path] = f
+	}
+	if err := f.check(use); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (l *loader) read(p string) (*loaded, error) {
+	if l.walker.kinds[p].size > MaxFile {
+		return nil, tooLarge(p, MaxFile)
+	}
+	data, err := fs.ReadFile(l.walker.fsys, p)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", p, err)
+	}
+	if len(data) > MaxFile { // the size in Stat is a claim
+		return nil, tooLarge(p, MaxFile)
+	}
+	if r := isLFS(data); !r.ok() {
+		return nil, &InputError{File: p, Reason: r.reason, Remedy: r.remedy}
+	}
+	if l.decrypt == nil {
+		return &loaded{data: data}, nil
+	}
+	d, err := l.decrypt(p, data)
+	if err != nil {
+		return nil, err
+	}
+	if len(d.Data) > MaxFile {
+		return nil, tooLarge(p, MaxFile)
+	}
+	return &loaded{data: d.Data, values: d.Values, secret: d.Encrypted && !d.Keyless, keyless: d.Keyless, masked: d.Masked}, nil
+}
+
+// check looks at the plaintext of a file as Kustomize will use it. No text of a
+// parser goes into the errors: the file may be a decrypted one.
+func (f *loaded) check(use fileUse) error {
+	roles := use.roles &^ f.checked
+	fail := func(line int, r refusal) error {
+		if r.ok() {
+			return nil
+		}
+		return &InputError{File: use.path, Line: line, Reason: r.reason, Remedy: r.remedy}
+	}
+	if roles&(roleConfig|roleReplacement|rolePlugin) != 0 && len(f.data) > MaxConfig {
+		return tooLarge(use.path, MaxConfig)
+	}
+	if roles&(roleResource|rolePatch|rolePlugin) != 0 {
+		n, err := checkDocuments(f.data)
+		var doc *documentError
+		switch {
+		case errors.As(err, &doc):
+			return fail(doc.line, refusal{doc.reason, remedyYAML})
+		case err != nil:
+			return fail(brokenLine(f.data), refusal{err.Error(), "correct the file: " + use.from.file + " reads it as " + use.ref.field})
+		}
+		if roles&roleResource != 0 {
+			f.objects = n
+		}
+	}
+	if roles&rolePatch != 0 {
+		f.copies = countCopies(f.data)
+	}
+	if roles&rolePlugin != 0 {
+		m, err := newResourceFactory().NewResMapFromBytes(f.data)
+		if err != nil {
+			return fail(0, refusal{"is not the configuration of a transformer", "give objects of apiVersion builtin"})
+		}
+		if r := checkPlugins(m); !r.ok() {
+			return fail(0, r)
+		}
+	}
+	if roles&roleCRD != 0 {
+		if r := checkCRDs(f.data); !r.ok() {
+			return fail(0, r)
+		}
+	}
+	if roles&roleReplacement != 0 {
+		var err error
+		if f.replacements, err = decodeReplacements(f.data); err != nil {
+			return fail(0, refusal{"is neither a replacement nor a list of them", "give source and targets"})
+		}
+	}
+	if roles&roleConfig != 0 {
+		var v map[string]any
+		if sigsyaml.Unmarshal(f.data, &v) != nil {
+			return fail(0, refusal{"is not a transformer configuration", "give field specifications such as nameReference"})
+		}
+	}
+	f.checked |= roles
+	return nil
+}
+
+type rendition int
+
+const (
+	plaintext rendition = iota
+	masked
+)
+
+var errNoMask = errors.New("a file cannot be masked")
+
+// memory makes the file system that Kustomize works on. It holds what was
+// loaded and nothing else.
+func (l *loader) memory(r rendition) (*memoryFS, error) {
+	mem := newMemoryFS()
+	for _, k := range l.walker.kusts {
+		if k.err == nil {
+			mem.put(k.k.file, k.k.data)
+		}
+	}
+	for p, f := range l.files {
+		data := f.data
+		if r == masked && f.secret {
+			if f.masked == nil {
+				return nil, errNoMask
+			}
+			var err error
+			if data, err = f.masked(); err != nil {
+				return nil, errNoMask
+			}
+		}
+		mem.put(p, data)
+	}
+	return mem, nil
+}
+
+// decrypted are the files of a folder that hold decrypted values.
+func (l *loader) decrypted(in *inputs) []string {
+	var out []string
+	for _, use := range in.files {
+		if f := l.files[use.path]; f != nil && f.secret {
+			out = append(out, use.path)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

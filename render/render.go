@@ -1,0 +1,249 @@
+// Package render turns a release of the environments repository into
+// Kubernetes objects.
+//
+// Call [Build] for a release; [Folder] renders one folder as kubectl kustomize
+// does. [InputClosure] says, without rendering, which paths decide the outcome,
+// and [Lint] looks for what is legal but harmful in a rendered release.
+//
+// Input is hostile. A guard walks the kustomization files first and refuses
+// everything that would reach out of the project, run a program or exhaust the
+// process; only files that it has visited are copied, decrypted, to an
+// in-memory file system on which Kustomize then works. The package never reads
+// the host's files, never fetches, never runs a program and never writes.
+// Decrypted values are tracked: no error holds one, and one that surfaces in
+// anything but a Secret is an error.
+//
+// Weights are not applied here: see package render/traffic.
+package render
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Decrypt opens one file of the project; a file that is not encrypted comes
+// back as it is. It is called once for each file of a release that is not a
+// kustomization, from one goroutine. Its errors must not hold plaintext.
+type Decrypt func(path string, data []byte) (Decrypted, error)
+
+// Decrypted is the outcome of opening one file.
+type Decrypted struct {
+	Data      []byte   // the plaintext
+	Values    []string // decrypted values, for masking and for tracking
+	Encrypted bool     // the file was encrypted
+	Keyless   bool     // no key was used: Data holds placeholders
+
+	// Masked returns the file with a placeholder for each decrypted value. It
+	// is called only to tell a leak from a coincidence and to get an error
+	// text without values. When it is nil, or fails, every coincidence counts
+	// as a leak and error texts of Kustomize are withheld.
+	Masked func() ([]byte, error)
+}
+
+// Request says what to render.
+type Request struct {
+	FS      fs.FS           // the project folder
+	Release envrepo.Release // as envrepo read it from FS
+	Decrypt Decrypt         // nil: files are taken as they are
+}
+
+// Result is a rendered release. Objects stand in Kustomize's order.
+type Result struct {
+	Release envrepo.Release
+	// Shared are all objects of an untagged release; of a tagged one those
+	// that exist once, its routes as they were written (see render/traffic).
+	Shared []*unstructured.Unstructured
+	Tags   []TagObjects // every tag folder, sorted by name
+	// Values are the decrypted values, for masking, longest first; those that
+	// the release holds in plain text as well are left out.
+	Values  []string
+	Keyless []string // files whose values could not be shown, sorted
+}
+
+// TagObjects are the objects of one deployment tag.
+type TagObjects struct {
+	Name    string
+	Digest  string // the digest its overlay pins
+	Objects []*unstructured.Unstructured
+}
+
+// Build renders a release and checks what must hold of every release: all
+// objects are in the environment's namespace, each container of the
+// component's image runs the pinned digest and each images entry pins
+// something, no object is declared twice, no ciphertext is left and no
+// decrypted value surfaces outside a Secret. The tags of a release are
+// rendered in parallel.
+//
+// Errors are *InputError, *BuildError, *ObjectError, *ImageError, those of
+// Decrypt and of the context.
+func Build(ctx context.Context, req Request) (*Result, error) {
+	rel := req.Release
+	b := newBuilder(req.FS, scope{environment: rel.Environment.Name, release: true}, req.Decrypt)
+	folders, err := b.build(ctx, releaseDirs(rel))
+	if err != nil {
+		return nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
+	}
+	if err := b.check(ctx, rel, folders); err != nil {
+		return nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
+	}
+	res := &Result{Release: rel, Shared: folders[0].objects, Values: b.maskable(), Keyless: b.keyless()}
+	if rel.Tagged() {
+		for i, t := range rel.Tags {
+			res.Tags = append(res.Tags, TagObjects{Name: t.Name, Digest: t.Digest, Objects: folders[i+1].objects})
+		}
+	}
+	return res, nil
+}
+
+// check is everything that must hold of the objects of a release. Leaks come
+// first: the errors of the other checks name objects.
+func (b *builder) check(ctx context.Context, rel envrepo.Release, folders []folder) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if b.public, err = b.checkLeaks(ctx, folders, b.values()); err != nil {
+		return err
+	}
+	if err := checkCiphertext(folders); err != nil {
+		return err
+	}
+	if err := checkNamespaces(rel, folders); err != nil {
+		return err
+	}
+	if err := checkImages(rel, folders); err != nil {
+		return err
+	}
+	return checkDuplicates(folders)
+}
+
+// Folder renders one folder of the project and checks nothing but the input:
+// the objects equal those of kubectl kustomize. A folder below
+// environments/NAME may not read another environment's.
+func Folder(ctx context.Context, fsys fs.FS, dir string, d Decrypt) ([]*unstructured.Unstructured, error) {
+	b := newBuilder(fsys, scopeOf(dir), d)
+	folders, err := b.build(ctx, []string{dir})
+	if err != nil {
+		return nil, fmt.Errorf("rendering %s: %w", dir, err)
+	}
+	return folders[0].objects, nil
+}
+
+// folder is one folder of a release: what its build reads and what came out.
+type folder struct {
+	*inputs
+	objects []*unstructured.Unstructured
+}
+
+// overlay is the folder's kustomization file.
+func (f folder) overlay() string { return f.top.file }
+
+// builder renders the folders of one release.
+type builder struct {
+	walker *walker
+	loader *loader
+	masked map[string][]*unstructured.Unstructured // by folder, see maskedObjects
+	public map[string]bool                         // see checkLeaks
+}
+
+func newBuilder(fsys fs.FS, s scope, d Decrypt) *builder {
+	w := newWalker(fsys, s)
+	return &builder{walker: w, loader: &loader{walker: w, decrypt: d, files: map[string]*loaded{}},
+		masked: map[string][]*unstructured.Unstructured{}}
+}
+
+// build renders folders: guard, then load and decrypt, then Kustomize.
+func (b *builder) build(ctx context.Context, dirs []string) ([]folder, error) {
+	folders := make([]folder, len(dirs))
+	for i, dir := range dirs {
+		in, err := b.walker.walk(dir)
+		if err != nil {
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := b.loader.load(ctx, in); err != nil {
+			return nil, err
+		}
+		folders[i] = folder{inputs: in}
+	}
+	mem, err := b.loader.memory(plaintext)
+	if err != nil {
+		return nil, err
+	}
+	errs := make([]error, len(folders))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i := range folders {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				folders[i].objects, errs[i] = runKustomize(mem, folders[i].dir)
+			}
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return nil, b.presentable(folders[i], err)
+		}
+	}
+	return folders, nil
+}
+
+// presentable makes an error of Kustomize fit to be shown. Kustomize quotes
+// what it reads, so an error about a folder with decrypted files is taken from
+// a second build of the masked files, and withheld when that one succeeds.
+func (b *builder) presentable(f folder, err error) error {
+	secret := b.loader.decrypted(f.inputs)
+	if len(secret) == 0 {
+		return err
+	}
+	if mem, maskErr := b.loader.memory(masked); maskErr == nil {
+		if _, err := runKustomize(mem, f.dir); err != nil {
+			return err
+		}
+	}
+	return &BuildError{Dir: f.dir, Files: secret}
+}
+
+// values are the decrypted values of all files, longest first.
+func (b *builder) values() []string {
+	var out []string
+	for _, f := range b.loader.files {
+		out = append(out, f.values...)
+	}
+	slices.SortFunc(out, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+	return slices.Compact(out)
+}
+
+// maskable are the values that are nowhere in plain text.
+func (b *builder) maskable() []string {
+	return slices.DeleteFunc(b.values(), func(v string) bool { return b.public[v] })
+}
+
+// keyless are the encrypted files that were opened without a key.
+func (b *builder) keyless() []string {
+	var out []string
+	for p, f := range b.loader.files {
+		if f.keyless {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

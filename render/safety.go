@@ -1,0 +1,381 @@
+package render
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/kio"
+	kyamlutils "sigs.k8s.io/kustomize/kyaml/utils"
+	"sigs.k8s.io/kustomize/kyaml/yaml"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// What stands in this file keeps input from Kustomize on which it recurses or
+// grows without bound, or ends the process (a stack overflow and log.Fatal
+// cannot be recovered from):
+//
+//   - a YAML alias inside its own anchor, or aliases of aliases: Kustomize
+//     expands them without counting;
+//   - a CRD definition that refers to itself: Kustomize follows $ref for ever;
+//   - replacements whose target lies inside the source of one of them, and
+//     JSON patches that copy: each may double an object;
+//   - values that cannot be written as JSON: Kustomize calls log.Fatal when it
+//     wants to quote such an object in an error.
+
+// errNotYAML says that text cannot be parsed as YAML at all.
+var errNotYAML = errors.New("is not valid YAML")
+
+const remedyYAML = "simplify the YAML: write out what aliases repeat"
+
+// documentError is a fault of a YAML document. Its text quotes nothing.
+type documentError struct {
+	line   int
+	reason string
+}
+
+func (e *documentError) Error() string { return e.reason }
+
+// checkDocuments parses YAML documents in the way Kustomize does and checks
+// each of them. It returns the number of objects, the items of lists counted.
+// The error is errNotYAML or a *documentError.
+func checkDocuments(data []byte) (objects int, err error) {
+	reader := kio.ByteReader{Reader: bytes.NewReader(data), OmitReaderAnnotations: true, DisableUnwrapping: true}
+	nodes, err := reader.Read()
+	if err != nil {
+		return 0, errNotYAML
+	}
+	for _, n := range nodes {
+		c := nodeCheck{sizes: map[*yaml.Node]extent{}}
+		if _, err := c.visit(n.YNode(), 0); err != nil {
+			return 0, err
+		}
+		objects += countObjects(n.YNode())
+	}
+	return objects, nil
+}
+
+// countObjects is 1, or the number of items of a FooList.
+func countObjects(n *yaml.Node) int {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return 1
+	}
+	var kind string
+	items := -1
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		switch n.Content[i].Value {
+		case "kind":
+			kind = n.Content[i+1].Value
+		case "items":
+			items = len(n.Content[i+1].Content)
+		}
+	}
+	if strings.HasSuffix(kind, "List") && items >= 0 {
+		return items
+	}
+	return 1
+}
+
+// extent is the size of a subtree with its aliases expanded.
+type extent struct{ nodes, depth int }
+
+// nodeCheck measures a document without expanding it.
+type nodeCheck struct {
+	sizes map[*yaml.Node]extent // of anchors; nodes < 0: being measured
+}
+
+func (c *nodeCheck) visit(n *yaml.Node, depth int) (extent, error) {
+	if n == nil {
+		return extent{}, nil
+	}
+	if depth > MaxNesting {
+		return extent{}, &documentError{n.Line, fmt.Sprintf("is nested deeper than %d levels", MaxNesting)}
+	}
+	if n.Kind == yaml.AliasNode {
+		return c.visitAlias(n, depth)
+	}
+	if n.Anchor != "" {
+		c.sizes[n] = extent{nodes: -1}
+	}
+	if err := checkScalar(n); err != nil {
+		return extent{}, err
+	}
+	if err := checkKeys(n); err != nil {
+		return extent{}, err
+	}
+	total := extent{nodes: 1}
+	for _, child := range n.Content {
+		e, err := c.visit(child, depth+1)
+		if err != nil {
+			return extent{}, err
+		}
+		total.nodes += e.nodes
+		total.depth = max(total.depth, e.depth+1)
+		if total.nodes > MaxNodes {
+			return extent{}, &documentError{n.Line, fmt.Sprintf("has more than %d values, aliases expanded", MaxNodes)}
+		}
+	}
+	if n.Anchor != "" {
+		c.sizes[n] = total
+	}
+	return total, nil
+}
+
+func (c *nodeCheck) visitAlias(n *yaml.Node, depth int) (extent, error) {
+	e, seen := c.sizes[n.Alias]
+	if !seen { // an anchor stands before its aliases
+		return extent{}, &documentError{n.Line, "has an alias without an anchor"}
+	}
+	if e.nodes < 0 {
+		return extent{}, &documentError{n.Line, "has an alias inside its own anchor"}
+	}
+	if depth+e.depth > MaxNesting {
+		return extent{}, &documentError{n.Line, fmt.Sprintf("is nested deeper than %d levels", MaxNesting)}
+	}
+	return e, nil
+}
+
+// checkKeys refuses names used twice: the parser keeps both, and only writing
+// the object fails.
+func checkKeys(n *yaml.Node) error {
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	seen := make(map[string]bool, len(n.Content)/2)
+	for i := 0; i < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if key.Kind != yaml.ScalarNode {
+			return &documentError{key.Line, "has a name that is not a string"}
+		}
+		if seen[key.Value] {
+			return &documentError{key.Line, "has a name twice in one mapping"}
+		}
+		seen[key.Value] = true
+	}
+	return nil
+}
+
+// checkScalar refuses what JSON cannot hold. Plain scalars are always fine but
+// for .nan and .inf; a written tag may contradict the value.
+func checkScalar(n *yaml.Node) error {
+	if n.Kind != yaml.ScalarNode {
+		return nil
+	}
+	tagged := n.Style&yaml.TaggedStyle != 0
+	if !tagged && n.ShortTag() != yaml.NodeTagFloat {
+		return nil
+	}
+	var v any
+	if err := n.Decode(&v); err != nil {
+		return &documentError{n.Line, "has a value that its tag does not allow"}
+	}
+	if _, err := json.Marshal(v); err != nil {
+		return &documentError{n.Line, "has a number that JSON cannot hold"}
+	}
+	return nil
+}
+
+// countCopies counts the copy operations of a JSON patch, written as JSON or
+// YAML; 0 for what is no JSON patch.
+func countCopies(data []byte) int {
+	if !bytes.Contains(data, []byte("op")) {
+		return 0
+	}
+	n := 0
+	var ops []map[string]json.RawMessage
+	if json.Unmarshal(data, &ops) == nil {
+		for _, op := range ops {
+			var name string
+			if json.Unmarshal(op["op"], &name) == nil && name == "copy" {
+				n++
+			}
+		}
+	}
+	var doc yaml.Node
+	if yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc) != nil || len(doc.Content) != 1 {
+		return n
+	}
+	inYAML := 0
+	for _, op := range doc.Content[0].Content {
+		if op.Kind == yaml.AliasNode {
+			op = op.Alias
+		}
+		for i := 0; i+1 < len(op.Content); i += 2 {
+			value := op.Content[i+1]
+			if value.Kind == yaml.AliasNode {
+				value = value.Alias
+			}
+			if op.Content[i].Value == "op" && value.Value == "copy" {
+				inYAML++
+			}
+		}
+	}
+	return max(n, inYAML)
+}
+
+// decodeReplacements reads a replacements file as Kustomize does: one or a
+// list.
+func decodeReplacements(data []byte) ([]types.Replacement, error) {
+	var list []types.Replacement
+	if err := sigsyaml.Unmarshal(data, &list); err == nil {
+		return list, nil
+	}
+	var one types.Replacement
+	err := sigsyaml.Unmarshal(data, &one)
+	return []types.Replacement{one}, err
+}
+
+// checkReplacements refuses a target path that lies inside a source path: the
+// copied value would hold a copy of itself, doubled by each replacement. Which
+// objects are meant is not looked at.
+func checkReplacements(all []types.Replacement) refusal {
+	var sources [][]string
+	for _, r := range all {
+		if r.Source == nil {
+			continue
+		}
+		p := r.Source.FieldPath
+		if p == "" {
+			p = types.DefaultReplacementFieldPath
+		}
+		sources = append(sources, kyamlutils.SmarterPathSplitter(p, "."))
+	}
+	for _, r := range all {
+		for _, t := range r.Targets {
+			if t == nil {
+				continue
+			}
+			for _, p := range t.FieldPaths {
+				target := kyamlutils.SmarterPathSplitter(p, ".")
+				for _, source := range sources {
+					if inside(target, source) {
+						return refusal{fmt.Sprintf("replaces %s, which lies inside the source %s of a replacement", quoted(p), quoted(strings.Join(source, "."))),
+							"copy single values, not mappings or lists that are targets too"}
+					}
+				}
+			}
+		}
+	}
+	return refusal{}
+}
+
+// inside reports whether path target may lie strictly below path source.
+// List selectors and wildcards match anything.
+func inside(target, source []string) bool {
+	if len(target) <= len(source) {
+		return false
+	}
+	for i, s := range source {
+		if s != target[i] && !wild(s) && !wild(target[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func wild(segment string) bool {
+	return segment == "*" || strings.HasPrefix(segment, "[") || strings.Trim(segment, "0123456789-") == ""
+}
+
+// checkCRDs refuses OpenAPI definitions that refer to themselves, or to so many
+// others that following each reference takes for ever.
+func checkCRDs(data []byte) refusal {
+	const limit = 10_000
+	var definitions map[string]any
+	if len(bytes.TrimSpace(data)) == 0 {
+		return refusal{"is empty", "remove it from crds"}
+	}
+	if err := sigsyaml.Unmarshal(data, &definitions); err != nil {
+		return refusal{"is not a mapping of OpenAPI definitions", "give the definitions that kustomize's crds field wants, or remove it"}
+	}
+	graph := map[string][]string{}
+	for name, d := range definitions {
+		graph[name] = references(nil, d)
+	}
+	cost := map[string]int{}
+	var follow func(name string) int
+	follow = func(name string) int {
+		if c, ok := cost[name]; ok {
+			return c // -1 while being followed: a cycle
+		}
+		cost[name] = -1
+		total := 1
+		for _, to := range graph[name] {
+			c := follow(to)
+			if c < 0 || total > limit {
+				return -1
+			}
+			total += c
+		}
+		cost[name] = total
+		return total
+	}
+	for name := range graph {
+		if c := follow(name); c < 0 || c > limit {
+			return refusal{"has definitions that refer to themselves or to too many others",
+				"keep only the definitions with x-kubernetes extensions, without recursive references"}
+		}
+	}
+	return refusal{}
+}
+
+// references collects the $ref values below v.
+func references(refs []string, v any) []string {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, child := range v {
+			if s, ok := child.(string); ok && strings.EqualFold(key, "$ref") {
+				refs = append(refs, s)
+				continue
+			}
+			refs = references(refs, child)
+		}
+	case []any:
+		for _, child := range v {
+			refs = references(refs, child)
+		}
+	}
+	return refs
+}
+
+var lfsPrefix = []byte("version https://git-lfs.github.com/spec/")
+
+// isLFS refuses the stand-ins of Git LFS: applying one would be silent.
+func isLFS(data []byte) refusal {
+	if bytes.HasPrefix(data, lfsPrefix) {
+		return refusal{"is a Git LFS pointer, not the file", "commit the file itself"}
+	}
+	return refusal{}
+}
+
+func tooLarge(file string, limit int) error {
+	size := fmt.Sprintf("%d KiB", limit>>10)
+	if limit >= 1<<20 {
+		size = fmt.Sprintf("%d MiB", limit>>20)
+	}
+	return &InputError{File: file, Reason: "is larger than " + size, Remedy: "split it, or keep it out of the repository"}
+}
+
+// brokenLine finds the first line that is not YAML, 0 when none is found. It
+// splits documents as Kustomize does, and is for error messages only.
+func brokenLine(data []byte) int {
+	first := 1
+	for _, doc := range bytes.SplitAfter(data, []byte("\n---")) {
+		var n yaml.Node
+		err := yaml.NewDecoder(bytes.NewReader(bytes.TrimSuffix(doc, []byte("\n---")))).Decode(&n)
+		if err != nil && !errors.Is(err, io.EOF) {
+			if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+				line, _ := strconv.Atoi(m[1])
+				return first + line - 1
+			}
+			return first
+		}
+		first += bytes.Count(doc, []byte("\n"))
+	}
+	return 0
+}
