@@ -1,0 +1,42 @@
+package promotion
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestParseBranch(t *testing.T) {
+	tests := []struct{ branch, environment, component string }{
+		{"sluice/promote/production/api", "production", "api"},
+		{"sluice/promote/production/all", "production", AllComponents},
+		{"sluice/promote/production", "", ""},
+		{"sluice/promote/production/api/blue", "", ""},
+		{"sluice/promote/../main", "", ""},
+		{"sluice/promote//api", "", ""},
+		{"sluice/promote/production/-api", "", ""},
+		{"sluice/promote/production/Api", "", ""},
+		{"sluice/promote/production/api\n", "", ""},
+		{"main", "", ""},
+		{"", "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.branch, func(t *testing.T) {
+			environment, component, ok := ParseBranch(tt.branch)
+			assert.Equal(t, tt.environment, environment)
+			assert.Equal(t, tt.component, component)
+			assert.Equal(t, tt.component != "", ok)
+		})
+	}
+}
+
+func FuzzParseBranch(f *testing.F) {
+	f.Add("sluice/promote/production/api")
+	f.Add("sluice/promote/a/b/c")
+	f.Add("main")
+	f.Fuzz(func(t *testing.T, branch string) {
+		if environment, component, ok := ParseBranch(branch); ok {
+			assert.Equal(t, branch, BranchName(environment, component))
+		}
+	})
+}

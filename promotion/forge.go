@@ -1,0 +1,152 @@
+package promotion
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// Forge is the host of the pull requests. Its methods are safe for concurrent
+// use, by several processes too, and their errors can be told apart with
+// errors.Is: ErrNotFound, ErrClosed, ErrHeadMoved, ErrTargetMoved,
+// ErrMergeConflict and ErrRefused. Any other error is a failure of the forge
+// itself, after which nothing or everything has happened: repeating the call
+// is safe.
+type Forge interface {
+	// Open makes the pull request of spec.Branch, or updates the open one in
+	// place: there is never more than one open for a branch. A closed or merged
+	// pull request is not revived, a new one is made. The branch is moved from
+	// spec.OldHead to spec.Head compare-and-swap; Head is a commit of the
+	// repository's local store and need not have been pushed. Nothing is
+	// written when all is as spec says already.
+	// ErrHeadMoved: the branch is neither at OldHead nor at Head.
+	Open(ctx context.Context, spec Spec) (PullRequest, error)
+
+	// List returns the pull requests that o selects, newest first. One that was
+	// merged with plain Git is reported merged, one whose branch was deleted
+	// closed, and Head is where the branch is, whoever pushed to it. Statuses
+	// are not filled in.
+	List(ctx context.Context, o ListOptions) ([]PullRequest, error)
+
+	// Get returns one pull request with the statuses of its head.
+	// ErrNotFound: there is none of that number.
+	Get(ctx context.Context, number int) (PullRequest, error)
+
+	// Close closes an open pull request, records why, and deletes its branch
+	// where the forge allows it. Closing a closed one changes nothing.
+	// ErrNotFound; ErrClosed: it has been merged.
+	Close(ctx context.Context, number int, reason string) error
+
+	// Merge merges exactly the commit m.Head and returns the revision that the
+	// target branch then has. ErrNotFound; ErrClosed: it is not open;
+	// ErrHeadMoved: the branch is not at m.Head; ErrTargetMoved: the target is
+	// not at m.Target (a forge that cannot guard the target ignores it);
+	// ErrMergeConflict (a *ConflictError where the files are known);
+	// ErrRefused: the forge's own rules do not let it be merged.
+	Merge(ctx context.Context, number int, m MergeSpec) (revision string, err error)
+
+	// SetStatuses publishes statuses on a commit, each replacing the one of the
+	// same context there. Publishing the same again writes nothing.
+	// ErrNotFound: the repository has no such commit.
+	SetStatuses(ctx context.Context, commit string, statuses []Status) error
+}
+
+// Control-flow errors of a Forge.
+var (
+	ErrNotFound      = errors.New("no such pull request")
+	ErrClosed        = errors.New("the pull request is not open")
+	ErrHeadMoved     = errors.New("the head of the pull request has moved")
+	ErrTargetMoved   = errors.New("the target branch has moved")
+	ErrMergeConflict = errors.New("the pull request conflicts with its target")
+	ErrRefused       = errors.New("the forge refuses")
+)
+
+// State is where a pull request stands.
+type State string
+
+// The states of a pull request.
+const (
+	Open   State = "open"
+	Merged State = "merged"
+	Closed State = "closed"
+)
+
+// PullRequest is a pull request as a forge reports it.
+type PullRequest struct {
+	Number         int       `json:"number"`
+	Title          string    `json:"title"`
+	Body           string    `json:"body"` // Markdown
+	State          State     `json:"state"`
+	Reason         string    `json:"reason,omitempty"` // why it was closed
+	Branch         string    `json:"branch"`           // the head branch, without refs/heads/
+	Target         string    `json:"target"`           // the branch it merges into
+	Head           string    `json:"head"`             // the commit that would be merged
+	MergedRevision string    `json:"mergedRevision,omitempty"`
+	Author         string    `json:"author,omitempty"`
+	Environment    string    `json:"environment"` // the target environment
+	Components     []string  `json:"components"`  // sorted
+	Labels         []string  `json:"labels,omitempty"`
+	CreatedAt      time.Time `json:"createdAt"`
+	UpdatedAt      time.Time `json:"updatedAt"`
+	Statuses       []Status  `json:"statuses,omitempty"` // of Head, by context; output for people, never an input of a decision
+	URL            string    `json:"url,omitempty"`      // where people see it; empty when the forge has no page
+}
+
+// Spec is a pull request as it should be.
+type Spec struct {
+	Branch      string
+	Target      string
+	Head        string // commit to be merged
+	OldHead     string // commit the branch was seen at; "": it did not exist
+	Title       string
+	Body        string
+	Environment string
+	Components  []string
+	Labels      []string
+}
+
+// MergeSpec says what exactly is to be merged.
+type MergeSpec struct {
+	Head    string // the judged head
+	Target  string // the judged head of the target branch; "": whatever it is
+	Message string // of the merge commit; "": the forge's default
+}
+
+// ListOptions selects pull requests; zero fields select all.
+type ListOptions struct {
+	State       State
+	Environment string
+	Component   string
+	Branch      string
+}
+
+// Selects reports whether p is among the ones that o asks for.
+func (o ListOptions) Selects(p PullRequest) bool {
+	return (o.State == "" || o.State == p.State) &&
+		(o.Environment == "" || o.Environment == p.Environment) &&
+		(o.Component == "" || slices.Contains(p.Components, o.Component)) &&
+		(o.Branch == "" || o.Branch == p.Branch)
+}
+
+// StatusState is the outcome that a status publishes.
+type StatusState string
+
+// The outcomes of a status, in the words that forges share.
+const (
+	StatusSuccess StatusState = "success"
+	StatusPending StatusState = "pending"
+	StatusFailure StatusState = "failure"
+)
+
+// MaxDescription is the longest description of a status, in characters: the
+// limit of the narrowest forge.
+const MaxDescription = 140
+
+// Status is published on a commit for people to see.
+type Status struct {
+	Context     string      `json:"context"` // for example sluice/soak
+	State       StatusState `json:"state"`
+	Description string      `json:"description"` // at most MaxDescription characters
+	URL         string      `json:"url,omitempty"`
+}

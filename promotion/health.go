@@ -1,0 +1,26 @@
+package promotion
+
+import (
+	"context"
+	"time"
+)
+
+// Health tells how a release is doing in its cluster. It is declared here and
+// joined to the reconciler's report by the command: a bare status that anyone
+// may set is not a source of it.
+type Health interface {
+	// Release reports on one component in one environment. That nobody knows
+	// (no cluster is given, the release has not been reported) is a report with
+	// Known false and the reason in Message; an error means that asking failed,
+	// and is treated as unknown too.
+	Release(ctx context.Context, environment, component string) (HealthReport, error)
+}
+
+// HealthReport is what is known of a release.
+type HealthReport struct {
+	Known   bool
+	Ready   bool      // every deployment that should run does
+	Digests []string  // the digests that run, the reported ones and not the declared ones
+	Since   time.Time // since when it has been Ready with exactly these digests; a commit that changes nothing must not reset it
+	Message string    // why it is not ready, or not known; one line
+}

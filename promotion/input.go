@@ -1,0 +1,77 @@
+package promotion
+
+import (
+	"strings"
+	"time"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/render/diff"
+)
+
+// Input is all that is known of a promotion, read once: Body and Judge are
+// pure functions over it. Policy, build records and what the source declares
+// are always the target branch's, never the head's.
+type Input struct {
+	Now         time.Time
+	Environment string            // the target environment
+	Declared    bool              // the target branch has the environment
+	Policy      envrepo.Promotion // of the target environment
+	Branch      string            // the branch that everything is judged against
+	Target      string            // the branch the pull request merges into
+	Head        string            // the head branch
+	Components  []ComponentInput  // what the head changes, by name
+
+	Foreign   []string // what the head changes beside the digests, as "file: what"
+	Conflicts []string // files that both sides changed to different content
+	Stale     []string // files that decide the render and changed on the target branch since the head was made
+}
+
+// ComponentInput is what is known of one component of a promotion.
+type ComponentInput struct {
+	Name string
+	Tag  string // the tag that the digest goes to; "" when the release is untagged
+	Old  string // the digest that is replaced, "" when there is none
+	New  string
+
+	OldBuild *envrepo.Build  // nil: no record
+	NewBuild *envrepo.Build  // nil: no record
+	Between  []envrepo.Build // the records after OldBuild up to NewBuild, newest first
+	Back     bool            // NewBuild is older than OldBuild
+	Source   string          // the digest that the source environment declares, "" when none
+
+	OldTraffic *envrepo.Traffic // nil: untagged
+	NewTraffic *envrepo.Traffic
+
+	Contracts   []ContractInput
+	RenderError string        // the merged result does not render: why
+	OldError    string        // the present state does not render: why
+	Objects     []diff.Change // what merging changes of the rendered objects
+	Keyless     []string      // files whose values cannot be shown
+
+	Health HealthReport // of the source environment
+}
+
+// ContractInput is a config contract held against the merged result.
+type ContractInput struct {
+	Role     string // whose it is: "new digest", "rollback target" or "running"
+	Tag      string // the tag that it runs in, "" when untagged
+	Digest   string
+	Known    bool     // a contract is recorded
+	Required []string // names
+	Missing  []string // names, each with the container that would not see it
+	Unsure   []string // those that may come from an object made elsewhere; no gate minds them
+}
+
+// short returns the first 12 hex digits of a digest, the name people use.
+func short(digest string) string {
+	hex := strings.TrimPrefix(digest, "sha256:")
+	return hex[:min(12, len(hex))]
+}
+
+// who says whose contract it is.
+func (c ContractInput) who() string {
+	if c.Tag == "" {
+		return c.Role
+	}
+	return c.Role + " in " + c.Tag
+}

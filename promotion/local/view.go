@@ -1,0 +1,350 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sluice-dev/sluice/gitrepo"
+	"github.com/sluice-dev/sluice/promotion"
+)
+
+// maxWalk bounds how many commits of the target are looked through for one in
+// which a pull request landed by other means.
+const maxWalk = 1000
+
+// view is everything that was to be read at one moment: the refs of a single
+// listing and the records they lead to.
+type view struct {
+	repo       *gitrepo.Repository
+	target     string            // commit of the target branch
+	heads      map[string]string // commit of each promotion branch
+	pulls      string            // commit of Ref, "" when there is none
+	records    *gitrepo.Snapshot // nil when there is none
+	current    []record          // the records outside the archive, as they stand
+	settled    []record          // those of current that are stored as open and no longer are
+	nextNumber int
+}
+
+// look reads the refs in one listing, so that branch and record belong
+// together.
+func (f *Forge) look(ctx context.Context) (view, error) {
+	target := heads + f.branch
+	refs, err := f.repo.FetchRefs(ctx, target, heads+promotion.BranchPrefix+"*", Ref)
+	if err != nil {
+		return view{}, fmt.Errorf("reading pull requests: %w", err)
+	}
+	v := view{repo: f.repo, target: refs[target], heads: map[string]string{}, pulls: refs[Ref], nextNumber: 1}
+	if v.target == "" {
+		return view{}, fmt.Errorf("reading pull requests: branch %s: %w", f.branch, gitrepo.ErrUnknownBranch)
+	}
+	for name, hash := range refs {
+		if branch, ok := strings.CutPrefix(name, heads); ok && name != target {
+			v.heads[branch] = hash
+		}
+	}
+	if v.pulls == "" {
+		return v, nil
+	}
+	if v.records, err = f.repo.Snapshot(v.pulls); err != nil {
+		return view{}, fmt.Errorf("reading %s: %w", Ref, err)
+	}
+	return v, v.load()
+}
+
+// load reads the open records and settles each; of the archive only the last
+// names.
+func (v *view) load() error {
+	open, err := v.numbers(".", ".yaml")
+	if err != nil {
+		return err
+	}
+	newest, err := v.newestArchived()
+	if err != nil {
+		return err
+	}
+	for _, number := range append(slices.Clone(open), newest) {
+		v.nextNumber = max(v.nextNumber, number+1)
+	}
+	for _, number := range open {
+		stored := v.read(openPath(number), number)
+		rec, err := v.settle(stored)
+		if err != nil {
+			return err
+		}
+		if rec.State != stored.State {
+			v.settled = append(v.settled, rec)
+		}
+		v.current = append(v.current, rec)
+	}
+	return nil
+}
+
+// newestArchived is the highest number in the archive, 0 when it is empty.
+func (v *view) newestArchived() (int, error) {
+	hundreds, err := v.numbers(archiveFolder, "")
+	if err != nil || len(hundreds) == 0 {
+		return 0, err
+	}
+	numbers, err := v.numbers(fmt.Sprintf("%s/%d", archiveFolder, hundreds[len(hundreds)-1]), ".yaml")
+	if err != nil || len(numbers) == 0 {
+		return 0, err
+	}
+	return numbers[len(numbers)-1], nil
+}
+
+// archive reads all merged and closed records.
+func (v *view) archive() ([]record, error) {
+	if v.records == nil {
+		return nil, nil
+	}
+	hundreds, err := v.numbers(archiveFolder, "")
+	if err != nil {
+		return nil, err
+	}
+	var list []record
+	for _, hundred := range hundreds {
+		numbers, err := v.numbers(fmt.Sprintf("%s/%d", archiveFolder, hundred), ".yaml")
+		if err != nil {
+			return nil, err
+		}
+		for _, number := range numbers {
+			list = append(list, v.read(archivePath(number), number))
+		}
+	}
+	return list, nil
+}
+
+// numbers lists the entries of a folder that are a number and a suffix, lowest
+// first.
+func (v *view) numbers(folder, suffix string) ([]int, error) {
+	entries, err := v.records.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", Ref, err)
+	}
+	var list []int
+	for _, entry := range entries {
+		name, ok := strings.CutSuffix(entry.Name(), suffix)
+		number, err := strconv.Atoi(name)
+		if ok && err == nil && number >= 0 && strconv.Itoa(number) == name {
+			list = append(list, number)
+		}
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+func (v *view) read(path string, number int) record {
+	data, err := v.records.ReadFile(path)
+	if err != nil {
+		return unreadable(number, err)
+	}
+	rec, err := decode(number, data)
+	if err != nil {
+		return unreadable(number, err)
+	}
+	return rec
+}
+
+// settle says where an open record really stands: people may have merged,
+// pushed to or deleted its branch with plain Git.
+func (v *view) settle(rec record) (record, error) {
+	if rec.State != promotion.Open {
+		return rec, nil
+	}
+	present := v.heads[rec.Branch]
+	if present != "" {
+		rec.Head = present
+	}
+	if revision, err := v.landed(rec.Head); err != nil {
+		return rec, fmt.Errorf("pull request #%d: %w", rec.Number, err)
+	} else if revision != "" {
+		rec.State, rec.Merged = promotion.Merged, revision
+		return rec, nil
+	}
+	if present == "" {
+		rec.State, rec.Reason = promotion.Closed, "the branch was deleted"
+	}
+	return rec, nil
+}
+
+// landed returns the first revision of the target branch that holds what head
+// changes, "" when none does. A merge by plain Git keeps the head's commits, a
+// squash or a rebase only its content, so content decides.
+func (v *view) landed(head string) (string, error) {
+	snapshot, err := v.repo.Snapshot(head)
+	if errors.Is(err, gitrepo.ErrUnknownRevision) {
+		return "", nil // the branch is gone and its commits with it
+	}
+	if err != nil {
+		return "", err
+	}
+	reachable, base, err := v.base(snapshot)
+	if err != nil || base == "" { // histories with nothing in common
+		return "", err
+	}
+	paths, err := v.repo.Changed(base, head)
+	if err != nil {
+		return "", err
+	}
+	revision := ""
+	if len(paths) > 0 {
+		if revision, err = v.walk(base, snapshot, paths); err != nil {
+			return "", err
+		}
+	}
+	if revision == "" && reachable {
+		revision = head
+	}
+	return revision, nil
+}
+
+// base returns the commit that a head's changes are counted from, and whether
+// the target has the head itself.
+func (v *view) base(head *gitrepo.Snapshot) (reachable bool, base string, err error) {
+	reachable, err = v.repo.IsAncestor(head.Revision(), v.target)
+	if err != nil {
+		return false, "", err
+	}
+	if parents := head.Commit().Parents; reachable && len(parents) > 0 {
+		return true, parents[0], nil
+	}
+	base, err = v.repo.MergeBase(v.target, head.Revision())
+	return reachable, base, err
+}
+
+// walk follows the first parents of the target back to base and returns the
+// oldest commit of the newest run that holds the head's content.
+func (v *view) walk(base string, head *gitrepo.Snapshot, paths []string) (string, error) {
+	start, err := v.repo.Snapshot(base)
+	if err != nil {
+		return "", err
+	}
+	found, at := "", v.target
+	for range maxWalk {
+		s, err := v.repo.Snapshot(at)
+		if err != nil {
+			return "", err
+		}
+		// The state before the pull request was made is none of its doing.
+		if at == base || s.Commit().Time.Before(start.Commit().Time) {
+			break
+		}
+		if same(s, head, paths) {
+			found = at
+		} else if found != "" {
+			break
+		}
+		parents := s.Commit().Parents
+		if len(parents) == 0 {
+			break
+		}
+		at = parents[0]
+	}
+	return found, nil
+}
+
+// same compares two snapshots at some paths by hash.
+func same(a, b *gitrepo.Snapshot, paths []string) bool {
+	return !slices.ContainsFunc(paths, func(path string) bool {
+		x, _ := a.Hash(path)
+		y, _ := b.Hash(path)
+		return x != y
+	})
+}
+
+// open returns the open record of a branch.
+func (v *view) open(branch string) (record, bool) {
+	for _, rec := range v.current {
+		if rec.State == promotion.Open && rec.Branch == branch {
+			return rec, true
+		}
+	}
+	return record{}, false
+}
+
+// get returns the record of a number, wherever it is kept.
+func (v *view) get(number int) (record, error) {
+	for _, rec := range v.current {
+		if rec.Number == number {
+			return rec, nil
+		}
+	}
+	path := archivePath(number)
+	if number <= 0 || !v.has(path) {
+		return record{}, &promotion.RequestError{Number: number, Reason: promotion.ErrNotFound}
+	}
+	return v.read(path, number), nil
+}
+
+func (v *view) has(path string) bool {
+	if v.records == nil {
+		return false
+	}
+	_, ok := v.records.Hash(path)
+	return ok
+}
+
+// stored reports whether an open record is on file as it is.
+func (v *view) stored(rec record) bool {
+	path := openPath(rec.Number)
+	return v.has(path) && v.read(path, rec.Number).equal(rec)
+}
+
+// statuses reads what was published on a commit.
+func (v *view) statuses(commit string) ([]promotion.Status, error) {
+	path := statusPath(commit)
+	if !v.has(path) {
+		return nil, nil
+	}
+	data, err := v.records.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", Ref, err)
+	}
+	statuses, err := decodeStatuses(data)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s:%s: %w", Ref, path, err)
+	}
+	return statuses, nil
+}
+
+// sweep adds to a transaction what others have settled by plain Git, unless
+// the transaction files that record itself.
+func (v *view) sweep(t *transaction) error {
+	for _, rec := range v.settled {
+		if _, filed := t.write[archivePath(rec.Number)]; filed {
+			continue
+		}
+		if err := v.file(t, rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// file adds to a transaction that a record which is no longer open goes to the
+// archive, and with it the statuses of its head.
+func (v *view) file(t *transaction, rec record) error {
+	published, err := v.statuses(rec.Head)
+	if err != nil {
+		published = nil // unreadable ones are lost
+	}
+	rec.Statuses = mergeStatuses(rec.Statuses, published)
+	data, err := rec.encode()
+	if err != nil {
+		return err
+	}
+	t.put(archivePath(rec.Number), data)
+	t.remove = append(t.remove, openPath(rec.Number))
+	if path := statusPath(rec.Head); v.has(path) {
+		t.remove = append(t.remove, path)
+	}
+	return nil
+}
