@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+)
+
+// UnreachableError says that an API server does not answer.
+type UnreachableError struct {
+	Server string // without credentials
+	Doing  string
+	Cause  error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("cluster %s does not answer: %s: %v", e.Server, e.Doing, e.Cause)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Cause }
+
+// Hint tells what to do.
+func (e *UnreachableError) Hint() string {
+	return "check --kubeconfig and --context, and that the API server runs and can be reached from here"
+}
+
+// AccessError says that the API server does not let us.
+type AccessError struct {
+	Server string
+	Doing  string
+	Cause  error
+}
+
+func (e *AccessError) Error() string {
+	return fmt.Sprintf("%s: cluster %s refuses: %v", e.Doing, e.Server, e.Cause)
+}
+
+func (e *AccessError) Unwrap() error { return e.Cause }
+
+// Hint tells what to do.
+func (e *AccessError) Hint() string {
+	if apierrors.IsUnauthorized(e.Cause) {
+		return "the credentials of the kubeconfig are not valid for this cluster; log in again or choose another --context"
+	}
+	return "give the user or ServiceAccount of the kubeconfig the permission that the message names"
+}
+
+// MissingCRDError says that the cluster does not know Releases.
+type MissingCRDError struct{ Server string }
+
+func (e *MissingCRDError) Error() string {
+	return fmt.Sprintf("cluster %s has no resource releases.%s", e.Server, v1alpha1.Group)
+}
+
+// Hint tells what to do.
+func (e *MissingCRDError) Hint() string {
+	return "install it once for each cluster: sluice install --crds"
+}
+
+// UnknownKindError says that the cluster does not know a kind.
+type UnknownKindError struct {
+	Doing string
+	Cause error
+}
+
+func (e *UnknownKindError) Error() string { return fmt.Sprintf("%s: %v", e.Doing, e.Cause) }
+
+func (e *UnknownKindError) Unwrap() error { return e.Cause }
+
+// Hint tells what to do.
+func (e *UnknownKindError) Hint() string {
+	return "install the CustomResourceDefinition of the kind, or correct apiVersion and kind"
+}
+
+// Permanent reports whether an error will come again however often the same
+// request is sent: the object is refused for what it is. What may pass by itself
+// (timeouts, overload, conflicts, a missing network) is not permanent.
+func Permanent(err error) bool {
+	var unknown *UnknownKindError
+	return errors.As(err, &unknown) ||
+		apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) ||
+		apierrors.IsUnauthorized(err) || apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err) ||
+		apierrors.IsUnsupportedMediaType(err)
+}
+
+// explain turns an error of the client libraries into one that names what was
+// being done, and has a hint where somebody can do something.
+func (c *Client) explain(err error, doing string, args ...any) error {
+	doing = fmt.Sprintf(doing, args...)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: %w", doing, err)
+	case meta.IsNoMatchError(err):
+		return &UnknownKindError{Doing: doing, Cause: err}
+	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
+		return &AccessError{Server: c.server, Doing: doing, Cause: err}
+	case unreachable(err):
+		return &UnreachableError{Server: c.server, Doing: doing, Cause: rootOf(err)}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func unreachable(err error) bool {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return false // it has answered
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
+		utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) ||
+		strings.Contains(err.Error(), "tls:") || strings.Contains(err.Error(), "x509:")
+}
+
+// rootOf drops the URL that net/http puts in front: it repeats the server, and
+// may carry credentials.
+func rootOf(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}

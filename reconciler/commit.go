@@ -1,0 +1,180 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+)
+
+// adopt takes in a commit: what it wants of every release of an environment, and
+// which of them that changes. A commit that cannot be understood changes
+// nothing and is an error.
+func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev string) (changed []Key, err error) {
+	repo, err := envrepo.Open(fsys)
+	if err != nil {
+		return nil, err
+	}
+	declared, err := repo.Environment(env.name)
+	var unknown *envrepo.UnknownEnvironmentError
+	if errors.As(err, &unknown) {
+		return env.hold(err), err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := env.pin(repo.Project().Name, declared); err != nil {
+		return env.refuse(v1alpha1.ReasonNamespaceRefused, err), err
+	}
+	if err := e.discover(ctx, env); err != nil {
+		return nil, err
+	}
+	names, err := repo.ReleaseNames(env.name)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 && env.size() > 0 {
+		err := &EnvironmentEmptyError{Environment: env.name, Releases: env.size()}
+		return env.refuse(v1alpha1.ReasonEnvironmentHeld, err), err
+	}
+	return env.want(fsys, repo, declared, rev, names), nil
+}
+
+// hold keeps an environment that is not in the repository any more.
+func (env *environment) hold(cause error) []Key {
+	if n := env.size(); n > 0 {
+		return env.refuse(v1alpha1.ReasonEnvironmentHeld, &EnvironmentEmptyError{Environment: env.name, Releases: n, Cause: cause})
+	}
+	return nil
+}
+
+func (env *environment) size() int {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return len(env.releases)
+}
+
+// pin fixes the namespace by the first commit that was read, and refuses one
+// that says otherwise.
+func (env *environment) pin(project string, declared envrepo.Environment) error {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	if env.namespace == "" {
+		env.namespace = declared.Namespace
+	}
+	if env.namespace != declared.Namespace {
+		return &NamespaceError{Environment: env.name, Configured: env.namespace, Declared: declared.Namespace}
+	}
+	env.project, env.declared = project, declared
+	return nil
+}
+
+// refuse has every release of the environment say why it is left alone.
+func (env *environment) refuse(reason string, err error) []Key {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.refusal = &Refusal{Reason: reason, Message: err.Error()}
+	return env.keys((*release).hurry)
+}
+
+func (env *environment) keys(do func(*release)) []Key {
+	keys := make([]Key, 0, len(env.releases))
+	for name, r := range env.releases {
+		do(r)
+		keys = append(keys, Key{env.name, name})
+	}
+	slices.SortFunc(keys, compareKeys)
+	return keys
+}
+
+// compareKeys puts an environment's own release first.
+func compareKeys(a, b Key) int {
+	rank := func(k Key) int {
+		if k.Release == envrepo.EnvironmentRelease {
+			return 0
+		}
+		return 1
+	}
+	if d := rank(a) - rank(b); d != 0 {
+		return d
+	}
+	if a.Release < b.Release {
+		return -1
+	}
+	return 1
+}
+
+// discover looks once for Releases of the environment that the cluster has and
+// the repository may have lost while nobody was looking.
+func (e *Engine) discover(ctx context.Context, env *environment) error {
+	_, project, namespace, _ := env.view()
+	env.mu.Lock()
+	found := env.found
+	env.mu.Unlock()
+	if found {
+		return nil
+	}
+	releases, err := e.cluster.Releases(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	for _, r := range releases {
+		ours := r.Spec.Project == project && r.Spec.Environment == env.name
+		if ours && env.releases[r.Name] == nil {
+			env.releases[r.Name] = newReleaseMemory(Key{env.name, r.Name})
+		}
+	}
+	env.found = true
+	return nil
+}
+
+// want sets what each release should be; those whose content is another than
+// before are returned, the environment's own first.
+func (env *environment) want(fsys fs.FS, repo *envrepo.Repo, declared envrepo.Environment, rev string, names []string) []Key {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	all := env.refusal != nil // were refused until now
+	env.refusal, env.revision = nil, rev
+	var changed []Key
+	for _, name := range names {
+		r := env.releases[name]
+		if r == nil {
+			r = newReleaseMemory(Key{env.name, name})
+			env.releases[name] = r
+		}
+		w := want{revision: rev, fsys: fsys, repo: repo}
+		c, err := contentOf(fsys, repo, declared, name, r.content)
+		if err != nil {
+			w.err = err
+			w.hash = "error:" + shortHash([]byte(err.Error()))
+		} else {
+			w.hash = c.hash
+		}
+		if r.set(w, c) || all {
+			r.hurry()
+			changed = append(changed, r.key)
+		}
+	}
+	for name, r := range env.releases {
+		if !slices.Contains(names, name) && (r.set(want{revision: rev, hash: "gone", gone: true, fsys: fsys, repo: repo}, nil) || all) {
+			r.hurry()
+			changed = append(changed, r.key)
+		}
+	}
+	slices.SortFunc(changed, compareKeys)
+	return changed
+}
+
+// drop forgets a release that is gone from the repository and the cluster.
+func (env *environment) drop(name string) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	if r := env.releases[name]; r != nil && r.wanted().gone {
+		delete(env.releases, name)
+	}
+}

@@ -1,0 +1,402 @@
+package reconciler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+	"github.com/sluice-dev/sluice/render/traffic"
+)
+
+// Decide is the plan for a release: every step that can be taken now, and the
+// verdict about what then remains. It is pure, and asked again with the outcome
+// of its own steps until it has no more.
+func Decide(in Input) Plan {
+	d := &decision{in: &in, plan: Plan{
+		Environment: in.Release.Environment.Name,
+		Release:     in.Release.Name,
+		Namespace:   in.Namespace.Name,
+		Revision:    in.Revision,
+	}}
+	// Reasons to leave the release alone, the first one counts.
+	for _, refuse := range []func() bool{d.refused, d.gone, d.paused, d.namespaceMissing, d.emptyRender} {
+		if refuse() {
+			return d.plan
+		}
+	}
+	d.divide()
+	for _, refuse := range []func() bool{d.outside, d.ownedByAnother, d.dependencies} {
+		if refuse() {
+			return d.plan
+		}
+	}
+	d.intent()
+	d.scale()
+	d.apply()
+	d.route()
+	d.retire()
+	d.prune()
+	d.conclude()
+	return d.plan
+}
+
+// decision is a plan in the making.
+type decision struct {
+	in   *Input
+	plan Plan
+
+	units   []*unit
+	floors  map[inventory.ID]int64 // lifted minimums of autoscalers, by workload
+	objects map[*unit][]*unstructured.Unstructured
+	routes  routing
+
+	pending  bool // an object has to be applied
+	moving   bool // a route step is in the plan
+	waiting  []string
+	retiring bool          // a tag waits for its requests to end
+	left     inventory.Set // what stays in the inventory though it is not declared
+	deferred []inventory.ID
+}
+
+func (d *decision) step(s Step) { d.plan.Steps = append(d.plan.Steps, s) }
+
+// stop ends the plan with a verdict that leaves the release as it is.
+func (d *decision) stop(v Verdict) bool {
+	v.traffic, v.inventory = d.in.status().Traffic, d.in.Inventory
+	if d.in.routed != nil {
+		v.traffic = d.in.routed
+	}
+	d.plan.Verdict = v
+	return true
+}
+
+func (d *decision) refused() bool {
+	r := d.in.Refusal
+	if r == nil {
+		return false
+	}
+	return d.stop(Verdict{State: StateFailed, Reason: r.Reason, Message: r.Message, Stalled: true})
+}
+
+func (d *decision) paused() bool {
+	if d.in.Paused == "" {
+		return false
+	}
+	return d.stop(Verdict{State: StatePaused, Reason: v1alpha1.ReasonPaused, Message: d.in.Paused})
+}
+
+// namespaceMissing has the reserved release make the namespace, and all others
+// wait for it.
+func (d *decision) namespaceMissing() bool {
+	ns := d.in.Namespace
+	if ns.Exists {
+		return false
+	}
+	if d.in.Release.Name == envrepo.EnvironmentRelease && d.in.Rendered != nil {
+		for _, o := range d.in.Rendered.Shared {
+			if o.GroupVersionKind() == (schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}) && o.GetName() == ns.Name {
+				d.step(Step{Action: ActionNamespace, Items: []Item{{Object: o, Note: "create"}}})
+				return d.stop(Verdict{State: StateWaiting, Reason: v1alpha1.ReasonApplying, Message: "the namespace is being created", Reconciling: true})
+			}
+		}
+	}
+	if ns.Create {
+		o := &unstructured.Unstructured{}
+		o.SetAPIVersion("v1")
+		o.SetKind("Namespace")
+		o.SetName(ns.Name)
+		d.step(Step{Action: ActionNamespace, Items: []Item{{Object: o, Note: "create"}}})
+		return d.stop(Verdict{State: StateWaiting, Reason: v1alpha1.ReasonApplying, Message: "the namespace is being created", Reconciling: true})
+	}
+	return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonNamespaceMissing, Stalled: true,
+		Message: fmt.Sprintf("namespace %s does not exist", ns.Name)})
+}
+
+// emptyRender refuses to take an overlay that renders nothing for the wish to
+// delete everything.
+func (d *decision) emptyRender() bool {
+	n := len(d.in.Rendered.Shared)
+	for _, t := range d.in.Rendered.Tags {
+		n += len(t.Objects)
+	}
+	if n > 0 || len(d.in.Inventory) == 0 {
+		return false
+	}
+	return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonEmptyRender, Stalled: true,
+		Message: fmt.Sprintf("%s renders no object, but %d of the release are in the cluster: nothing is pruned", d.in.Release.Dir, len(d.in.Inventory))})
+}
+
+// divide sorts the rendered objects into units and routes, and judges both.
+func (d *decision) divide() {
+	in := d.in
+	var want envrepo.Traffic
+	if in.Release.Tagged() {
+		want.Weights = in.Release.Traffic.Weights
+		for _, m := range in.Release.Traffic.Mirrors {
+			if m.Percent > 0 {
+				want.Mirrors = append(want.Mirrors, m)
+			}
+		}
+	}
+	routes, rest := traffic.Routes(in.Rendered.Shared, in.Release.Component.Name)
+	had, unsure := carried(in, routes)
+	if unsure {
+		now := roundUp(in.Now)
+		had.RoutedAt = &now
+	}
+	if !in.Release.Tagged() && len(had.Weights) == 0 {
+		// The plain Service of a release that was untagged before goes with the
+		// first batch: it selects what it always did.
+		routes, rest = splitService(routes, rest)
+	}
+	d.routes = routing{had: had, want: want, objects: routes}
+	d.units = unitsOf(in, rest, want, had)
+	serving := servingReplicas(in, d.units, had)
+	d.floors = d.lift(serving)
+	d.objects = map[*unit][]*unstructured.Unstructured{}
+	for _, u := range d.units {
+		u.retired = d.retires(u)
+		d.objects[u] = u.desired(d.floors)
+		u.assess(in, d.objects[u], u.need(serving))
+		if u.failed && u.listed {
+			d.plan.Verdict.Stalled = true
+		}
+	}
+	route(in, &d.routes, d.units)
+}
+
+func splitService(routes, rest []*unstructured.Unstructured) (r, s []*unstructured.Unstructured) {
+	s = slices.Clone(rest)
+	for _, o := range routes {
+		if o.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Service"}) {
+			s = append(s, o)
+		} else {
+			r = append(r, o)
+		}
+	}
+	return r, s
+}
+
+// lift computes, by workload, the replicas that a unit needs while its weight
+// rises, and keeps an autoscaler's lifted minimum for a while afterwards.
+func (d *decision) lift(serving int64) map[inventory.ID]int64 {
+	floors := map[inventory.ID]int64{}
+	for _, u := range d.units {
+		for _, o := range u.backends() {
+			id := inventory.IDOf(o)
+			s := u.scalers[id]
+			if s == nil {
+				continue
+			}
+			if u.rising() {
+				// One workload carries the share in all but odd cases; of several,
+				// each is lifted.
+				floors[id] = u.need(serving)
+				continue
+			}
+			lifted := s.liveMin(d.in.live(s.object))
+			if u.weight > 0 && lifted > s.min && graceLeft(d.in, d.routes.had) > 0 {
+				floors[id] = lifted
+			}
+		}
+	}
+	return floors
+}
+
+// outside refuses objects that do not belong into the environment's namespace.
+// The check of the overlay says so earlier and better; this is the last line.
+func (d *decision) outside() bool {
+	var bad []string
+	for _, o := range d.all() {
+		own := o.GetNamespace() == d.in.Namespace.Name
+		isNamespace := o.GroupVersionKind() == schema.GroupVersionKind{Version: "v1", Kind: "Namespace"} &&
+			o.GetName() == d.in.Namespace.Name && d.in.Release.Name == envrepo.EnvironmentRelease
+		if !own && !isNamespace {
+			bad = append(bad, fmt.Sprintf("%s is not in namespace %s", inventory.IDOf(o).Display(), d.in.Namespace.Name))
+		}
+	}
+	if len(bad) == 0 {
+		return false
+	}
+	slices.Sort(bad)
+	return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonNamespaceRefused, Stalled: true, Message: strings.Join(bad, "; ")})
+}
+
+// all are the desired objects, routes included.
+func (d *decision) all() []*unstructured.Unstructured {
+	var all []*unstructured.Unstructured
+	for _, u := range d.units {
+		all = append(all, d.objects[u]...)
+	}
+	return append(all, d.routes.objects...)
+}
+
+// ownedByAnother refuses the whole release if one of its objects carries the
+// labels of another: half a release is worse than the one before.
+func (d *decision) ownedByAnother() bool {
+	var taken []string
+	for _, o := range d.all() {
+		live := d.in.live(o)
+		if live == nil {
+			continue
+		}
+		if other, owned := owner(live); owned && other != d.in.key() {
+			taken = append(taken, fmt.Sprintf("%s belongs to release %s of environment %s", inventory.IDOf(o).Display(), other.Release, other.Environment))
+		}
+	}
+	if last := d.in.Last; foreignRelease(d.in) {
+		taken = append(taken, fmt.Sprintf("Release/%s belongs to environment %s of project %s", last.Name, last.Spec.Environment, last.Spec.Project))
+	}
+	if len(taken) == 0 {
+		return false
+	}
+	slices.Sort(taken)
+	return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonOwnedByAnother, Stalled: true, Message: strings.Join(taken, "; ")})
+}
+
+// foreignRelease reports whether the Release of our name was made for something
+// else. It is not reported on: it is not ours.
+func foreignRelease(in *Input) bool {
+	return in.Last != nil && (in.Last.Spec.Environment != in.Release.Environment.Name || in.Last.Spec.Project != in.Project)
+}
+
+// dependencies hold back what has changed, and only that: a release whose files
+// are the ones last applied does not wait for anything.
+func (d *decision) dependencies() bool {
+	in := d.in
+	unchanged := in.Hash != "" && in.Hash == in.status().LastAppliedHash
+	if unchanged || !d.anythingToApply() {
+		return false
+	}
+	var waits []string
+	stalled := false
+	for _, dep := range in.Dependencies {
+		if !dep.Ready {
+			waits = append(waits, fmt.Sprintf("release %s is not ready: %s", dep.Name, dep.Message))
+			stalled = stalled || dep.Stalled
+		}
+	}
+	if len(waits) == 0 {
+		return false
+	}
+	slices.Sort(waits)
+	v := Verdict{State: StateHeld, Reason: v1alpha1.ReasonDependencyNotReady, Message: strings.Join(waits, "; "), Reconciling: !stalled, Stalled: stalled}
+	v.attempt = attempt(in)
+	return d.stop(v)
+}
+
+func (d *decision) anythingToApply() bool {
+	return slices.ContainsFunc(d.all(), func(o *unstructured.Unstructured) bool { return !d.in.synced(o) })
+}
+
+// intent persists the inventory before the first write that makes it grow: what
+// is created and then forgotten would never be deleted.
+func (d *decision) intent() {
+	want := inventory.Of(d.all()...)
+	if d.in.Last != nil && d.in.Inventory.Covers(want) {
+		return
+	}
+	s := Step{Action: ActionIntent, inventory: d.in.Inventory.Union(want)}
+	grown := want.Minus(d.in.Inventory)
+	byID := map[inventory.ID]*unstructured.Unstructured{}
+	for _, o := range d.all() {
+		byID[inventory.IDOf(o)] = o
+	}
+	for _, id := range grown.Sorted() {
+		s.Items = append(s.Items, Item{Object: byID[id]})
+	}
+	d.step(s)
+}
+
+// scale writes spec.replicas where an autoscaler is about to get, or to give,
+// a number that the main apply does not carry.
+func (d *decision) scale() {
+	s := Step{Action: ActionScale}
+	for _, u := range d.units {
+		if u.retired {
+			continue
+		}
+		for _, o := range d.objects[u] {
+			id := inventory.IDOf(o)
+			sc := u.scalers[id]
+			if sc == nil || !isWorkload(o) {
+				continue
+			}
+			floor := max(sc.min, min(d.floors[id], max(sc.max, sc.min)))
+			if n := scaleTo(d.in.live(o), floor); n > 0 {
+				s.Items = append(s.Items, Item{Object: o, Replicas: n})
+			}
+		}
+	}
+	if len(s.Items) > 0 {
+		d.step(s)
+	}
+}
+
+// apply sends what differs, stage by stage. Routes have a step of their own, and
+// so have the workloads of retired tags.
+func (d *decision) apply() {
+	var batches [stageCount][]*unstructured.Unstructured
+	for _, u := range d.units {
+		for _, o := range d.objects[u] {
+			if d.in.synced(o) || u.retired && (isWorkload(o) || isCronJob(o)) {
+				continue
+			}
+			batches[stageOf(o)] = append(batches[stageOf(o)], o)
+		}
+	}
+	for i, batch := range batches {
+		if len(batch) == 0 {
+			continue
+		}
+		d.pending = true
+		sortForApply(batch)
+		d.step(Step{Action: ActionApply, Title: stage(i).String(), Items: d.items(batch)})
+	}
+}
+
+// items says of each object whether it is there already.
+func (d *decision) items(objects []*unstructured.Unstructured) []Item {
+	items := make([]Item, len(objects))
+	for i, o := range objects {
+		items[i] = Item{Object: o, Note: "create"}
+		if d.in.live(o) != nil {
+			items[i].Note = "update"
+		}
+	}
+	return items
+}
+
+// route moves the routes to what they may carry, or says why they stay.
+func (d *decision) route() {
+	r := &d.routes
+	if r.held != "" && len(r.objects) == 0 && !d.in.Release.Tagged() {
+		return // nothing to hold
+	}
+	if r.held != "" {
+		d.step(Step{Action: ActionHold, Title: "routes: " + r.held})
+		return
+	}
+	var objects []*unstructured.Unstructured
+	for _, o := range r.objects {
+		if !d.in.synced(o) {
+			objects = append(objects, o)
+		}
+	}
+	if len(objects) == 0 && !r.moves() {
+		return
+	}
+	sortForApply(objects)
+	title := ""
+	if d.in.Release.Tagged() {
+		title = formatTraffic(sharesOf(r.want.Weights), sharesOf(r.want.Mirrors))
+	}
+	d.moving = true
+	d.step(Step{Action: ActionRoute, Title: title, Items: d.items(objects), traffic: r.next(d.in.Now)})
+}

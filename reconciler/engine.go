@@ -1,0 +1,169 @@
+package reconciler
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/render"
+)
+
+// Source gives the engine commits of the remote repository.
+type Source interface {
+	// Fetch returns the full hash of the branch's newest commit. An error means
+	// that it is not known; it is asked again.
+	Fetch(ctx context.Context) (rev string, err error)
+	// Snapshot returns the files of a commit, rooted at the project folder. They
+	// never change. A method Hash(path) (string, bool) that gives the content
+	// hash of a file or folder without reading it is used where there is one.
+	Snapshot(rev string) (fs.FS, error)
+}
+
+// EnvironmentConfig is an environment that the engine serves. The repository
+// grants no authority: which namespace it is, is said here.
+type EnvironmentConfig struct {
+	Name      string
+	Namespace string // "": pinned to what the first commit read says
+}
+
+// Config is what an Engine needs. REST, Source and Environments are required.
+type Config struct {
+	REST         *rest.Config
+	Source       Source
+	Environments []EnvironmentConfig
+	// Decrypt opens encrypted files, by environment.
+	Decrypt map[string]render.Decrypt
+	// CreateNamespaces lets the engine create an environment's namespace.
+	CreateNamespaces bool
+	Reporter         Reporter         // nil: nobody is told
+	Clock            clock.WithTicker // nil: the real one
+	Log              logr.Logger      // the zero one is silent
+	Concurrency      int              // releases at the same time; 0: twice the cores, at least four
+}
+
+// Engine applies releases. Make one with New. It is safe for concurrent use,
+// but an environment should be in the hands of one engine at a time.
+type Engine struct {
+	cfg     Config
+	cluster *cluster.Client
+
+	mu           sync.Mutex
+	environments map[string]*environment
+	watches      *watches // nil while nothing runs
+}
+
+// New makes an engine. Nothing is sent to the cluster yet.
+func New(cfg Config) (*Engine, error) {
+	switch {
+	case cfg.REST == nil:
+		return nil, fmt.Errorf("making the engine: no cluster is configured")
+	case len(cfg.Environments) == 0:
+		return nil, fmt.Errorf("making the engine: no environment is configured")
+	}
+	client, err := cluster.New(cfg.REST)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Log.GetSink() == nil {
+		cfg.Log = logr.Discard()
+	}
+	cfg.Concurrency = cmp.Or(cfg.Concurrency, max(4, 2*runtime.GOMAXPROCS(0)))
+	e := &Engine{cfg: cfg, cluster: client, environments: map[string]*environment{}}
+	namespaces := map[string]string{}
+	for _, c := range cfg.Environments {
+		if other, taken := namespaces[c.Namespace]; taken && c.Namespace != "" {
+			return nil, fmt.Errorf("making the engine: environments %s and %s share namespace %s", other, c.Name, c.Namespace)
+		}
+		namespaces[c.Namespace] = c.Name
+		e.environments[c.Name] = &environment{name: c.Name, namespace: c.Namespace, releases: map[string]*release{}}
+	}
+	return e, nil
+}
+
+// Releases lists the Releases of a namespace as the cluster has them: what
+// `sluice status` prints and what tells promotion how a release is doing.
+func (e *Engine) Releases(ctx context.Context, namespace string) ([]v1alpha1.Release, error) {
+	return e.cluster.Releases(ctx, namespace)
+}
+
+// Release reads one Release; nil when there is none.
+func (e *Engine) Release(ctx context.Context, namespace, name string) (*v1alpha1.Release, error) {
+	return e.cluster.Release(ctx, namespace, name)
+}
+
+// Ping finds out within seconds whether the cluster answers and knows Releases.
+func (e *Engine) Ping(ctx context.Context) error {
+	if err := e.cluster.Ping(ctx); err != nil {
+		return err
+	}
+	for _, env := range e.environments {
+		if _, _, namespace, _ := env.view(); namespace != "" {
+			_, err := e.cluster.Release(ctx, namespace, envrepo.EnvironmentRelease)
+			return err
+		}
+	}
+	return nil
+}
+
+// find looks a release up; nil when the engine does not have it.
+func (e *Engine) find(key Key) (*environment, *release) {
+	e.mu.Lock()
+	env := e.environments[key.Environment]
+	e.mu.Unlock()
+	if env == nil {
+		return nil, nil
+	}
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return env, env.releases[key.Release]
+}
+
+// follow starts to watch a kind in an environment's namespace, if it is not
+// watched yet.
+func (e *Engine) follow(env *environment, gvk schema.GroupVersionKind) {
+	e.mu.Lock()
+	w := e.watches
+	e.mu.Unlock()
+	if w == nil {
+		return
+	}
+	_, _, namespace, _ := env.view()
+	w.follow(namespace, gvk)
+}
+
+// dependencies says how the releases are doing that another comes after: the
+// environment's own, which must be applied, and those of dependsOn, which must
+// be ready.
+func (e *Engine) dependencies(env *environment, r envrepo.Release) []Dependency {
+	if r.Name == envrepo.EnvironmentRelease {
+		return nil
+	}
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	var out []Dependency
+	if own := env.releases[envrepo.EnvironmentRelease]; own != nil && own.inScope() {
+		out = append(out, own.asDependency(true))
+	}
+	for _, name := range slices.Sorted(slices.Values(r.Component.DependsOn)) {
+		// One that is not deployed to this environment orders nothing here.
+		if dep := env.releases[name]; dep != nil && name != r.Name && dep.inScope() {
+			out = append(out, dep.asDependency(false))
+		}
+	}
+	return out
+}

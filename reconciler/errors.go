@@ -1,0 +1,192 @@
+package reconciler
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// ObjectError says what became of one object.
+type ObjectError struct {
+	ID  inventory.ID
+	Err error
+}
+
+func (e *ObjectError) Error() string { return e.Err.Error() }
+func (e *ObjectError) Unwrap() error { return e.Err }
+
+// ApplyError says which objects of a stage the API server did not take. The
+// others of the stage were applied, later stages were not.
+type ApplyError struct{ Objects []*ObjectError }
+
+func (e *ApplyError) Error() string { return joinObjects(e.Objects) }
+func (e *ApplyError) Unwrap() []error {
+	return unwrapObjects(e.Objects)
+}
+
+// Hint tells what to do.
+func (e *ApplyError) Hint() string {
+	if hint := hintOf(unwrapObjects(e.Objects)...); hint != "" {
+		return hint
+	}
+	return "correct the objects in the repository; `sluice diff` shows the same refusal without applying"
+}
+
+// PruneError says which objects could not be deleted. They stay in the
+// inventory.
+type PruneError struct{ Objects []*ObjectError }
+
+func (e *PruneError) Error() string   { return joinObjects(e.Objects) }
+func (e *PruneError) Unwrap() []error { return unwrapObjects(e.Objects) }
+
+// Hint tells what to do.
+func (e *PruneError) Hint() string { return hintOf(unwrapObjects(e.Objects)...) }
+
+// RenderError says that the repository's files of a release cannot be turned
+// into objects.
+type RenderError struct {
+	Release string
+	Err     error
+}
+
+func (e *RenderError) Error() string { return fmt.Sprintf("rendering %s: %v", e.Release, e.Err) }
+func (e *RenderError) Unwrap() error { return e.Err }
+
+// Hint tells what to do.
+func (e *RenderError) Hint() string {
+	if hint := hintOf(e.Err); hint != "" {
+		return hint
+	}
+	return "see the whole message with: sluice check"
+}
+
+// NamespaceError says that the repository and the configuration disagree about
+// an environment's namespace.
+type NamespaceError struct {
+	Environment string
+	Configured  string
+	Declared    string
+}
+
+func (e *NamespaceError) Error() string {
+	return fmt.Sprintf("environment %s: sluice.yaml names namespace %q, this reconciler serves %q", e.Environment, e.Declared, e.Configured)
+}
+
+// Hint tells what to do.
+func (e *NamespaceError) Hint() string {
+	return "the repository cannot move an environment by itself: change the reconciler's configuration too, or take the change in sluice.yaml back"
+}
+
+// EnvironmentEmptyError says that nothing is left of an environment.
+type EnvironmentEmptyError struct {
+	Environment string
+	Releases    int
+	Cause       error // why it cannot be read; nil when it is just empty
+}
+
+func (e *EnvironmentEmptyError) Error() string {
+	what := "has no release any more"
+	if e.Cause != nil {
+		what = "is not in the repository any more"
+	}
+	return fmt.Sprintf("environment %s %s, %d of it are in the cluster: nothing is pruned", e.Environment, what, e.Releases)
+}
+
+func (e *EnvironmentEmptyError) Unwrap() error { return e.Cause }
+
+// Hint tells what to do.
+func (e *EnvironmentEmptyError) Hint() string {
+	return "delete the Release objects and what they own by hand if the environment is meant to go"
+}
+
+// errSuperseded ends a pass over content that a newer commit has replaced.
+var errSuperseded = errors.New("a newer commit has come in")
+
+// errUnsettled says that a plan asks for the same writes again and again.
+var errUnsettled = errors.New("the plan does not settle: another controller may be changing the same fields")
+
+func joinObjects(objects []*ObjectError) string {
+	messages := make([]string, len(objects))
+	for i, o := range objects {
+		messages[i] = o.Error()
+	}
+	slices.Sort(messages)
+	return strings.Join(messages, "; ")
+}
+
+func unwrapObjects(objects []*ObjectError) []error {
+	errs := make([]error, len(objects))
+	for i, o := range objects {
+		errs[i] = o
+	}
+	return errs
+}
+
+func hintOf(errs ...error) string {
+	for _, err := range errs {
+		var h interface{ Hint() string }
+		if errors.As(err, &h) && h.Hint() != "" {
+			return h.Hint()
+		}
+	}
+	return ""
+}
+
+// failure is the verdict about a pass that ended with an error. Errors that pass
+// by themselves leave the release waiting.
+func failure(err error) Verdict {
+	v := Verdict{State: StateFailed, Stalled: true}
+	var apply *ApplyError
+	var prune *PruneError
+	var render *RenderError
+	switch {
+	case errors.As(err, &render):
+		v.Reason = v1alpha1.ReasonRenderFailed
+	case errors.As(err, &apply):
+		v.Reason = v1alpha1.ReasonApplyFailed
+	case errors.As(err, &prune):
+		v.Reason = v1alpha1.ReasonPruneFailed
+	}
+	if v.Reason == v1alpha1.ReasonRenderFailed {
+		return v
+	}
+	if !permanent(err) {
+		v.State, v.Stalled, v.Reconciling = StateWaiting, false, true
+		v.Reason = v1alpha1.ReasonTransientError
+	} else if v.Reason == "" {
+		v.Reason = v1alpha1.ReasonApplyFailed
+	}
+	return v
+}
+
+// permanent reports whether any part of an error will come again.
+func permanent(err error) bool {
+	var crd *cluster.MissingCRDError
+	if errors.As(err, &crd) {
+		return true
+	}
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		return slices.ContainsFunc(many.Unwrap(), permanent)
+	}
+	return cluster.Permanent(err)
+}
+
+// masked is a message in one line with the decrypted values taken out, plain or
+// in the encoding of a Secret.
+func masked(message string, values []string) string {
+	for _, v := range slices.SortedFunc(slices.Values(values), func(a, b string) int { return len(b) - len(a) }) {
+		if len(v) < 3 {
+			continue // would take letters out of every word
+		}
+		message = strings.ReplaceAll(message, v, "(secret)")
+		message = strings.ReplaceAll(message, base64.StdEncoding.EncodeToString([]byte(v)), "(secret)")
+	}
+	return strings.Join(strings.Fields(message), " ")
+}

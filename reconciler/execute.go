@@ -1,0 +1,177 @@
+package reconciler
+
+import (
+	"context"
+	"sync"
+
+	"github.com/fluxcd/pkg/ssa"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// writers is how many objects of one stage are written at the same time.
+const writers = 4
+
+// execute does a plan's steps in order and takes what comes back into the input.
+// The first step that fails ends it.
+func (p *pass) execute(ctx context.Context, plan Plan) error {
+	for _, step := range plan.Steps {
+		if p.superseded() {
+			return errSuperseded
+		}
+		if err := p.do(ctx, step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pass) do(ctx context.Context, s Step) error {
+	switch s.Action {
+	case ActionNamespace:
+		return p.ensureNamespace(ctx, s)
+	case ActionIntent:
+		return p.recordIntent(ctx, s.inventory)
+	case ActionScale:
+		return p.scale(ctx, s)
+	case ActionApply, ActionRetire:
+		return p.apply(ctx, s)
+	case ActionRoute:
+		if err := p.apply(ctx, s); err != nil {
+			return err
+		}
+		p.in.routed = s.traffic
+		if p.in.routed == nil {
+			p.in.routed = &v1alpha1.TrafficStatus{}
+		}
+	case ActionPrune:
+		return p.prune(ctx, s)
+	case ActionForget:
+		if err := p.engine.cluster.DeleteRelease(ctx, p.in.Last); err != nil {
+			return err
+		}
+		p.in.Last = nil
+	}
+	return nil
+}
+
+func (p *pass) ensureNamespace(ctx context.Context, s Step) error {
+	for _, i := range s.Items {
+		if _, _, err := p.engine.cluster.Apply(ctx, i.Object, nil, cluster.ApplyOptions{Manager: fieldManager}); err != nil {
+			return &ApplyError{Objects: []*ObjectError{{inventory.IDOf(i.Object), err}}}
+		}
+	}
+	p.in.Namespace.Exists = true
+	return p.readObjects(ctx) // nothing could be read before
+}
+
+// recordIntent persists the inventory before what it lists is written.
+func (p *pass) recordIntent(ctx context.Context, intent inventory.Set) error {
+	if err := p.ensureRelease(ctx); err != nil {
+		return err
+	}
+	after := p.in.Last.DeepCopy()
+	after.Status.Inventory = intent.Status()
+	patched, err := p.patchStatus(ctx, after)
+	if err != nil {
+		return err
+	}
+	p.in.Last, p.in.Inventory = patched, intent
+	return nil
+}
+
+func (p *pass) ensureRelease(ctx context.Context) error {
+	if p.in.Last != nil {
+		return nil
+	}
+	created, err := p.engine.cluster.CreateRelease(ctx, newRelease(p.in), fieldManager)
+	if err != nil {
+		return err
+	}
+	p.release.saw(created.ResourceVersion)
+	p.in.Last = created
+	return nil
+}
+
+func (p *pass) patchStatus(ctx context.Context, after *v1alpha1.Release) (*v1alpha1.Release, error) {
+	patched, err := p.engine.cluster.PatchReleaseStatus(ctx, p.in.Last, after, fieldManager)
+	if err == nil {
+		p.release.saw(patched.ResourceVersion)
+	}
+	return patched, err
+}
+
+func (p *pass) scale(ctx context.Context, s Step) error {
+	for _, i := range s.Items {
+		live, err := p.engine.cluster.Scale(ctx, i.Object, i.Replicas, scaleManager)
+		if err != nil {
+			return &ApplyError{Objects: []*ObjectError{{inventory.IDOf(i.Object), err}}}
+		}
+		p.in.noteScaled(live)
+		p.release.remember(inventory.IDOf(live), p.in.Marks[inventory.IDOf(live)])
+	}
+	return nil
+}
+
+// apply writes the objects of one step side by side. One that fails does not
+// stop the others.
+func (p *pass) apply(ctx context.Context, s Step) error {
+	type result struct {
+		live   *unstructured.Unstructured
+		action ssa.Action
+		err    error
+	}
+	results := make([]result, len(s.Items))
+	var g errgroup.Group
+	g.SetLimit(writers)
+	for n, i := range s.Items {
+		before := p.in.live(i.Object)
+		g.Go(func() error {
+			r := &results[n]
+			r.live, r.action, r.err = p.engine.cluster.Apply(ctx, i.Object, before, cluster.ApplyOptions{Manager: fieldManager, TakeOver: foreignManagers})
+			return nil
+		})
+	}
+	_ = g.Wait()
+	failed := &ApplyError{}
+	for n, r := range results {
+		id := inventory.IDOf(s.Items[n].Object)
+		if r.err != nil {
+			failed.Objects = append(failed.Objects, &ObjectError{id, r.err})
+			continue
+		}
+		p.release.remember(id, p.in.noteApplied(s.Items[n].Object, r.live))
+		p.release.count(id, r.action)
+	}
+	if len(failed.Objects) > 0 {
+		return failed
+	}
+	return nil
+}
+
+// prune deletes in order, and goes on after a failure: what stays is kept in
+// the inventory.
+func (p *pass) prune(ctx context.Context, s Step) error {
+	failed := &PruneError{}
+	var mu sync.Mutex
+	for _, i := range s.Items {
+		id := inventory.IDOf(i.Object)
+		if err := p.engine.cluster.Delete(ctx, i.Object); err != nil {
+			mu.Lock()
+			failed.Objects = append(failed.Objects, &ObjectError{id, err})
+			mu.Unlock()
+			continue
+		}
+		p.in.noteDeleted(id)
+		p.release.forget(id)
+		p.release.count(id, ssa.DeletedAction)
+	}
+	if len(failed.Objects) > 0 {
+		return failed
+	}
+	return nil
+}

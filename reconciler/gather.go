@@ -1,0 +1,283 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/reconciler/health"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+	"github.com/sluice-dev/sluice/render"
+	"github.com/sluice-dev/sluice/render/traffic"
+)
+
+// readers is how many objects of one release are read at the same time.
+const readers = 8
+
+// gather makes all reads of a pass. An error leaves the pass without a plan:
+// what could not be read is not known to be absent.
+func (p *pass) gather(ctx context.Context) error {
+	if err := p.readRelease(ctx); err != nil {
+		return err
+	}
+	if p.in.Refusal != nil {
+		return nil
+	}
+	if !p.in.Gone {
+		if err := p.declare(); err != nil {
+			return err
+		}
+		if p.in.Paused != "" {
+			return nil
+		}
+		if err := p.render(ctx); err != nil {
+			return err
+		}
+	}
+	if !p.in.Namespace.Exists {
+		return nil
+	}
+	for _, read := range []func(context.Context) error{p.readObjects, p.readPods, p.readEndpoints, p.readSupport} {
+		if err := read(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readRelease reads what the last pass has left.
+func (p *pass) readRelease(ctx context.Context) error {
+	in := p.in
+	last, err := p.engine.cluster.Release(ctx, in.Namespace.Name, in.Release.Name)
+	if err != nil {
+		return err
+	}
+	in.Last, in.Inventory = last, inventory.Set{}
+	if last == nil {
+		in.Namespace.Exists, err = p.engine.cluster.NamespaceExists(ctx, in.Namespace.Name)
+		return err
+	}
+	in.Namespace.Exists = true
+	if in.Inventory, err = inventory.FromStatus(last.Status.Inventory); err != nil {
+		return fmt.Errorf("reading Release/%s: %w", last.Name, err)
+	}
+	return nil
+}
+
+// declare reads what the repository says about the release.
+func (p *pass) declare() error {
+	if p.want.err != nil {
+		return &RenderError{Release: p.in.Release.Name, Err: p.want.err}
+	}
+	release, err := p.want.repo.Release(p.in.Release.Environment.Name, p.in.Release.Name)
+	if err != nil {
+		return &RenderError{Release: p.in.Release.Name, Err: err}
+	}
+	release.Environment.Namespace = p.in.Namespace.Name
+	p.in.Release = release
+	switch {
+	case release.Environment.Paused:
+		p.in.Paused = "paused by sluice.yaml"
+	case release.Component.Paused:
+		p.in.Paused = "paused by " + path.Join("components", release.Component.Name, "component.yaml")
+	}
+	p.in.Dependencies = p.engine.dependencies(p.env, release)
+	return nil
+}
+
+// render renders the release, unless this content has been rendered already.
+func (p *pass) render(ctx context.Context) error {
+	if p.in.Rendered = p.release.renderedAt(p.want.hash); p.in.Rendered != nil {
+		p.values = p.in.Rendered.Values
+		return nil
+	}
+	env := p.in.Release.Environment.Name
+	result, err := render.Build(ctx, render.Request{FS: p.want.fsys, Release: p.in.Release, Decrypt: p.engine.cfg.Decrypt[env]})
+	if err != nil {
+		return &RenderError{Release: p.in.Release.Name, Err: err}
+	}
+	p.values = result.Values
+	if err := p.claim(result); err != nil {
+		return err
+	}
+	p.in.Rendered = result
+	p.release.keepRendered(p.want.hash, result)
+	return nil
+}
+
+// claim puts our labels on the rendered objects, and their namespace right: of
+// kinds that Kustomize does not know it cannot tell whether they have one.
+func (p *pass) claim(result *render.Result) error {
+	groups := [][]*unstructured.Unstructured{result.Shared}
+	for _, t := range result.Tags {
+		groups = append(groups, t.Objects)
+	}
+	for _, objects := range groups {
+		for _, o := range objects {
+			namespaced, err := p.engine.cluster.Namespaced(o.GroupVersionKind())
+			var unknown *cluster.UnknownKindError
+			switch {
+			case errors.As(err, &unknown):
+				continue // the API server will refuse it, by name
+			case err != nil:
+				return err
+			case !namespaced:
+				o.SetNamespace("")
+			case o.GetNamespace() == "":
+				o.SetNamespace(p.in.Namespace.Name)
+			}
+		}
+		if err := claim(objects, p.in.key()); err != nil {
+			return &RenderError{Release: p.in.Release.Name, Err: err}
+		}
+	}
+	return nil
+}
+
+// readObjects reads everything that is rendered or in the inventory.
+func (p *pass) readObjects(ctx context.Context) error {
+	kinds := map[inventory.ID]schema.GroupVersionKind{}
+	for id := range p.in.Inventory {
+		kinds[id] = p.in.Inventory.Kind(id)
+	}
+	for _, o := range p.rendered() {
+		kinds[inventory.IDOf(o)] = o.GroupVersionKind()
+	}
+	p.in.Live = make(map[inventory.ID]*unstructured.Unstructured, len(kinds))
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
+	for id, gvk := range kinds {
+		p.engine.follow(p.env, gvk)
+		g.Go(func() error {
+			live, err := p.engine.cluster.Get(ctx, gvk, id.Namespace, id.Name)
+			if err != nil || live == nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			p.in.Live[id] = live
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// rendered are all rendered objects.
+func (p *pass) rendered() []*unstructured.Unstructured {
+	if p.in.Rendered == nil {
+		return nil
+	}
+	all := slices.Clone(p.in.Rendered.Shared)
+	for _, t := range p.in.Rendered.Tags {
+		all = append(all, t.Objects...)
+	}
+	return all
+}
+
+// readPods looks for the pod to blame, where a workload is not Current.
+func (p *pass) readPods(ctx context.Context) error {
+	p.in.Problems = map[inventory.ID]string{}
+	for _, o := range p.rendered() {
+		live := p.in.live(o)
+		if live == nil || stageOf(o) != stageWorkloads || isCronJob(o) || health.Of(live).Status == health.Current {
+			continue
+		}
+		pods, err := p.engine.cluster.Pods(ctx, live)
+		if err != nil {
+			return err
+		}
+		p.in.Problems[inventory.IDOf(o)] = health.PodProblem(pods)
+	}
+	return nil
+}
+
+// readEndpoints counts the endpoints of the tags that have, or are to have,
+// requests.
+func (p *pass) readEndpoints(ctx context.Context) error {
+	p.in.Endpoints = map[string]int{}
+	for _, t := range p.in.Release.Tags {
+		if _, listed := p.in.Release.Traffic.Weight(t.Name); !listed {
+			continue
+		}
+		service := p.in.Release.Component.Name + "-" + t.Name
+		if p.in.Live[inventory.ID{Namespace: p.in.Namespace.Name, Name: service, Kind: "Service"}] == nil {
+			continue
+		}
+		slices, err := p.engine.cluster.EndpointSlices(ctx, p.in.Namespace.Name, service)
+		if err != nil {
+			return err
+		}
+		p.in.Endpoints[service] = health.ReadyEndpoints(slices)
+	}
+	return nil
+}
+
+const gatewayGroup = "gateway.networking.k8s.io"
+
+// readSupport asks what the gateways of the routes can do, where a mirror makes
+// that matter.
+func (p *pass) readSupport(ctx context.Context) error {
+	if !p.in.Release.Tagged() || !slices.ContainsFunc(p.in.Release.Traffic.Mirrors, func(w envrepo.Weight) bool { return w.Percent > 0 }) {
+		return nil
+	}
+	var all []traffic.Support
+	for _, o := range p.in.Rendered.Shared {
+		for _, parent := range traffic.Gateways(o) {
+			s := traffic.Support{}
+			if parent.Group == gatewayGroup && parent.Kind == "Gateway" {
+				var err error
+				if s, err = p.gatewaySupport(ctx, parent); err != nil {
+					return err
+				}
+			}
+			all = append(all, s)
+		}
+	}
+	p.in.Support = traffic.Combine(all...)
+	return nil
+}
+
+func (p *pass) gatewaySupport(ctx context.Context, parent traffic.ParentRef) (traffic.Support, error) {
+	gateway, err := p.engine.cluster.Get(ctx, schema.GroupVersionKind{Group: gatewayGroup, Version: "v1", Kind: "Gateway"}, parent.Namespace, parent.Name)
+	if gateway == nil || err != nil {
+		return traffic.Support{}, ignoreAccess(err)
+	}
+	name, _, _ := unstructured.NestedString(gateway.Object, "spec", "gatewayClassName")
+	s := traffic.Support{Class: name}
+	class, err := p.engine.cluster.Get(ctx, schema.GroupVersionKind{Group: gatewayGroup, Version: "v1", Kind: "GatewayClass"}, "", name)
+	if class == nil || err != nil {
+		return s, ignoreAccess(err)
+	}
+	features, _, _ := unstructured.NestedSlice(class.Object, "status", "supportedFeatures")
+	s.Known = true
+	for _, f := range features {
+		feature, _ := f.(map[string]any)
+		switch feature["name"] {
+		case "HTTPRouteRequestPercentageMirror":
+			s.PercentageMirror = true
+		case "HTTPRouteRequestMultipleMirrors":
+			s.MultipleMirrors = true
+		}
+	}
+	return s, nil
+}
+
+// ignoreAccess takes a gateway that may not be read for an unknown one: the
+// mirror is then held back with that reason, and nothing else is.
+func ignoreAccess(err error) error {
+	var access *cluster.AccessError
+	if errors.As(err, &access) {
+		return nil
+	}
+	return err
+}

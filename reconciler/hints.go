@@ -1,0 +1,47 @@
+package reconciler
+
+import (
+	"fmt"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/render/traffic"
+)
+
+// hintFor is what to do about a verdict, in one line; "" when nothing needs
+// doing or nobody knows.
+func hintFor(in *Input, v Verdict, cause error) string {
+	if cause != nil {
+		return hintOf(cause)
+	}
+	switch v.Reason {
+	case v1alpha1.ReasonNamespaceMissing:
+		return fmt.Sprintf("create it (kubectl create namespace %s), or add a Namespace object to environments/%s", in.Namespace.Name, in.Release.Environment.Name)
+	case v1alpha1.ReasonEmptyRender:
+		return "delete the release's folder to remove the release; an empty kustomization is taken for a mistake"
+	case v1alpha1.ReasonOwnedByAnother:
+		return "rename the object, or remove it from the other release first; to adopt an object that was left behind, remove its label " + v1alpha1.LabelRelease
+	case v1alpha1.ReasonNamespaceRefused:
+		return "a release may only hold objects of its environment's namespace"
+	case v1alpha1.ReasonTrafficHeld:
+		return "fix the tag, or set its weight to 0"
+	case v1alpha1.ReasonTrafficRefused:
+		if in.Rendered != nil && in.Release.Tagged() {
+			return trafficHint(in)
+		}
+	}
+	return ""
+}
+
+// trafficHint asks the transform again for the hint of its refusal.
+func trafficHint(in *Input) string {
+	tags := make([]string, len(in.Rendered.Tags))
+	for i, t := range in.Rendered.Tags {
+		tags[i] = t.Name
+	}
+	routes, _ := traffic.Routes(in.Rendered.Shared, in.Release.Component.Name)
+	_, err := traffic.Transform(routes, in.Release.Component.Name, *in.Release.Traffic, tags, in.Support)
+	if err == nil {
+		return ""
+	}
+	return hintOf(err)
+}

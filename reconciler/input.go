@@ -1,0 +1,141 @@
+package reconciler
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/health"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+	"github.com/sluice-dev/sluice/render"
+	"github.com/sluice-dev/sluice/render/traffic"
+)
+
+// Input is everything that one pass over one release knows. Decide reads
+// nothing else.
+type Input struct {
+	Now      time.Time
+	Revision string // full commit hash
+	Hash     string // of the files that decide the release; "" when unknown
+	Project  string
+
+	// Release is what the repository declares, Rendered its objects. They are
+	// zero when the release is Gone from the repository.
+	Release  envrepo.Release
+	Rendered *render.Result
+	Gone     bool
+	// Paused says where the repository pauses the release; "" when it does not.
+	Paused string
+	// Refusal keeps the whole environment as it is.
+	Refusal *Refusal
+
+	Namespace Namespace
+	// Last is the Release object as it is in the cluster, nil when there is
+	// none, and Inventory what its status lists.
+	Last      *v1alpha1.Release
+	Inventory inventory.Set
+	// Live are the objects of the cluster among those rendered or in the
+	// inventory. An absent one does not exist.
+	Live map[inventory.ID]*unstructured.Unstructured
+	// Marks are what this process has applied; see Mark.
+	Marks map[inventory.ID]Mark
+
+	// Endpoints counts the ready endpoints behind each Service of the release.
+	Endpoints map[string]int
+	// Problems names, by workload, the pod that keeps it from being ready.
+	Problems map[inventory.ID]string
+	// Support is what the gateways of the routes declare. It is only known where
+	// the repository wants a mirror.
+	Support traffic.Support
+	// Dependencies are the releases that this one comes after.
+	Dependencies []Dependency
+
+	// routed is what the routes were given earlier in this pass.
+	routed *v1alpha1.TrafficStatus
+}
+
+// Refusal is a reason to leave an environment alone.
+type Refusal struct {
+	Reason  string // one of v1alpha1's
+	Message string
+}
+
+// Namespace is the environment's namespace in the cluster.
+type Namespace struct {
+	Name   string
+	Exists bool
+	// Create says that the reserved release may create it even if the repository
+	// has no object for it.
+	Create bool
+}
+
+// Dependency is a release that has to be ready, at what the repository wants of
+// it, before a change of another is applied.
+type Dependency struct {
+	Name    string
+	Ready   bool
+	Stalled bool   // it will not become ready by itself
+	Message string // why it is not ready
+}
+
+// key is the release that the input is about.
+func (in *Input) key() Key {
+	return Key{Environment: in.Release.Environment.Name, Release: in.Release.Name}
+}
+
+// status is the last status, the zero one when there is none.
+func (in *Input) status() v1alpha1.ReleaseStatus {
+	if in.Last == nil {
+		return v1alpha1.ReleaseStatus{}
+	}
+	return in.Last.Status
+}
+
+// live is the object of the cluster with the identity of a desired one.
+func (in *Input) live(desired *unstructured.Unstructured) *unstructured.Unstructured {
+	return in.Live[inventory.IDOf(desired)]
+}
+
+// synced reports whether a desired object is what this process applied last and
+// nobody has touched it since.
+func (in *Input) synced(desired *unstructured.Unstructured) bool {
+	id := inventory.IDOf(desired)
+	mark, applied := in.Marks[id]
+	live := in.Live[id]
+	return applied && live != nil && mark.Live == fingerprint(live) && mark.Rendered == hashOf(desired)
+}
+
+// judge is the health of the live object behind a desired one.
+func (in *Input) judge(desired *unstructured.Unstructured) health.State {
+	return health.Of(in.live(desired))
+}
+
+// noteApplied takes in what came back for an applied object.
+func (in *Input) noteApplied(desired, live *unstructured.Unstructured) Mark {
+	id := inventory.IDOf(desired)
+	mark := Mark{Rendered: hashOf(desired), Live: fingerprint(live)}
+	in.Live[id], in.Marks[id] = live, mark
+	return mark
+}
+
+// noteScaled takes in a workload whose replicas were written: what was applied
+// is what it was, so its mark moves with it.
+func (in *Input) noteScaled(live *unstructured.Unstructured) {
+	id := inventory.IDOf(live)
+	if before := in.Live[id]; before != nil {
+		if mark, ok := in.Marks[id]; ok && mark.Live == fingerprint(before) {
+			mark.Live = fingerprint(live)
+			in.Marks[id] = mark
+		}
+	}
+	in.Live[id] = live
+}
+
+// noteDeleted takes in that an object was deleted: it has left the inventory.
+func (in *Input) noteDeleted(id inventory.ID) {
+	delete(in.Live, id)
+	delete(in.Marks, id)
+	delete(in.Inventory, id)
+}

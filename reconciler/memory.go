@@ -1,0 +1,319 @@
+package reconciler
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fluxcd/pkg/ssa"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+	"github.com/sluice-dev/sluice/render"
+)
+
+// environment is what the engine knows of an environment between passes.
+type environment struct {
+	name string
+
+	mu        sync.Mutex
+	namespace string // configured, or pinned by the first commit
+	project   string
+	declared  envrepo.Environment
+	revision  string
+	refusal   *Refusal
+	found     bool // the cluster's Releases have been looked through
+	releases  map[string]*release
+}
+
+// view is a consistent copy.
+func (env *environment) view() (refusal *Refusal, project, namespace string, declared envrepo.Environment) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return env.refusal, env.project, env.namespace, env.declared
+}
+
+// want is what the repository wants of a release.
+type want struct {
+	revision string
+	hash     string
+	gone     bool
+	err      error // the files cannot even be listed
+	fsys     fs.FS
+	repo     *envrepo.Repo
+}
+
+// release is what the engine knows of a release between passes. It is memory
+// only: all that must survive a restart is in the Release object.
+type release struct {
+	key Key
+
+	mu      sync.Mutex
+	scope   bool // belongs to what the engine runs now
+	want    want
+	content *content
+	marks   map[inventory.ID]Mark
+
+	rendered     *render.Result
+	renderedHash string
+
+	actions map[inventory.ID]ssa.Action // since this content came in
+	pruned  int
+	written []string // resourceVersions of the Release as we wrote it, the last few
+
+	failure  string // message of the last pass, if it ended with an error
+	failures int    // how often in a row
+
+	// What the last pass came to, and for which content.
+	passed  string
+	verdict Verdict
+	status  Status
+
+	// Why the next pass is due: events has the fingerprints that were seen and
+	// may turn out to be our own writes, urgent is anything else.
+	events   map[inventory.ID]string
+	reported []string // resourceVersions of the Release that were seen
+	urgent   bool
+	wake     time.Time // look again then, whatever happens
+}
+
+func newReleaseMemory(key Key) *release {
+	return &release{key: key, marks: map[inventory.ID]Mark{}, actions: map[inventory.ID]ssa.Action{}, events: map[inventory.ID]string{}}
+}
+
+func (r *release) wanted() want {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.want
+}
+
+// set takes in what a commit wants; it reports whether that is anything new.
+func (r *release) set(w want, c *content) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed := r.want.revision == "" || r.want.hash != w.hash || r.want.gone != w.gone || (w.err != nil) != (r.want.err != nil) ||
+		w.err != nil && w.err.Error() != r.want.err.Error()
+	if !changed {
+		// Keep the newest snapshot, so that older ones can be let go.
+		r.want.fsys, r.want.repo = w.fsys, w.repo
+		return false
+	}
+	r.want, r.content = w, c
+	r.actions, r.pruned = map[inventory.ID]ssa.Action{}, 0
+	r.urgent = true
+	return true
+}
+
+func (r *release) marked() map[inventory.ID]Mark {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.marks)
+}
+
+func (r *release) remember(id inventory.ID, m Mark) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m != (Mark{}) {
+		r.marks[id] = m
+	}
+}
+
+func (r *release) forget(id inventory.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.marks, id)
+}
+
+// saw remembers the Release as we wrote it, so that its event is known.
+func (r *release) saw(version string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	const few = 8
+	r.written = append(r.written, version)
+	r.written = r.written[max(0, len(r.written)-few):]
+}
+
+// count keeps, for each object, the most that was done to it.
+func (r *release) count(id inventory.ID, action ssa.Action) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case action == ssa.DeletedAction:
+		r.pruned++
+		delete(r.actions, id)
+	case r.actions[id] == ssa.CreatedAction:
+	case r.actions[id] == ssa.ConfiguredAction && action == ssa.UnchangedAction:
+	default:
+		r.actions[id] = action
+	}
+}
+
+// counts sums up what was done to total objects.
+func (r *release) counts(total int) Counts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := Counts{Pruned: r.pruned}
+	for _, action := range r.actions {
+		switch action {
+		case ssa.CreatedAction:
+			c.Created++
+		case ssa.ConfiguredAction:
+			c.Configured++
+		}
+	}
+	c.Unchanged = max(0, total-c.Created-c.Configured)
+	return c
+}
+
+// finished takes in what a pass came to.
+func (r *release) finished(w want, v Verdict, s Status) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.passed, r.verdict, r.status = w.hash, v, s
+	if v.Ready && !v.Reconciling || v.State == StateRemoved {
+		r.rendered, r.renderedHash = nil, ""
+	}
+}
+
+// failed counts passes that ended with the same error in a row.
+func (r *release) failed(message string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if message != r.failure {
+		r.failure, r.failures = message, 0
+	}
+	if message != "" {
+		r.failures++
+	}
+	return r.failures
+}
+
+// begin starts counting anew, for whoever asks what has been done since.
+func (r *release) begin(scope bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.scope, r.urgent = scope, true
+	r.actions, r.pruned, r.failure, r.failures = map[inventory.ID]ssa.Action{}, 0, "", 0
+	r.passed = "" // another process may have been here since
+}
+
+// renderedAt is what was rendered of this content. It is kept while a release is
+// not ready, as it is passed over again soon.
+func (r *release) renderedAt(hash string) *render.Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if hash == "" || r.renderedHash != hash {
+		return nil
+	}
+	return r.rendered
+}
+
+func (r *release) keepRendered(hash string, result *render.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rendered, r.renderedHash = result, hash
+}
+
+func (r *release) setScope(in bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.scope = in
+}
+
+// inScopeAtAll reports whether the engine has the release in its hands now.
+func (r *release) inScopeAtAll() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.scope
+}
+
+// inScope is the same for releases that the repository has.
+func (r *release) inScope() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.scope && !r.want.gone
+}
+
+// asDependency is how the release looks to one that comes after it. applied asks
+// for its objects only, not for their health.
+func (r *release) asDependency(applied bool) Dependency {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := Dependency{Name: r.key.Release, Message: "it has not been looked at yet"}
+	if r.passed == "" || r.passed != r.want.hash {
+		return d
+	}
+	// A paused release is as its people want it.
+	d.Ready = r.verdict.Ready || r.verdict.State == StatePaused || applied && r.verdict.applied
+	d.Stalled, d.Message = r.verdict.Stalled, r.verdict.Message
+	if d.Ready {
+		d.Message = ""
+	}
+	return d
+}
+
+// settled reports whether the last pass found everything as declared.
+func (r *release) settled() bool {
+	return r.passed == r.want.hash && r.verdict.Ready && !r.verdict.Reconciling
+}
+
+// due takes the reasons for a pass; false when all of them were our own writes.
+func (r *release) due(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	events, reported := r.events, r.reported
+	due := r.urgent || !r.settled() || !r.wake.IsZero() && !now.Before(r.wake)
+	r.events, r.reported, r.urgent = map[inventory.ID]string{}, nil, false
+	for id, seen := range events {
+		if mark, ours := r.marks[id]; ours && mark.Live != seen {
+			due = true
+		}
+	}
+	for _, version := range reported {
+		due = due || !slices.Contains(r.written, version)
+	}
+	if due {
+		r.wake = time.Time{}
+	}
+	return due
+}
+
+// wakeAt has the release looked at again at a time.
+func (r *release) wakeAt(t time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wake = t
+}
+
+// bearing is what others that depend on the release go by.
+func (r *release) bearing() string {
+	loose, strict := r.asDependency(true), r.asDependency(false)
+	return fmt.Sprint(loose, strict)
+}
+
+// waiting are the releases of the environment that wait for another.
+func (env *environment) waiting() []Key {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	var keys []Key
+	for _, r := range env.releases {
+		r.mu.Lock()
+		if r.verdict.Reason == v1alpha1.ReasonDependencyNotReady {
+			r.urgent = true
+			keys = append(keys, r.key)
+		}
+		r.mu.Unlock()
+	}
+	return keys
+}
+
+// hurry makes the next pass happen whatever the events were.
+func (r *release) hurry() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.urgent = true
+}

@@ -1,0 +1,173 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+)
+
+// maxRounds bounds how often one pass asks for a plan. Three are usual.
+const maxRounds = 10
+
+// meansIt is how many equal errors in a row are taken for final.
+const meansIt = 5
+
+// pass is one pass over one release.
+type pass struct {
+	engine  *Engine
+	env     *environment
+	release *release
+	want    want
+	in      *Input
+	values  []string // decrypted, to be taken out of messages
+}
+
+// reconcile is the whole of it: gather, decide and do until nothing is left to
+// do, report. The error, if any, has been reported; after is when to come again.
+func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.Duration, err error) {
+	p := e.newPass(key)
+	if p == nil {
+		return Status{}, 0, nil
+	}
+	var plan Plan
+	err = p.gather(ctx)
+	for round := 0; err == nil; round++ {
+		plan = Decide(*p.in)
+		if !plan.Writes() {
+			break
+		}
+		if round == maxRounds {
+			err = errUnsettled
+			break
+		}
+		err = p.execute(ctx, plan)
+	}
+	if errors.Is(err, errSuperseded) || ctx.Err() != nil {
+		return Status{}, 0, err
+	}
+	verdict := plan.Verdict
+	if err != nil {
+		verdict = p.failed(err)
+	} else {
+		p.release.failed("")
+	}
+	return p.report(ctx, verdict, err)
+}
+
+// newPass is a pass over what the repository wants of a release now; nil when
+// the engine does not know it any more.
+func (e *Engine) newPass(key Key) *pass {
+	env, rel := e.find(key)
+	if rel == nil {
+		return nil
+	}
+	p := &pass{engine: e, env: env, release: rel, want: rel.wanted()}
+	refusal, project, namespace, declared := env.view()
+	p.in = &Input{
+		Now: e.cfg.Clock.Now(), Revision: p.want.revision, Hash: p.want.hash, Project: project,
+		Release:   envrepo.Release{Name: key.Release, Environment: declared},
+		Gone:      p.want.gone,
+		Refusal:   refusal,
+		Namespace: Namespace{Name: namespace, Create: e.cfg.CreateNamespaces},
+		Marks:     rel.marked(),
+	}
+	p.in.Release.Environment.Name = key.Environment
+	p.in.Release.Environment.Namespace = namespace
+	return p
+}
+
+// superseded reports whether a newer commit wants something else of the release.
+func (p *pass) superseded() bool {
+	now := p.release.wanted()
+	return now.hash != p.want.hash || now.gone != p.want.gone
+}
+
+// failed is the verdict about a pass that ended with an error, with what it has
+// done until then.
+func (p *pass) failed(err error) Verdict {
+	v := failure(err)
+	v.Message = masked(err.Error(), p.values)
+	// The API server has answered the same again and again: it means it. Some
+	// refusals do not tell by their code that they are final (an object that does
+	// not fit its schema is an internal error).
+	var unreachable *cluster.UnreachableError
+	if p.release.failed(v.Message) >= meansIt && v.Reconciling && !errors.As(err, &unreachable) {
+		v.State, v.Reconciling, v.Stalled, v.Reason = StateFailed, false, true, v1alpha1.ReasonApplyFailed
+	}
+	v.inventory, v.traffic = p.in.Inventory, p.in.status().Traffic
+	if p.in.routed != nil {
+		v.traffic = p.in.routed
+	}
+	return v
+}
+
+// report writes the status, once, and only if it differs.
+func (p *pass) report(ctx context.Context, v Verdict, cause error) (Status, time.Duration, error) {
+	if p.reportable(v) {
+		if err := p.write(ctx, v); err != nil && cause == nil {
+			cause = err
+			v = p.failed(err)
+		}
+	}
+	s := p.status(v, cause)
+	p.release.finished(p.want, v, s)
+	after := v.After
+	if cause != nil {
+		after = 0 // the queue's back-off
+	}
+	return s, after, cause
+}
+
+// reportable reports whether there is, or should be, an object to report on.
+func (p *pass) reportable(v Verdict) bool {
+	switch {
+	case v.State == StateRemoved, !p.in.Namespace.Exists:
+		return false
+	case p.in.Last != nil:
+		return !foreignRelease(p.in)
+	}
+	return v.State != StatePaused && p.in.Inventory != nil // which is nil when not even the Release could be read
+}
+
+func (p *pass) write(ctx context.Context, v Verdict) error {
+	if err := p.ensureRelease(ctx); err != nil {
+		return err
+	}
+	after := p.in.Last.DeepCopy()
+	after.Status = statusAfter(p.in, v)
+	if sameStatus(p.in.Last.Status, after.Status) {
+		return nil
+	}
+	patched, err := p.patchStatus(ctx, after)
+	if err != nil {
+		return err
+	}
+	p.in.Last = patched
+	return nil
+}
+
+// status is what callers are told.
+func (p *pass) status(v Verdict, cause error) Status {
+	s := Status{
+		Environment: p.in.Release.Environment.Name, Namespace: p.in.Namespace.Name, Release: p.in.Release.Name, Revision: p.in.Revision,
+		State: v.State, Reason: v.Reason, Message: v.Message, Hint: hintFor(p.in, v, cause), Notes: v.Notes, Final: v.Final(),
+	}
+	total := len(p.rendered())
+	if p.in.Paused != "" || p.in.Refusal != nil {
+		total = 0
+	}
+	s.Counts = p.release.counts(total)
+	status := p.in.status()
+	if v.traffic != nil {
+		s.Traffic = formatTraffic(v.traffic.Weights, v.traffic.Mirrors)
+	}
+	s.Digest, s.Tags = status.Digest, status.Tags
+	if v.applied {
+		s.Digest, s.Tags = v.digest, v.tags
+	}
+	return s
+}

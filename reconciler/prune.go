@@ -1,0 +1,144 @@
+package reconciler
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// prune deletes what has left the inventory, once nothing can need it any more:
+//
+//  1. The routes are where the repository wants them, accepted, and have been so
+//     for the drain delay: what they led to may still have answered requests.
+//  2. What gets requests now is up: pods of the revision before may still be
+//     mounting a ConfigMap that the new one has replaced.
+//  3. For an object that belongs to a tag, that tag has settled too.
+//
+// Until then it stays, and stays in the inventory.
+func (d *decision) prune() {
+	want := inventory.Of(d.all()...)
+	d.left = inventory.Set{}
+	var prune, keep []*unstructured.Unstructured
+	notes := map[inventory.ID]string{}
+	general := d.mayPrune()
+	gone := d.in.Inventory.Minus(want)
+	for _, id := range gone.Sorted() {
+		live := d.in.Live[id]
+		if live == nil {
+			continue // deleted already
+		}
+		if why := d.protected(live); why != "" {
+			keep, notes[id] = append(keep, live), why
+			continue
+		}
+		d.left[id] = gone[id]
+		if general && d.tagSettled(live) {
+			prune = append(prune, live)
+		} else {
+			d.deferred = append(d.deferred, id)
+		}
+	}
+	d.pruneSteps(prune, keep, notes)
+}
+
+func (d *decision) pruneSteps(prune, keep []*unstructured.Unstructured, notes map[inventory.ID]string) {
+	if len(keep) > 0 {
+		s := Step{Action: ActionKeep}
+		for _, o := range keep {
+			item := Item{Object: o, Note: notes[inventory.IDOf(o)]}
+			s.Items = append(s.Items, item)
+			d.plan.Verdict.Notes = append(d.plan.Verdict.Notes, "kept "+item.String())
+		}
+		d.step(s)
+	}
+	if len(prune) > 0 {
+		sortForPrune(prune)
+		s := Step{Action: ActionPrune}
+		for _, o := range prune {
+			s.Items = append(s.Items, Item{Object: o})
+		}
+		d.step(s)
+	}
+}
+
+// mayPrune is conditions 1 and 2.
+func (d *decision) mayPrune() bool {
+	if d.pending || d.moving || d.routes.held != "" {
+		return false
+	}
+	pending, refusal := accepted(d.in, d.routes.objects)
+	if pending || refusal != "" || drained(d.in, d.routes.had.RoutedAt) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(d.units, func(u *unit) bool {
+		return (u.shared || u.weight > 0) && !u.ready && !u.serving
+	})
+}
+
+// tagSettled is condition 3.
+func (d *decision) tagSettled(live *unstructured.Unstructured) bool {
+	tag := live.GetLabels()[v1alpha1.LabelTag]
+	for _, u := range d.units {
+		if tag == "" || u.tag != tag {
+			continue
+		}
+		if !u.retired {
+			return u.ready || u.serving
+		}
+		return !slices.ContainsFunc(u.objects, func(o *unstructured.Unstructured) bool { return running(d.in.live(o)) })
+	}
+	return true
+}
+
+// protected says why a live object is never deleted, or "".
+func (d *decision) protected(live *unstructured.Unstructured) string {
+	if live.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Namespace"}) && live.GetName() == d.in.Namespace.Name {
+		return "it is the environment's namespace"
+	}
+	if slices.Contains(d.in.Release.Environment.Prune.Protect, live.GetKind()) {
+		return "its kind is protected"
+	}
+	if live.GetAnnotations()[v1alpha1.AnnotationPrune] == "disabled" {
+		return v1alpha1.AnnotationPrune + " is disabled"
+	}
+	switch other, owned := owner(live); {
+	case !owned:
+		return "it does not carry the release's label any more"
+	case other != d.in.key():
+		return fmt.Sprintf("it belongs to release %s of environment %s", other.Release, other.Environment)
+	}
+	return ""
+}
+
+// gone removes a release that the repository no longer has: its objects, then
+// the Release itself.
+func (d *decision) gone() bool {
+	if !d.in.Gone {
+		return false
+	}
+	v := Verdict{State: StateRemoved, Reason: v1alpha1.ReasonReady, Message: "the release is no longer in the repository"}
+	var prune, keep []*unstructured.Unstructured
+	notes := map[inventory.ID]string{}
+	for _, id := range d.in.Inventory.Sorted() {
+		live := d.in.Live[id]
+		if live == nil {
+			continue
+		}
+		if why := d.protected(live); why != "" {
+			keep, notes[id] = append(keep, live), why
+		} else {
+			prune = append(prune, live)
+		}
+	}
+	d.pruneSteps(prune, keep, notes)
+	v.Notes = d.plan.Verdict.Notes
+	if len(prune) == 0 && d.in.Last != nil {
+		d.step(Step{Action: ActionForget})
+	}
+	return d.stop(v)
+}

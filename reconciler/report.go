@@ -1,0 +1,119 @@
+package reconciler
+
+import (
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+)
+
+// newRelease is the Release object of a release that has none yet.
+func newRelease(in *Input) *v1alpha1.Release {
+	r := &v1alpha1.Release{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.ReleaseKind},
+		ObjectMeta: metav1.ObjectMeta{Name: in.Release.Name, Namespace: in.Namespace.Name, Labels: map[string]string{
+			v1alpha1.LabelRelease:     in.Release.Name,
+			v1alpha1.LabelEnvironment: in.Release.Environment.Name,
+		}},
+		Spec: v1alpha1.ReleaseSpec{Project: in.Project, Environment: in.Release.Environment.Name},
+	}
+	if in.Release.Name != envrepo.EnvironmentRelease {
+		r.Spec.Component = in.Release.Component.Name
+	}
+	return r
+}
+
+// statusAfter is the status of a release after a verdict. It is pure, and equal
+// to the one before when nothing has changed.
+func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
+	before := in.status()
+	after := *before.DeepCopy()
+	if in.Last != nil {
+		after.ObservedGeneration = in.Last.Generation
+	}
+	after.ObservedRevision = in.Revision
+	after.Traffic = v.traffic
+	after.Inventory = v.inventory.Status()
+	after.Attempt = nil
+	if !v.Ready && v.State != StatePaused {
+		after.Attempt = v.attempt
+		if after.Attempt == nil {
+			after.Attempt = attempt(in)
+		}
+	}
+	if v.applied {
+		after.Digest, after.Tags = v.digest, v.tags
+	}
+	if v.whole {
+		after.LastAppliedRevision, after.LastAppliedHash = in.Revision, in.Hash
+	}
+	after.Summary = summaryOf(after)
+	setConditions(in, &after, before, v)
+	return after
+}
+
+func setConditions(in *Input, after *v1alpha1.ReleaseStatus, before v1alpha1.ReleaseStatus, v Verdict) {
+	now := metav1.NewTime(in.Now)
+	set := func(kind string, value metav1.ConditionStatus) {
+		meta.SetStatusCondition(&after.Conditions, metav1.Condition{Type: kind, Status: value, Reason: v.Reason, Message: v.Message,
+			ObservedGeneration: after.ObservedGeneration, LastTransitionTime: now})
+	}
+	ready := boolean(v.Ready)
+	if v.State == StatePaused {
+		ready = metav1.ConditionUnknown
+	}
+	set(v1alpha1.ConditionReady, ready)
+	set(v1alpha1.ConditionReconciling, boolean(v.Reconciling))
+	set(v1alpha1.ConditionStalled, boolean(v.Stalled))
+	if v.Ready && !equalDigests(before, *after) {
+		// Ready since then with exactly these digests.
+		meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady).LastTransitionTime = now
+	}
+}
+
+func equalDigests(a, b v1alpha1.ReleaseStatus) bool {
+	x, y := v1alpha1.Release{Status: a}, v1alpha1.Release{Status: b}
+	return slices.Equal(x.Digests(), y.Digests())
+}
+
+func boolean(b bool) metav1.ConditionStatus {
+	if b {
+		return metav1.ConditionTrue
+	}
+	return metav1.ConditionFalse
+}
+
+// summaryOf is the text for `kubectl get releases`.
+func summaryOf(s v1alpha1.ReleaseStatus) v1alpha1.Summary {
+	out := v1alpha1.Summary{Digests: shortDigest(s.Digest), Revision: short(s.LastAppliedRevision)}
+	if len(s.Tags) > 0 {
+		parts := make([]string, 0, len(s.Tags))
+		for _, t := range s.Tags {
+			if t.Listed || t.Weight > 0 {
+				parts = append(parts, t.Name+"="+shortDigest(t.Digest))
+			}
+		}
+		out.Digests = strings.Join(parts, " ")
+	}
+	if s.Traffic != nil {
+		out.Traffic = formatTraffic(s.Traffic.Weights, s.Traffic.Mirrors)
+	}
+	return out
+}
+
+// shortDigest is a digest as people write it: 12 hex digits.
+func shortDigest(digest string) string {
+	_, hex, found := strings.Cut(digest, ":")
+	if !found {
+		hex = digest
+	}
+	return short(hex)
+}
+
+// sameStatus reports whether a status patch would change anything.
+func sameStatus(a, b v1alpha1.ReleaseStatus) bool { return equality.Semantic.DeepEqual(a, b) }

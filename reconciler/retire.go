@@ -1,0 +1,78 @@
+package reconciler
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+)
+
+// retires decides whether an unlisted tag has its workloads at zero. It does not
+// while the routes still send or copy requests to it, nor before the routes that
+// no longer do are accepted and have been so for the drain delay. A tag that does
+// not run has nothing to wait for.
+func (d *decision) retires(u *unit) bool {
+	if u.listed || u.shared {
+		return false
+	}
+	live := slices.ContainsFunc(u.objects, func(o *unstructured.Unstructured) bool { return running(d.in.live(o)) })
+	if !live {
+		return u.hadWeight == 0
+	}
+	if u.hadWeight > 0 || u.hadCopy > 0 {
+		return false
+	}
+	had := d.routes.had
+	for _, o := range d.routes.objects {
+		if d.in.live(o) == nil && len(had.Weights) > 0 {
+			return false // a route is missing: it may just be on its way
+		}
+	}
+	pending, refusal := accepted(d.in, d.routes.objects)
+	return !pending && refusal == "" && drained(d.in, had.RoutedAt) == 0
+}
+
+// retire scales unlisted tags to zero, after the routes have left them.
+func (d *decision) retire() {
+	for _, u := range d.units {
+		if u.listed || u.shared {
+			continue
+		}
+		if !u.retired {
+			d.retiring = true
+			continue
+		}
+		var objects []*unstructured.Unstructured
+		for _, o := range d.objects[u] {
+			if (isWorkload(o) || isCronJob(o)) && !d.in.synced(o) {
+				objects = append(objects, o)
+			}
+		}
+		if len(objects) > 0 {
+			sortForApply(objects)
+			d.step(Step{Action: ActionRetire, Title: u.name(), Items: d.items(objects)})
+		}
+	}
+}
+
+// graceLeft is how long lifted minimums stay.
+func graceLeft(in *Input, had v1alpha1.TrafficStatus) time.Duration {
+	if had.RoutedAt == nil {
+		return 0
+	}
+	return max(0, had.RoutedAt.Add(capacityGrace).Sub(in.Now))
+}
+
+// lifted reports whether an autoscaler's minimum has to be let down later.
+func (d *decision) lifted() bool {
+	for _, u := range d.units {
+		for id, s := range u.scalers {
+			if d.floors[id] > s.min {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,183 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+)
+
+// RunOptions say how Run follows the branch.
+type RunOptions struct {
+	PollInterval time.Duration   // between looks at the repository; 0: 30 s
+	Notify       <-chan struct{} // look now; may be nil
+	// Resync is how often every release is passed over though nothing seems to
+	// have happened: a safety net under the watches. 0: an hour.
+	Resync time.Duration
+}
+
+// Run follows the branch and keeps the environments equal to it until ctx ends,
+// which is no error. It fails only if it cannot start: the cluster does not
+// answer or does not know Releases. A repository that cannot be read, or a
+// commit that cannot be understood, leaves everything as it is and is tried
+// again; the Reporter is told with an empty release name.
+func (e *Engine) Run(ctx context.Context, o RunOptions) error {
+	if o.PollInterval <= 0 {
+		o.PollInterval = 30 * time.Second
+	}
+	if o.Resync <= 0 {
+		o.Resync = time.Hour
+	}
+	if err := e.cluster.Ping(ctx); err != nil {
+		return err
+	}
+	if err := e.requireReleases(ctx); err != nil {
+		return err
+	}
+	l, err := e.startLoop(ctx, (&changes{engine: e}).observe)
+	if err != nil {
+		return err
+	}
+	var following sync.WaitGroup
+	following.Go(func() { (&branch{engine: e, loop: l}).follow(ctx, o) })
+	l.work(ctx)
+	following.Wait()
+	return nil
+}
+
+// requireReleases finds out whether the cluster knows the Release kind.
+func (e *Engine) requireReleases(ctx context.Context) error {
+	for _, env := range e.environments {
+		_, _, namespace, _ := env.view()
+		_, err := e.cluster.Release(ctx, namespace, "environment")
+		var crd *cluster.MissingCRDError
+		if errors.As(err, &crd) {
+			return err
+		}
+	}
+	return nil
+}
+
+// branch looks at the repository and hands out what has changed.
+type branch struct {
+	engine *Engine
+	loop   *loop
+	seen   map[string]string // revision taken in, by environment
+	said   map[string]string // last problem that was reported, by environment
+}
+
+func (f *branch) follow(ctx context.Context, o RunOptions) {
+	f.seen, f.said = map[string]string{}, map[string]string{}
+	poll := f.engine.cfg.Clock.NewTicker(o.PollInterval)
+	defer poll.Stop()
+	resync := f.engine.cfg.Clock.NewTicker(o.Resync + time.Duration(rand.Int64N(int64(o.Resync)/10+1)))
+	defer resync.Stop()
+	for {
+		f.look(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C():
+		case <-o.Notify:
+		case <-resync.C():
+			f.passOver()
+		}
+	}
+}
+
+// look fetches and takes in the newest commit, in each environment that has not
+// got it yet.
+func (f *branch) look(ctx context.Context) {
+	rev, err := f.engine.cfg.Source.Fetch(ctx)
+	if err != nil {
+		f.problem(ctx, "", "", err)
+		return
+	}
+	f.fine("")
+	for name, env := range f.engine.environments {
+		if f.seen[name] == rev {
+			continue
+		}
+		fsys, err := f.engine.cfg.Source.Snapshot(rev)
+		if err != nil {
+			f.problem(ctx, name, rev, err)
+			continue
+		}
+		changed, err := f.engine.adopt(ctx, env, fsys, rev)
+		if err != nil {
+			f.problem(ctx, name, rev, err)
+		} else {
+			f.seen[name] = rev
+			f.fine(name)
+		}
+		f.release(env, changed)
+	}
+}
+
+// release puts what has changed in the queue.
+func (f *branch) release(env *environment, changed []Key) {
+	_, _, namespace, _ := env.view()
+	for _, gvk := range always {
+		f.engine.watches.follow(namespace, gvk)
+	}
+	env.mu.Lock()
+	for _, r := range env.releases {
+		r.setScope(true)
+	}
+	env.mu.Unlock()
+	f.loop.add(changed...)
+}
+
+// passOver puts every release in the queue.
+func (f *branch) passOver() {
+	for _, env := range f.engine.environments {
+		env.mu.Lock()
+		keys := env.keys((*release).hurry)
+		env.mu.Unlock()
+		f.loop.add(keys...)
+	}
+}
+
+// problem tells that a commit cannot be taken in: once, not with every look.
+func (f *branch) problem(ctx context.Context, env, rev string, err error) {
+	if ctx.Err() != nil || f.said[env] == rev+err.Error() {
+		return
+	}
+	f.said[env] = rev + err.Error()
+	f.engine.cfg.Log.Error(err, "the repository cannot be taken in; everything stays as it is", "environment", env, "revision", short(rev))
+	f.engine.tell(Status{Environment: env, Revision: rev, State: StateFailed, Reason: "RepositoryUnreadable", Message: masked(err.Error(), nil), Hint: hintOf(err)})
+}
+
+func (f *branch) fine(env string) {
+	if f.said[env] != "" {
+		delete(f.said, env)
+		f.engine.cfg.Log.Info("the repository can be read again", "environment", env)
+	}
+}
+
+// changes passes on statuses that differ from the one before.
+type changes struct {
+	engine *Engine
+	mu     sync.Mutex
+	last   map[Key]string
+}
+
+func (c *changes) observe(s Status, _ error) {
+	text := fmt.Sprint(s.State, s.Reason, s.Message, s.Traffic, s.Digest, s.Tags)
+	c.mu.Lock()
+	key := Key{s.Environment, s.Release}
+	same := c.last[key] == text
+	if c.last == nil {
+		c.last = map[Key]string{}
+	}
+	c.last[key] = text
+	c.mu.Unlock()
+	if !same {
+		c.engine.cfg.Log.Info(s.Message, "release", key.String(), "state", string(s.State), "reason", s.Reason, "revision", short(s.Revision), "traffic", s.Traffic)
+		c.engine.tell(s)
+	}
+}

@@ -1,0 +1,160 @@
+package reconciler_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler"
+)
+
+// gateway is what the routes attach to; its class mirrors by percent.
+const gateway = `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: shop}
+spec: {gatewayClassName: sluice-dev, listeners: [{name: http, port: 80, protocol: HTTP}]}
+`
+
+func (f *fixture) bluegreen(traffic, blue, green string) files {
+	return project(f.namespace).tagged(f.namespace, traffic, map[string]string{"blue": digest(blue), "green": digest(green)}).with(files{
+		"environments/production/kustomization.yaml": kustomization("namespace: "+f.namespace, "resources: [gateway.yaml]"),
+		"environments/production/gateway.yaml":       gateway,
+	})
+}
+
+func TestTrafficMovesOnlyToWhatIsReady(t *testing.T) {
+	f := newFixture(t)
+	f.ready(f.bluegreen("weights: {blue: 100, green: 0}", "1", "1"))
+	assert.Equal(t, "api-blue=100 api-green=0", f.weights())
+	assert.EqualValues(t, 2, f.replicas("api-green"), "a tag of weight 0 runs")
+
+	t.Run("a broken digest in the idle tag leaves production as it was", func(t *testing.T) {
+		routeBefore, blueBefore := f.get("HTTPRoute", "api"), f.get("Deployment", "api-blue")
+		report := f.apply(f.bluegreen("weights: {blue: 90, green: 10}", "1", "bad"))
+		s := statusOf(t, report, "api")
+		assert.Equal(t, reconciler.StateHeld, s.State)
+		assert.Equal(t, v1alpha1.ReasonTrafficHeld, s.Reason)
+		assert.Regexp(t, `^routes stay at blue=100 green=0: tag green is not ready: Deployment/api-green: .*: pod api-green-\S+: ImagePullBackOff: Back-off pulling image .*@sha256:bad`, s.Message)
+		assert.Equal(t, "blue=100 green=0", s.Traffic)
+		assert.Equal(t, routeBefore.GetResourceVersion(), f.get("HTTPRoute", "api").GetResourceVersion())
+		assert.Equal(t, blueBefore.GetGeneration(), f.get("Deployment", "api-blue").GetGeneration())
+		r := f.release("api")
+		assert.False(t, r.Ready())
+		require.Len(t, r.Status.Tags, 2)
+		assert.True(t, r.Status.Tags[0].Ready)
+		assert.False(t, r.Status.Tags[1].Ready)
+		assert.Contains(t, r.Status.Tags[1].Message, "ImagePullBackOff")
+	})
+	t.Run("a good one takes its share", func(t *testing.T) {
+		f.ready(f.bluegreen("weights: {blue: 90, green: 10}", "1", "2"))
+		assert.Equal(t, "api-blue=90 api-green=10", f.weights())
+		assert.Equal(t, "blue=90 green=10", f.release("api").Status.Summary.Traffic)
+	})
+	t.Run("one that breaks can be left", func(t *testing.T) {
+		report := f.apply(f.bluegreen("weights: {blue: 100, green: 0}", "1", "dead"))
+		s := statusOf(t, report, "api")
+		assert.Equal(t, reconciler.StateFailed, s.State, "green is listed and does not run")
+		assert.Contains(t, s.Message, "CrashLoopBackOff")
+		assert.Equal(t, "api-blue=100 api-green=0", f.weights())
+	})
+	t.Run("a sick mirror target is left out", func(t *testing.T) {
+		report := f.apply(f.bluegreen("weights: {blue: 100, green: 0}\nmirror: {green: 5}", "1", "dead"))
+		assert.Equal(t, "api-blue=100 api-green=0", f.weights())
+		notes := statusOf(t, report, "api").Notes
+		require.Len(t, notes, 1)
+		assert.Contains(t, notes[0], "the mirror to tag green is left out: Deployment/api-green: ")
+	})
+	t.Run("a healthy one is mirrored to", func(t *testing.T) {
+		f.ready(f.bluegreen("weights: {blue: 100, green: 0}\nmirror: {green: 5}", "1", "3"))
+		assert.Equal(t, "api-blue=100 api-green=0 mirror:api-green=5", f.weights())
+	})
+}
+
+func statusOf(t *testing.T, report reconciler.Report, release string) reconciler.Status {
+	t.Helper()
+	for _, s := range report.Releases {
+		if s.Release == release {
+			return s
+		}
+	}
+	require.Fail(t, "no release "+release)
+	return reconciler.Status{}
+}
+
+func TestRouteComesAfterHealth(t *testing.T) {
+	f := newFixture(t)
+	report := f.apply(f.bluegreen("weights: {blue: 50, green: 50}", "1", "bad"))
+	assert.Equal(t, reconciler.StateFailed, statusOf(t, report, "api").State)
+	assert.Empty(t, f.weights())
+	f.ready(f.bluegreen("weights: {blue: 50, green: 50}", "1", "2"))
+	assert.Equal(t, "api-blue=50 api-green=50", f.weights())
+	selector := f.get("Service", "api").Object["spec"].(map[string]any)["selector"].(map[string]any)
+	assert.Equal(t, "api-blue", selector["app.kubernetes.io/instance"])
+}
+
+func TestUnlistedTagRetiresAndReturnsAtItsMinimum(t *testing.T) {
+	f := newFixture(t)
+	tags := func(traffic string) files { return f.bluegreen(traffic, "1", "2").autoscaled() }
+	f.ready(tags("weights: {blue: 90, green: 10}"))
+	assert.EqualValues(t, 3, f.replicas("api-green"), "the autoscaler's minimum")
+	assert.NotNil(t, f.get("HorizontalPodAutoscaler", "api-green"))
+
+	f.ready(tags("weights: {blue: 100}"))
+	assert.Equal(t, "api-blue=100", f.weights())
+	assert.EqualValues(t, 0, f.replicas("api-green"))
+	assert.Nil(t, f.get("HorizontalPodAutoscaler", "api-green"))
+	assert.NotNil(t, f.get("Service", "api-green"), "it stays in the inventory")
+	assert.EqualValues(t, 3, f.replicas("api-blue"))
+
+	f.ready(tags("weights: {blue: 100, green: 0}"))
+	assert.EqualValues(t, 3, f.replicas("api-green"))
+	assert.NotNil(t, f.get("HorizontalPodAutoscaler", "api-green"))
+
+	t.Run("replicas stay the autoscaler's", func(t *testing.T) {
+		scaled := f.get("Deployment", "api-blue")
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":7}}`))
+		require.NoError(t, f.api.SubResource("scale").Patch(context.Background(), scaled, patch, client.FieldOwner("horizontal-pod-autoscaler")))
+		f.ready(f.bluegreen("weights: {blue: 100, green: 0}", "3", "2").autoscaled())
+		assert.EqualValues(t, 7, f.replicas("api-blue"))
+	})
+}
+
+func TestConversionRunsBothUntilTheRouteHasMoved(t *testing.T) {
+	f := newFixture(t)
+	f.ready(project(f.namespace))
+	tagged := func(blue string) files {
+		return project(f.namespace).tagged(f.namespace, "weights: {blue: 100}", map[string]string{"blue": digest(blue)})
+	}
+	report := f.apply(tagged("bad"))
+	assert.Equal(t, reconciler.StateFailed, statusOf(t, report, "api").State)
+	assert.EqualValues(t, 2, f.replicas("api"))
+	assert.Equal(t, "api=1", f.weights())
+
+	f.ready(tagged("2"))
+	assert.Equal(t, "api-blue=100", f.weights())
+	assert.Nil(t, f.get("Deployment", "api"))
+
+	f.ready(project(f.namespace))
+	assert.Equal(t, "api=1", f.weights())
+	assert.Nil(t, f.get("Deployment", "api-blue"))
+	assert.Empty(t, f.release("api").Status.Summary.Traffic)
+}
+
+func TestFixIsPickedUpAtOnceWhileWaiting(t *testing.T) {
+	f := newFixture(t)
+	f.branch.push(f.bluegreen("weights: {blue: 100, green: 0}", "1", "1"))
+	f.run()
+	f.eventually("the first commit is applied", func() bool { return f.weights() == "api-blue=100 api-green=0" })
+	f.branch.push(f.bluegreen("weights: {blue: 0, green: 100}", "1", "bad"))
+	f.eventually("the broken commit is held", func() bool {
+		r := f.release("api")
+		return r.Condition(v1alpha1.ConditionReady).Reason == v1alpha1.ReasonTrafficHeld
+	})
+	f.branch.push(f.bluegreen("weights: {blue: 0, green: 100}", "1", "2"))
+	f.eventually("the fix is routed", func() bool { return f.weights() == "api-blue=0 api-green=100" })
+	f.eventually("and reported", func() bool { r := f.release("api"); return r.Ready() && r.Status.LastAppliedRevision == revision(4) })
+}

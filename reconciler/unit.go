@@ -1,0 +1,281 @@
+package reconciler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/health"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// capacityGrace is how long an autoscaler's minimum stays lifted after the
+// routes have moved: the stabilization window in which an autoscaler does not
+// scale down either.
+const capacityGrace = 5 * time.Minute
+
+// unit is a set of objects that run and become ready together: a tag, or all of
+// an untagged release. What a tagged release has only once (service accounts,
+// claims) is a unit too, one without traffic.
+type unit struct {
+	tag     string // "" when it is no tag
+	digest  string
+	shared  bool   // what a tagged release has only once
+	service string // the Service whose endpoints take its requests
+	objects []*unstructured.Unstructured
+	scalers map[inventory.ID]*scaler
+
+	listed             bool
+	weight, mirror     int // wanted, in percent
+	hadWeight, hadCopy int // what the routes carry
+	retired            bool
+
+	ready   bool   // can take the share it is meant to get
+	serving bool   // does its work, if it once was ready
+	failed  bool   // will not become ready by itself
+	message string // why it is not ready
+}
+
+// rising reports whether the unit is to get more requests than it gets.
+func (u *unit) rising() bool { return u.weight > u.hadWeight }
+
+// name is what messages call the unit.
+func (u *unit) name() string {
+	switch {
+	case u.tag != "":
+		return "tag " + u.tag
+	case u.shared:
+		return "the shared part"
+	}
+	return "the release"
+}
+
+// unitsOf divides the rendered objects. Routes are not among them.
+func unitsOf(in *Input, rest []*unstructured.Unstructured, want envrepo.Traffic, had v1alpha1.TrafficStatus) []*unit {
+	if !in.Release.Tagged() {
+		u := &unit{digest: in.Release.Digest, service: in.Release.Component.Name, objects: rest, listed: true, weight: 100, hadWeight: 100}
+		if len(had.Weights) > 0 {
+			u.hadWeight = 0 // its requests go to tags still
+		}
+		u.findScalers()
+		return []*unit{u}
+	}
+	units := []*unit{{shared: true, objects: rest, listed: true}}
+	for _, t := range in.Rendered.Tags {
+		u := &unit{tag: t.Name, digest: t.Digest, service: in.Release.Component.Name + "-" + t.Name, objects: t.Objects}
+		u.weight, u.listed = want.Weight(t.Name)
+		u.mirror = percentOf(want.Mirrors, t.Name)
+		u.hadWeight, u.hadCopy = share(had.Weights, t.Name), share(had.Mirrors, t.Name)
+		units = append(units, u)
+	}
+	for _, u := range units {
+		u.findScalers()
+	}
+	return units
+}
+
+func (u *unit) findScalers() {
+	u.scalers = map[inventory.ID]*scaler{}
+	for _, o := range u.objects {
+		if s := asScaler(o); s != nil {
+			u.scalers[s.target] = s
+		}
+	}
+}
+
+// desired are the unit's objects in the form they should have now. floors lifts
+// the minimum of autoscalers, by workload.
+func (u *unit) desired(floors map[inventory.ID]int64) []*unstructured.Unstructured {
+	out := make([]*unstructured.Unstructured, 0, len(u.objects))
+	for _, o := range u.objects {
+		if u.retired {
+			if o = retired(o); o != nil {
+				out = append(out, o)
+			}
+			continue
+		}
+		if s := asScaler(o); s != nil {
+			o = s.withMin(floors[s.target])
+		} else if u.scalers[inventory.IDOf(o)] != nil {
+			o = withoutReplicas(o)
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// backends are the workloads behind the unit's Service; all of them when it has
+// none.
+func (u *unit) backends() []*unstructured.Unstructured {
+	var selector labels.Selector
+	for _, o := range u.objects {
+		if o.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Service"}) && o.GetName() == u.service {
+			if s, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector"); len(s) > 0 {
+				selector = labels.SelectorFromSet(s)
+			}
+		}
+	}
+	var found []*unstructured.Unstructured
+	for _, o := range u.objects {
+		if !isWorkload(o) {
+			continue
+		}
+		template, _, _ := unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels")
+		if selector == nil || selector.Matches(labels.Set(template)) {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+// hasService reports whether requests reach the unit through a Service of its
+// own that exists.
+func (u *unit) hasService(in *Input) bool {
+	for _, o := range u.objects {
+		if o.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Service"}) && o.GetName() == u.service {
+			selector, _, _ := unstructured.NestedMap(o.Object, "spec", "selector")
+			return len(selector) > 0 && in.live(o) != nil
+		}
+	}
+	return false
+}
+
+// readyReplicas is the number of ready pods that serve the unit's requests.
+func (u *unit) readyReplicas(in *Input) int64 {
+	var n int64
+	for _, o := range u.backends() {
+		_, ready := health.Replicas(in.live(o))
+		n += ready
+	}
+	return n
+}
+
+// capacity is the most replicas that the unit may have.
+func (u *unit) capacity() int64 {
+	var n int64
+	for _, o := range u.backends() {
+		if s := u.scalers[inventory.IDOf(o)]; s != nil {
+			n += max(s.max, s.min)
+			continue
+		}
+		wanted, _ := health.Replicas(o)
+		n += wanted
+	}
+	return n
+}
+
+// need is the number of ready replicas for the unit's new share, when serving is
+// the number of those that carry all requests now.
+func (u *unit) need(serving int64) int64 {
+	if !u.rising() {
+		return 0
+	}
+	n := (serving*int64(u.weight) + 99) / 100
+	return min(n, u.capacity())
+}
+
+// assess fills in how the unit is doing. need is from need, desired the objects
+// in the form they should have.
+func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, need int64) {
+	u.ready, u.serving = true, true
+	if u.retired {
+		u.ready, u.serving = u.tag == "", false
+		return
+	}
+	var reasons []string
+	for _, o := range desired {
+		if !health.Judged(o.GroupVersionKind().GroupKind()) || asScaler(o) != nil {
+			continue
+		}
+		if !in.synced(o) {
+			u.ready, u.serving = false, false
+			reasons = append(reasons, inventory.IDOf(o).Display()+" is being applied")
+			continue
+		}
+		state := in.judge(o)
+		if state.Status == health.Current {
+			continue
+		}
+		u.ready = false
+		u.failed = u.failed || state.Status == health.Failed
+		u.serving = u.serving && health.Serving(in.live(o))
+		reasons = append(reasons, describe(in, o, state))
+	}
+	if len(reasons) == 0 {
+		reasons = u.lacks(in, need)
+	}
+	slices.Sort(reasons)
+	u.message = strings.Join(reasons, "; ")
+}
+
+// lacks lists what keeps a unit whose workloads are Current from taking its
+// share.
+func (u *unit) lacks(in *Input, need int64) (reasons []string) {
+	lack := func(format string, args ...any) {
+		u.ready = false
+		reasons = append(reasons, fmt.Sprintf(format, args...))
+	}
+	backends := u.backends()
+	if u.shared || len(backends) == 0 {
+		return nil
+	}
+	for _, o := range backends {
+		_, ready := health.Replicas(in.live(o))
+		least := int64(1)
+		if s := u.scalers[inventory.IDOf(o)]; s != nil {
+			least = max(1, s.min)
+		}
+		if u.tag == "" && u.scalers[inventory.IDOf(o)] == nil {
+			// An untagged release may be declared with no replicas at all.
+			wanted, _ := health.Replicas(o)
+			least = min(least, wanted)
+		}
+		if ready < least {
+			u.serving = u.serving && ready > 0
+			lack("%s: %d of %d replicas ready", inventory.IDOf(o).Display(), ready, least)
+		}
+	}
+	if len(reasons) == 0 && u.readyReplicas(in) < need {
+		lack("%d of the %d replicas that its share needs are ready", u.readyReplicas(in), need)
+	}
+	if u.hasService(in) && u.tag != "" && in.Endpoints[u.service] == 0 {
+		u.serving = false
+		lack("Service/%s has no ready endpoint", u.service)
+	}
+	return reasons
+}
+
+// describe is the state of one object with the pod that is to blame.
+func describe(in *Input, o *unstructured.Unstructured, state health.State) string {
+	id := inventory.IDOf(o)
+	text := id.Display() + ": " + state.Message
+	if problem := in.Problems[id]; problem != "" {
+		text += ": " + problem
+	}
+	return text
+}
+
+func percentOf(weights []envrepo.Weight, tag string) int {
+	for _, w := range weights {
+		if w.Tag == tag {
+			return w.Percent
+		}
+	}
+	return 0
+}
+
+func share(shares []v1alpha1.TagPercent, tag string) int {
+	for _, s := range shares {
+		if s.Tag == tag {
+			return s.Percent
+		}
+	}
+	return 0
+}

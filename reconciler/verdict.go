@@ -1,0 +1,215 @@
+package reconciler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// conclude is the verdict of a plan that was not refused.
+func (d *decision) conclude() {
+	v := &d.plan.Verdict
+	v.applied = true
+	v.digest, v.tags = d.tags()
+	v.traffic = d.trafficStatus()
+	v.inventory = inventory.Of(d.all()...).Union(d.left)
+	v.Notes = append(v.Notes, d.routes.mirrors...)
+	failed := v.Stalled
+	v.Stalled = false
+
+	d.judge(v)
+	if v.State == StateReady {
+		d.scheduleReady(v)
+		return
+	}
+	v.attempt = attempt(d.in)
+	d.scheduleWaiting(v, failed)
+}
+
+// judge finds the state, the gravest reason first.
+func (d *decision) judge(v *Verdict) {
+	say := func(state State, reason, message string) {
+		v.State, v.Reason, v.Message, v.Reconciling = state, reason, message, true
+	}
+	refused := d.routes.refused
+	unready := d.unready()
+	pending, refusal := accepted(d.in, d.routes.objects)
+	switch {
+	case refused != nil && !d.routes.heldUnit:
+		say(StateFailed, v1alpha1.ReasonTrafficRefused, refused.Error())
+		v.Reconciling, v.Stalled = false, true
+	case d.routes.held != "" && len(d.routes.had.Weights) > 0 && d.in.Release.Tagged():
+		say(StateHeld, v1alpha1.ReasonTrafficHeld, d.routes.held)
+	case d.pending:
+		say(StateWaiting, v1alpha1.ReasonApplying, "objects are being applied")
+	case len(unready) > 0:
+		say(StateWaiting, v1alpha1.ReasonWaitingForHealth, strings.Join(unready, "; "))
+	case refusal != "":
+		say(StateWaiting, v1alpha1.ReasonRouteNotAccepted, refusal)
+	case d.moving:
+		say(StateWaiting, v1alpha1.ReasonApplying, "the routes are being written")
+	case pending:
+		say(StateWaiting, v1alpha1.ReasonRouteNotAccepted, "the routes have not been looked at by their gateway yet")
+	default:
+		v.State, v.Ready, v.Reason, v.Message, v.whole = StateReady, true, v1alpha1.ReasonReady, d.summary(), true
+		if d.retiring || len(d.deferred) > 0 {
+			v.Reconciling, v.Message = true, d.drainMessage()
+		}
+	}
+}
+
+// unready lists the listed units that are not as they should be.
+func (d *decision) unready() []string {
+	wasWhole := d.in.Hash != "" && d.in.Hash == d.in.status().LastAppliedHash
+	var out []string
+	for _, u := range d.units {
+		if !u.listed || u.ready || wasWhole && u.serving {
+			continue
+		}
+		text := u.message
+		if u.tag != "" {
+			text = u.name() + " is not ready: " + text
+		}
+		out = append(out, text)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// scheduleReady sets when a release that is ready has to be seen again: when
+// requests have ended, when a lifted minimum goes back.
+func (d *decision) scheduleReady(v *Verdict) {
+	if v.Reconciling {
+		v.After = later(v.After, cmp.Or(drained(d.in, d.routes.had.RoutedAt), recheckMax))
+		v.attempt = nil
+	}
+	if d.lifted() {
+		v.After = later(v.After, graceLeft(d.in, d.routes.had))
+	}
+}
+
+// Recheck intervals: pods change without their workload changing (an image that
+// cannot be pulled, a crash loop), so whoever waits looks again now and then.
+const (
+	recheckMin = time.Second
+	recheckMax = 15 * time.Second
+)
+
+// scheduleWaiting sets when a release that is not ready is seen again, and gives
+// up for now when it has been waited for too long. It is looked at all the same:
+// what gets well later is routed later.
+func (d *decision) scheduleWaiting(v *Verdict, failed bool) {
+	waited := d.in.Now.Sub(v.attempt.Since.Time)
+	limit := d.in.Release.Component.HealthTimeout
+	if limit <= 0 {
+		limit = defaultHealthTimeout
+	}
+	if v.Reason == v1alpha1.ReasonApplying {
+		v.After = recheckMin // something was just written: nobody has had time yet
+		return
+	}
+	if v.Reconciling && (failed || waited >= limit) {
+		v.Reconciling, v.Stalled = false, true
+		if v.State == StateWaiting {
+			v.State, v.Reason = StateFailed, v1alpha1.ReasonHealthFailed
+			if !failed {
+				v.Reason = v1alpha1.ReasonHealthTimeout
+				v.Message = fmt.Sprintf("not ready within %s: %s", limit, v.Message)
+			}
+		}
+	}
+	v.After = max(recheckMin, min(waited/2, recheckMax))
+	if v.Reconciling {
+		v.After = later(v.After, limit-waited)
+	}
+}
+
+const defaultHealthTimeout = 5 * time.Minute
+
+// attempt is since when the present content is being brought about.
+func attempt(in *Input) *v1alpha1.Attempt {
+	last := in.status().Attempt
+	if last != nil && last.Hash == in.Hash {
+		return last
+	}
+	return &v1alpha1.Attempt{Hash: in.Hash, Since: metav1.NewTime(in.Now.Truncate(time.Second))}
+}
+
+// later is the earlier of two delays, where 0 is none.
+func later(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// trafficStatus is what is recorded about the routes.
+func (d *decision) trafficStatus() *v1alpha1.TrafficStatus {
+	if d.routes.held == "" {
+		return d.routes.next(d.in.Now)
+	}
+	had := d.routes.had
+	if len(had.Weights) == 0 && had.RoutedAt == nil {
+		return nil
+	}
+	return &had
+}
+
+// tags is what is reported of the deployments.
+func (d *decision) tags() (digest string, tags []v1alpha1.TagStatus) {
+	if !d.in.Release.Tagged() {
+		return d.in.Release.Digest, nil
+	}
+	carries := d.routes.had
+	if d.routes.held == "" {
+		if next := d.routes.next(d.in.Now); next != nil {
+			carries = *next
+		}
+	}
+	for _, u := range d.units {
+		if u.shared {
+			continue
+		}
+		t := v1alpha1.TagStatus{Name: u.tag, Digest: u.digest, Listed: u.listed,
+			Weight: share(carries.Weights, u.tag), Mirror: share(carries.Mirrors, u.tag)}
+		switch {
+		case u.retired:
+			t.Message = "scaled to zero"
+		case !u.listed:
+			t.Message = "waits for its requests to end"
+		default:
+			t.Ready, t.Message = u.ready || u.serving, u.message
+		}
+		tags = append(tags, t)
+	}
+	return "", tags
+}
+
+func (d *decision) summary() string {
+	n := len(d.all())
+	if n == 1 {
+		return "1 object is as declared"
+	}
+	return fmt.Sprintf("%d objects are as declared", n)
+}
+
+func (d *decision) drainMessage() string {
+	var parts []string
+	for _, u := range d.units {
+		if !u.listed && !u.retired {
+			parts = append(parts, u.name()+" is scaled to zero when its requests have ended")
+		}
+	}
+	for _, id := range d.deferred {
+		parts = append(parts, id.Display()+" is pruned when nothing needs it")
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "; ")
+}
