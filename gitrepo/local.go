@@ -189,6 +189,10 @@ func (r *Repository) Dir() string {
 	return r.local.dirs.top()
 }
 
+// Bare says whether a repository of OpenLocal has no work tree. It is true for
+// a Repository of Open.
+func (r *Repository) Bare() bool { return r.local == nil || r.local.dirs.work == "" }
+
 // Branch is the short name of the current branch of a work tree (also before
 // its first commit), or of the mirrored branch; "" when HEAD is detached.
 func (r *Repository) Branch() string {

@@ -51,6 +51,7 @@ func TestOpenLocal(t *testing.T) {
 		r := openLocal(t, path)
 		assert.Equal(t, want.dir, r.Dir(), path)
 		assert.Equal(t, want.branch, r.Branch(), path)
+		assert.Equal(t, path == bare, r.Bare(), path)
 		s := snapshot(t, r, "HEAD")
 		assert.Equal(t, want.subject, s.Commit().Subject(), path)
 		assert.Equal(t, "one", read(t, s, "environments/production/a"), path)

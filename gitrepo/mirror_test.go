@@ -230,6 +230,22 @@ func TestCacheHealsWhileInUse(t *testing.T) {
 	assert.Equal(t, "2", read(t, snapshot(t, r, rev), "b/c"))
 }
 
+// A pack that turns out to be damaged when packs are joined costs a new clone, not an error.
+func TestCacheHealsWhenPacksAreJoined(t *testing.T) {
+	dir := bare(t, map[string]string{"a": "0"})
+	r := open(t, Options{URL: dir, CacheDir: t.TempDir()})
+	flip(t, only(t, r.mirror.dir, "*.pack"))
+	r.mirror.store.inflated = newLRU[packOffset, packObject](0)
+	for i := range maxPacks + 1 {
+		rev := commitFiles(t, dir, "main", "more", map[string]string{"a": fmt.Sprint(i)})
+		got, err := r.Fetch(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, rev, got)
+	}
+	fsck(t, r.mirror.dir)
+	assert.Equal(t, fmt.Sprint(maxPacks), read(t, snapshot(t, r, "HEAD"), "a"))
+}
+
 // snapshot2 makes a snapshot without reading the commit.
 func snapshot2(t *testing.T, r *Repository) *Snapshot {
 	t.Helper()
@@ -294,18 +310,20 @@ func TestInstallRefusesBadPacks(t *testing.T) {
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader("")
 	good, err := cmd.Output()
 	require.NoError(t, err)
-	bomb := packOf(t, make([]byte, maxObjectBytes+1))
+	bomb := packOf(t, make([]byte, 1<<20+1))
 	for name, data := range map[string][]byte{
 		"empty": {}, "garbage": []byte("garbage"), "truncated": good[:len(good)-30], "bad checksum": append(bytes.Clone(good[:len(good)-1]), good[len(good)-1]^1),
 		"too large object": bomb, "many objects": []byte("PACK\x00\x00\x00\x02\xff\xff\xff\xff"),
 	} {
 		store := newPackStore(t.TempDir())
+		store.limit = 1 << 20
 		require.Error(t, store.install(bytes.NewReader(data)), name)
 		left, err := os.ReadDir(store.dir)
 		require.NoError(t, err)
 		assert.Empty(t, left, name)
 	}
 	store := newPackStore(t.TempDir())
+	store.limit = 1 << 20
 	require.ErrorIs(t, store.install(bytes.NewReader(bomb)), ErrTooLarge)
 	require.NoError(t, store.install(bytes.NewReader(good)))
 	require.NoError(t, store.install(bytes.NewReader(good)), "twice")

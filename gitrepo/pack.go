@@ -221,7 +221,7 @@ func deltaTarget(delta []byte) (int64, error) {
 
 // checkPack reads the heads of all objects and refuses a pack that would
 // inflate into too much. It runs before go-git's parser, which holds objects in memory.
-func checkPack(r io.ReadSeeker) (objects uint32, err error) {
+func checkPack(r io.ReadSeeker, limit int64) (objects uint32, err error) {
 	sc := packfile.NewScanner(r)
 	_, count, err := sc.Header()
 	if err != nil {
@@ -236,7 +236,7 @@ func checkPack(r io.ReadSeeker) (objects uint32, err error) {
 			return 0, err
 		}
 		size := h.Length
-		if h.Type.IsDelta() && size <= maxObjectBytes {
+		if h.Type.IsDelta() && size <= limit {
 			head := &headWriter{}
 			if _, _, err := sc.NextObject(head); err != nil {
 				return 0, err
@@ -247,7 +247,7 @@ func checkPack(r io.ReadSeeker) (objects uint32, err error) {
 			}
 			size = max(size, target)
 		}
-		if size > maxObjectBytes {
+		if size > limit {
 			return 0, fmt.Errorf("object of %d bytes: %w", size, ErrTooLarge)
 		}
 	}

@@ -27,6 +27,8 @@ type packStore struct {
 	packs  []*pack
 	closed bool
 
+	// limit is the largest object that is stored or inflated.
+	limit int64
 	// inflated holds delta bases and small objects; 16 MiB.
 	inflated *lru[packOffset, packObject]
 }
@@ -42,7 +44,7 @@ type packObject struct {
 }
 
 func newPackStore(dir string) *packStore {
-	return &packStore{dir: dir, inflated: newLRU[packOffset, packObject](16 << 20)}
+	return &packStore{dir: dir, limit: maxObjectBytes, inflated: newLRU[packOffset, packObject](16 << 20)}
 }
 
 // refresh makes the list of packs equal to the folder: another process may
@@ -238,7 +240,7 @@ func (s *packStore) read(p *pack, off int64, depth int) (packObject, error) {
 	if err != nil {
 		return packObject{}, err
 	}
-	if e.size > maxObjectBytes {
+	if e.size > s.limit {
 		return packObject{}, ErrTooLarge
 	}
 	data, err := e.inflate(e.size)
@@ -258,7 +260,7 @@ func (s *packStore) read(p *pack, off int64, depth int) (packObject, error) {
 func (s *packStore) patch(p *pack, e packEntry, delta []byte, depth int) (packObject, error) {
 	if size, err := deltaTarget(delta); err != nil {
 		return packObject{}, err
-	} else if size > maxObjectBytes {
+	} else if size > s.limit {
 		return packObject{}, ErrTooLarge
 	}
 	off := e.baseOff
@@ -330,7 +332,7 @@ func (s *packStore) install(r io.Reader) error {
 	} else if n > maxPackBytes {
 		return fmt.Errorf("pack of more than %d bytes: %w", int64(maxPackBytes), ErrTooLarge)
 	}
-	p, err := indexPack(f)
+	p, err := indexPack(f, s.limit)
 	if err != nil || p == nil {
 		return err
 	}
@@ -351,11 +353,11 @@ func (s *packStore) install(r io.Reader) error {
 
 // indexPack checks the pack in f and computes its index. A pack without
 // objects gives nil.
-func indexPack(f *os.File) (*pack, error) {
+func indexPack(f *os.File, limit int64) (*pack, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	count, err := checkPack(f)
+	count, err := checkPack(f, limit)
 	if err != nil {
 		return nil, fmt.Errorf("checking the pack: %w", err)
 	}

@@ -52,6 +52,7 @@ func (r *Repository) Push(ctx context.Context, updates []RefUpdate) error {
 		return err
 	}
 	for attempt := 0; ; attempt++ {
+		start := time.Now()
 		err = r.remote.push(ctx, p)
 		var busy *busyError
 		if !errors.As(err, &busy) {
@@ -61,7 +62,7 @@ func (r *Repository) Push(ctx context.Context, updates []RefUpdate) error {
 			err = busy.rejected
 			break
 		}
-		if err := wait(ctx, r.backoff(attempt)); err != nil {
+		if err := wait(ctx, r.backoff(attempt, time.Since(start))); err != nil {
 			return fmt.Errorf("pushing to %s: %w", r.name, err)
 		}
 	}

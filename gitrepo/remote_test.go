@@ -2,10 +2,12 @@ package gitrepo
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -239,6 +242,41 @@ func TestServerThatIsNoGitServer(t *testing.T) {
 	var transport *TransportError
 	require.ErrorAs(t, err, &transport)
 	assert.Equal(t, "check the URL and the network, then try again", hint(t, err))
+}
+
+// A server that never answers costs no more than the context allows.
+func TestServerThatHangs(t *testing.T) {
+	dir := bare(t, map[string]string{"a": "1"})
+	var hang atomic.Value
+	hang.Store("")
+	reached := make(chan struct{}, 10)
+	o := serveHTTP(t, dir, func(backend http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if at := hang.Load().(string); at != "" && strings.Contains(req.URL.String(), at) {
+				reached <- struct{}{}
+				_, _ = io.Copy(io.Discard, req.Body) // only then is the end of the connection noticed
+				<-req.Context().Done()
+				return
+			}
+			backend.ServeHTTP(w, req)
+		})
+	})
+	r := open(t, o)
+	for _, at := range []string{"service=git-upload-pack", "/git-upload-pack", "service=git-receive-pack", "/git-receive-pack"} {
+		commitFiles(t, dir, "main", "more", map[string]string{"a": at})
+		hang.Store(at)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-reached
+			hang.Store("")
+			cancel()
+		}()
+		_, err := r.Update(ctx, "main", write("m", map[string]string{"b": at}))
+		require.ErrorIs(t, err, context.Canceled, at)
+		assert.Equal(t, at == "/git-receive-pack", errors.Is(err, ErrUncertain), at)
+	}
+	_, err := r.Update(t.Context(), "main", write("m", map[string]string{"b": "in the end"}))
+	require.NoError(t, err)
 }
 
 func TestSSHHostKeysAreChecked(t *testing.T) {

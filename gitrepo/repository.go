@@ -24,7 +24,7 @@ type Repository struct {
 	mirror  *mirror
 	who     identity
 	now     func() time.Time
-	backoff func(attempt int) time.Duration
+	backoff func(attempt int, took time.Duration) time.Duration
 	writing chan struct{} // Updates of this process queue here rather than race
 	damaged atomic.Bool   // the mirror must be made again
 	closed  atomic.Bool

@@ -45,11 +45,12 @@ func (r *Repository) Update(ctx context.Context, branch string, edit func(*Snaps
 	u := &updater{r: r, branch: branch, edit: edit}
 	defer func() { r.db.pending.drop(u.uncertain...) }()
 	for {
+		start := time.Now()
 		rev, err := u.try(ctx)
 		if err == nil || !u.again(err) {
 			return rev, err
 		}
-		if waitErr := wait(ctx, r.backoff(u.lost+u.failed-1)); waitErr != nil {
+		if waitErr := wait(ctx, r.backoff(u.lost+u.failed-1, time.Since(start))); waitErr != nil {
 			return "", errors.Join(err, waitErr)
 		}
 	}
@@ -136,11 +137,13 @@ func (u *updater) branchName() string {
 	return u.r.branchName()
 }
 
-// backoff spreads writers who lost a race over a time that doubles up to two
-// seconds: at random, since they all lost at the same moment.
-func backoff(attempt int) time.Duration {
-	limit := 10 * time.Millisecond << min(max(attempt, 0), 8)
-	return time.Duration(rand.Int64N(int64(min(limit, 2*time.Second))))
+// backoff spreads writers who lost a race: at random, since they all lost at
+// the same moment, over a time that doubles with each loss. It is measured in
+// what an attempt takes, so that a slow remote is not flooded and a fast one
+// not waited for.
+func backoff(attempt int, took time.Duration) time.Duration {
+	unit := min(max(took, 10*time.Millisecond), time.Second)
+	return time.Duration(rand.Int64N(int64(unit << min(max(attempt, 0), 5))))
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -200,7 +200,7 @@ func TestPushThatKeepsFailing(t *testing.T) {
 	r := open(t, serveHTTP(t, dir, receiving(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		http.Error(w, "bad gateway", http.StatusBadGateway)
 	})))
-	r.backoff = func(int) time.Duration { return 0 }
+	r.backoff = func(int, time.Duration) time.Duration { return 0 }
 	_, err := r.Update(context.Background(), "main", counting(&calls))
 	require.ErrorIs(t, err, ErrUncertain)
 	assert.Contains(t, err.Error(), "status code: 502; the outcome of the push is unknown")
@@ -233,14 +233,14 @@ func TestPushToBusyRemote(t *testing.T) {
 	lock := filepath.Join(dir, "refs", "heads", "main.lock")
 	require.NoError(t, os.WriteFile(lock, nil, 0o600))
 	waits := 0
-	r.backoff = func(int) time.Duration { waits++; return 0 }
+	r.backoff = func(int, time.Duration) time.Duration { waits++; return 0 }
 	_, err := r.Update(context.Background(), "main", write("m", map[string]string{"a": "2"}))
 	var rejected *RejectedError
 	require.ErrorAs(t, err, &rejected)
 	assert.Equal(t, "failed to update ref", rejected.Reason)
 	assert.Equal(t, busyAttempts, waits)
 
-	r.backoff = func(int) time.Duration { os.Remove(lock); return 0 }
+	r.backoff = func(int, time.Duration) time.Duration { os.Remove(lock); return 0 }
 	_, err = r.Update(context.Background(), "main", write("m", map[string]string{"a": "2"}))
 	require.NoError(t, err, "it is only retried while it is busy")
 	assert.Equal(t, "2", git(t, dir, "show", "main:a"))
@@ -317,9 +317,11 @@ func TestErrorsOfEdits(t *testing.T) {
 }
 
 func TestBackoffStaysInItsBounds(t *testing.T) {
-	for attempt := -1; attempt < 1000; attempt++ {
-		d := backoff(attempt)
-		assert.GreaterOrEqual(t, d, time.Duration(0))
-		assert.Less(t, d, 2*time.Second+1)
+	for _, took := range []time.Duration{-1, 0, time.Millisecond, 300 * time.Millisecond, time.Hour} {
+		for attempt := -1; attempt < 600; attempt++ {
+			d := backoff(attempt, took)
+			assert.GreaterOrEqual(t, d, time.Duration(0))
+			assert.Less(t, d, min(max(took, 10*time.Millisecond), time.Second)<<min(max(attempt, 0), 5))
+		}
 	}
 }
