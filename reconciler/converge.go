@@ -26,6 +26,9 @@ func (e *Engine) Converge(ctx context.Context, env, rev string, progress func(St
 	if err != nil {
 		return Report{}, err
 	}
+	if e.cfg.Source == nil {
+		return Report{}, errNoSource
+	}
 	if err := e.cluster.Ping(ctx); err != nil {
 		return Report{}, err
 	}
@@ -41,9 +44,8 @@ func (e *Engine) Converge(ctx context.Context, env, rev string, progress func(St
 		if err != nil {
 			return Report{}, err
 		}
-		_, _, namespace, _ := environment.view()
 		for _, gvk := range always {
-			e.watches.follow(namespace, gvk)
+			e.follow(environment, gvk)
 		}
 		l.add(keys...)
 		l.work(ctx)
@@ -56,6 +58,8 @@ func (e *Engine) Converge(ctx context.Context, env, rev string, progress func(St
 		return report, cause
 	}
 }
+
+var errNoSource = errors.New("no repository is configured to take commits from")
 
 var errAllFinal = errors.New("every release is final")
 

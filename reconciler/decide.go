@@ -56,9 +56,8 @@ type decision struct {
 	objects map[*unit][]*unstructured.Unstructured
 	routes  routing
 
-	pending  bool // an object has to be applied
-	moving   bool // a route step is in the plan
-	waiting  []string
+	pending  bool          // an object has to be applied
+	moving   bool          // a route step is in the plan
 	retiring bool          // a tag waits for its requests to end
 	left     inventory.Set // what stays in the inventory though it is not declared
 	deferred []inventory.ID
@@ -71,6 +70,9 @@ func (d *decision) stop(v Verdict) bool {
 	v.traffic, v.inventory = d.in.status().Traffic, d.in.Inventory
 	if d.in.routed != nil {
 		v.traffic = d.in.routed
+	}
+	if v.Stalled && v.After == 0 {
+		v.After = recheckStalled
 	}
 	d.plan.Verdict = v
 	return true
@@ -163,7 +165,7 @@ func (d *decision) divide() {
 	for _, u := range d.units {
 		u.retired = d.retires(u)
 		d.objects[u] = u.desired(d.floors)
-		u.assess(in, d.objects[u], u.need(serving))
+		u.assess(in, d.objects[u], d.required(u, serving))
 		if u.failed && u.listed {
 			d.plan.Verdict.Stalled = true
 		}
@@ -184,29 +186,44 @@ func splitService(routes, rest []*unstructured.Unstructured) (r, s []*unstructur
 }
 
 // lift computes, by workload, the replicas that a unit needs while its weight
-// rises, and keeps an autoscaler's lifted minimum for a while afterwards.
+// rises, and keeps an autoscaler's lifted minimum for a while afterwards. What is
+// lifted stays at that number: the growing tag counts among those that serve, so
+// asking again would ask for more each time.
 func (d *decision) lift(serving int64) map[inventory.ID]int64 {
 	floors := map[inventory.ID]int64{}
 	for _, u := range d.units {
 		for _, o := range u.backends() {
-			id := inventory.IDOf(o)
-			s := u.scalers[id]
+			s := u.scalers[inventory.IDOf(o)]
 			if s == nil {
 				continue
 			}
-			if u.rising() {
-				// One workload carries the share in all but odd cases; of several,
-				// each is lifted.
-				floors[id] = u.need(serving)
-				continue
-			}
 			lifted := s.liveMin(d.in.live(s.object))
-			if u.weight > 0 && lifted > s.min && graceLeft(d.in, d.routes.had) > 0 {
-				floors[id] = lifted
+			switch {
+			case u.rising() && lifted > s.min:
+				floors[s.target] = lifted
+			case u.rising():
+				floors[s.target] = u.need(serving)
+			case u.weight > 0 && lifted > s.min && graceLeft(d.in, d.routes.had) > 0:
+				floors[s.target] = lifted
 			}
 		}
 	}
 	return floors
+}
+
+// required is the number of ready replicas that the unit's new share takes.
+func (d *decision) required(u *unit, serving int64) int64 {
+	if !u.rising() {
+		return 0
+	}
+	var lifted int64
+	for _, o := range u.backends() {
+		lifted += d.floors[inventory.IDOf(o)]
+	}
+	if lifted > 0 {
+		return lifted
+	}
+	return u.need(serving)
 }
 
 // outside refuses objects that do not belong into the environment's namespace.
@@ -286,8 +303,13 @@ func (d *decision) dependencies() bool {
 		return false
 	}
 	slices.Sort(waits)
-	v := Verdict{State: StateHeld, Reason: v1alpha1.ReasonDependencyNotReady, Message: strings.Join(waits, "; "), Reconciling: !stalled, Stalled: stalled}
-	v.attempt = attempt(in)
+	a := attempt(in)
+	left := in.healthTimeout() - in.Now.Sub(a.Since.Time)
+	stalled = stalled || left <= 0
+	v := Verdict{State: StateHeld, Reason: v1alpha1.ReasonDependencyNotReady, Message: strings.Join(waits, "; "), Reconciling: !stalled, Stalled: stalled, attempt: a}
+	if !stalled {
+		v.After = left // ready dependencies call earlier
+	}
 	return d.stop(v)
 }
 

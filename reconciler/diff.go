@@ -1,5 +1,214 @@
 package reconciler
 
-import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
 
-type difference struct{ desired, live []*unstructured.Unstructured }
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// difference is what a plan would change, object by object.
+type difference struct {
+	desired, live []*unstructured.Unstructured
+	values        []string
+	refused       []*ObjectError
+}
+
+// Desired are the objects as the API server would keep them, sorted by kind and
+// name, defaults filled in; one it would refuse, or that has no namespace yet, is
+// as it was rendered. Only plans of Engine.Plan have any.
+func (p Plan) Desired() []*unstructured.Unstructured {
+	if p.diff == nil {
+		return nil
+	}
+	return p.diff.desired
+}
+
+// Live are the objects of the cluster: those that Desired replaces, and those
+// that the plan prunes. Fields that only the API server writes are left out of
+// both, so that what differs is what the plan changes.
+func (p Plan) Live() []*unstructured.Unstructured {
+	if p.diff == nil {
+		return nil
+	}
+	return p.diff.live
+}
+
+// Values are the decrypted values of the release, to mask what is printed.
+func (p Plan) Values() []string {
+	if p.diff == nil {
+		return nil
+	}
+	return p.diff.values
+}
+
+// Refused are the objects that the API server would not take, with its reasons.
+func (p Plan) Refused() []*ObjectError {
+	if p.diff == nil {
+		return nil
+	}
+	return p.diff.refused
+}
+
+// Plan decides what would be done for a release if the project had the given
+// files: the plan of the next pass, without doing it. Nothing is written; the API
+// server is asked by dry run what each object would become, so only real changes
+// are steps.
+func (e *Engine) Plan(ctx context.Context, env, release string, fsys fs.FS) (Plan, error) {
+	environment, err := e.environment(env)
+	if err != nil {
+		return Plan{}, err
+	}
+	if err := e.cluster.Ping(ctx); err != nil {
+		return Plan{}, err
+	}
+	p, err := e.planPass(environment, release, fsys)
+	if err != nil {
+		return Plan{}, err
+	}
+	if err := p.gather(ctx); err != nil {
+		return Plan{}, err
+	}
+	if p.in.Gone && p.in.Last == nil {
+		return Plan{}, fmt.Errorf("environment %s has no release %s, neither in the repository nor in the cluster", env, release)
+	}
+	diff := &difference{values: p.values}
+	tried := map[inventory.ID]bool{}
+	var namespace []Step // a plan that makes the namespace has no other step
+	for {
+		plan := Decide(*p.in)
+		fresh, err := p.dryRun(ctx, plan, tried, diff)
+		if err != nil {
+			return Plan{}, err
+		}
+		if len(plan.Steps) > 0 && plan.Steps[0].Action == ActionNamespace {
+			namespace, p.in.Namespace.Exists = plan.Steps, true
+			continue
+		}
+		if !fresh {
+			sortObjects(diff.desired)
+			sortObjects(diff.live)
+			plan.Steps, plan.diff = append(namespace, plan.Steps...), diff
+			return plan, nil
+		}
+	}
+}
+
+// planPass is a pass over files that are no commit, on a memory of its own.
+func (e *Engine) planPass(env *environment, name string, fsys fs.FS) (*pass, error) {
+	repo, err := envrepo.Open(fsys)
+	if err != nil {
+		return nil, err
+	}
+	declared, err := repo.Environment(env.name)
+	if err != nil {
+		return nil, err
+	}
+	own := &environment{name: env.name, releases: map[string]*release{}}
+	_, _, own.namespace, _ = env.view()
+	if err := own.pin(repo.Project().Name, declared); err != nil {
+		return nil, err
+	}
+	names, err := repo.ReleaseNames(env.name)
+	if err != nil {
+		return nil, err
+	}
+	rel := newReleaseMemory(Key{env.name, name})
+	rel.want = want{fsys: fsys, repo: repo, gone: !slices.Contains(names, name)}
+	return &pass{engine: e, env: own, release: rel, want: rel.want, in: &Input{
+		Now: e.cfg.Clock.Now(), Project: own.project,
+		Release:   envrepo.Release{Name: name, Environment: declared},
+		Gone:      rel.want.gone,
+		Namespace: Namespace{Name: own.namespace, Create: e.cfg.CreateNamespaces},
+		Marks:     map[inventory.ID]Mark{},
+		Live:      map[inventory.ID]*unstructured.Unstructured{},
+	}}, nil
+}
+
+// dryRun asks what would become of each object of the plan that was not asked
+// about yet. One that would stay what it is counts as applied. It reports whether
+// there was any.
+func (p *pass) dryRun(ctx context.Context, plan Plan, tried map[inventory.ID]bool, diff *difference) (fresh bool, err error) {
+	for _, s := range plan.Steps {
+		for _, i := range s.Items {
+			id := inventory.IDOf(i.Object)
+			if tried[id] || s.Action == ActionIntent || s.Action == ActionScale || s.Action == ActionKeep {
+				continue
+			}
+			tried[id], fresh = true, true
+			live, err := p.engine.cluster.GetWhole(ctx, i.Object.GroupVersionKind(), id.Namespace, id.Name)
+			if err != nil {
+				return false, err
+			}
+			if live != nil {
+				diff.live = append(diff.live, settledForm(live))
+			}
+			if s.Action == ActionPrune || s.Action == ActionLater {
+				continue
+			}
+			if err := p.compare(ctx, i.Object, live, diff); err != nil {
+				return false, err
+			}
+		}
+	}
+	return fresh, nil
+}
+
+// compare finds out what one object would become.
+func (p *pass) compare(ctx context.Context, desired, live *unstructured.Unstructured, diff *difference) error {
+	result, _, err := p.engine.cluster.Apply(ctx, desired, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
+	var unreachable *cluster.UnreachableError
+	switch {
+	case errors.As(err, &unreachable), errors.Is(err, context.Canceled):
+		return err
+	case apierrors.IsNotFound(err): // its namespace is not there yet
+		diff.desired = append(diff.desired, settledForm(desired))
+		return nil
+	case err != nil:
+		diff.desired = append(diff.desired, settledForm(desired))
+		diff.refused = append(diff.refused, &ObjectError{inventory.IDOf(desired), errors.New(masked(err.Error(), p.values))})
+		return nil
+	}
+	after := settledForm(result)
+	diff.desired = append(diff.desired, after)
+	if live != nil && hashOf(after) == hashOf(settledForm(live)) && !ownsForeign(live) {
+		p.in.noteApplied(desired, live)
+	}
+	return nil
+}
+
+// ownsForeign reports whether an apply would first take fields over: what would
+// become of them a dry run cannot tell.
+func ownsForeign(live *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(live.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+		return e.Subresource == "" && slices.Contains(foreignManagers, e.Manager)
+	})
+}
+
+// settledForm is an object without what only the API server writes.
+func settledForm(o *unstructured.Unstructured) *unstructured.Unstructured {
+	c := o.DeepCopy()
+	for _, field := range []string{"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"} {
+		unstructured.RemoveNestedField(c.Object, "metadata", field)
+	}
+	unstructured.RemoveNestedField(c.Object, "status")
+	annotations := c.GetAnnotations()
+	if _, set := annotations["deployment.kubernetes.io/revision"]; set {
+		delete(annotations, "deployment.kubernetes.io/revision")
+		c.SetAnnotations(annotations)
+	}
+	return c
+}
+
+func sortObjects(objects []*unstructured.Unstructured) {
+	slices.SortFunc(objects, func(a, b *unstructured.Unstructured) int { return inventory.IDOf(a).Compare(inventory.IDOf(b)) })
+}

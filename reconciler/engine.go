@@ -38,7 +38,8 @@ type EnvironmentConfig struct {
 	Namespace string // "": pinned to what the first commit read says
 }
 
-// Config is what an Engine needs. REST, Source and Environments are required.
+// Config is what an Engine needs. REST and Environments are required, Source too
+// for Converge and Run.
 type Config struct {
 	REST         *rest.Config
 	Source       Source
@@ -142,8 +143,9 @@ func (e *Engine) follow(env *environment, gvk schema.GroupVersionKind) {
 	if w == nil {
 		return
 	}
-	_, _, namespace, _ := env.view()
-	w.follow(namespace, gvk)
+	if _, _, namespace, _ := env.view(); namespace != "" {
+		w.follow(namespace, gvk)
+	}
 }
 
 // dependencies says how the releases are doing that another comes after: the

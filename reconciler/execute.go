@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"context"
-	"sync"
 
 	"github.com/fluxcd/pkg/ssa"
 	"golang.org/x/sync/errgroup"
@@ -157,13 +156,10 @@ func (p *pass) apply(ctx context.Context, s Step) error {
 // the inventory.
 func (p *pass) prune(ctx context.Context, s Step) error {
 	failed := &PruneError{}
-	var mu sync.Mutex
 	for _, i := range s.Items {
 		id := inventory.IDOf(i.Object)
 		if err := p.engine.cluster.Delete(ctx, i.Object); err != nil {
-			mu.Lock()
 			failed.Objects = append(failed.Objects, &ObjectError{id, err})
-			mu.Unlock()
 			continue
 		}
 		p.in.noteDeleted(id)

@@ -66,7 +66,7 @@ environments:
 kind: Component
 metadata: {name: api}
 image: registry.example.com/shop/api
-healthTimeout: 20s
+healthTimeout: 15s
 `,
 		"components/api/kustomization.yaml": kustomization("resources: [deployment.yaml, service.yaml]"),
 		"components/api/deployment.yaml": `apiVersion: apps/v1
@@ -266,9 +266,32 @@ func (f *fixture) converge(releases ...string) reconciler.Report {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	report, err := f.engine.Converge(ctx, "production", "", func(s reconciler.Status) { f.t.Logf("%s: %s %s: %s", s.Release, s.State, s.Reason, s.Message) }, releases...)
+	report, err := f.engine.Converge(ctx, "production", "", func(s reconciler.Status) {
+		f.t.Logf("%s %s: %s %s: %s", time.Now().Format("05.000"), s.Release, s.State, s.Reason, s.Message)
+	}, releases...)
 	require.NoError(f.t, err)
 	return report
+}
+
+// until pushes, and converges until a status of a release is as wanted.
+func (f *fixture) until(content files, release string, wanted func(reconciler.Status) bool) reconciler.Status {
+	f.t.Helper()
+	f.branch.push(content)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var seen reconciler.Status
+	_, err := f.engine.Converge(ctx, "production", "", func(s reconciler.Status) {
+		f.t.Logf("%s %s: %s %s: %s", time.Now().Format("05.000"), s.Release, s.State, s.Reason, s.Message)
+		if seen.Release == "" && s.Release == release && wanted(s) {
+			seen = s
+			cancel()
+		}
+	})
+	if seen.Release == "" {
+		require.NoError(f.t, err)
+		require.Fail(f.t, "no status was as wanted")
+	}
+	return seen
 }
 
 // ready converges and requires that all went well.

@@ -62,11 +62,18 @@ func (p *pass) readRelease(ctx context.Context) error {
 		return err
 	}
 	in.Last, in.Inventory = last, inventory.Set{}
-	if last == nil {
-		in.Namespace.Exists, err = p.engine.cluster.NamespaceExists(ctx, in.Namespace.Name)
-		return err
+	in.Namespace.Exists = last != nil || p.env.namespaceSeen()
+	if !in.Namespace.Exists {
+		if in.Namespace.Exists, err = p.engine.cluster.NamespaceExists(ctx, in.Namespace.Name); err != nil {
+			return err
+		}
 	}
-	in.Namespace.Exists = true
+	if in.Namespace.Exists {
+		p.env.sawNamespace(true)
+	}
+	if last == nil {
+		return nil
+	}
 	if in.Inventory, err = inventory.FromStatus(last.Status.Inventory); err != nil {
 		return fmt.Errorf("reading Release/%s: %w", last.Name, err)
 	}

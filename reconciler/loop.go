@@ -16,6 +16,8 @@ import (
 const (
 	retryMin = 250 * time.Millisecond
 	retryMax = time.Minute
+
+	retryRender = 10 * time.Minute
 )
 
 // loop is the queue of releases with its workers and watches: the same for
@@ -71,7 +73,7 @@ func (l *loop) next(ctx context.Context) bool {
 	}
 	defer l.queue.Done(key)
 	env, rel := l.engine.find(key)
-	if rel == nil || !rel.due(l.engine.cfg.Clock.Now()) {
+	if rel == nil || env.park(rel) || !rel.due(l.engine.cfg.Clock.Now()) {
 		return true
 	}
 	before := rel.bearing()
@@ -85,7 +87,7 @@ func (l *loop) next(ctx context.Context) bool {
 		return true
 	case err != nil:
 		l.engine.cfg.Log.V(1).Info("a pass ended with an error", "release", key.String(), "error", status.Message)
-		l.queue.AddRateLimited(key)
+		l.retry(key, err)
 	default:
 		l.queue.Forget(key)
 		if after > 0 {
@@ -101,6 +103,17 @@ func (l *loop) next(ctx context.Context) bool {
 	}
 	l.observe(status, err)
 	return true
+}
+
+// retry comes back to a release whose pass ended with an error: soon, and less
+// and less so. Files that do not render will not until there are others.
+func (l *loop) retry(key Key, err error) {
+	var render *RenderError
+	if errors.As(err, &render) {
+		l.queue.AddAfter(key, retryRender)
+		return
+	}
+	l.queue.AddRateLimited(key)
 }
 
 // event is a change of an object in the cluster.

@@ -27,6 +27,7 @@ type environment struct {
 	revision  string
 	refusal   *Refusal
 	found     bool // the cluster's Releases have been looked through
+	exists    bool // the namespace has been seen
 	releases  map[string]*release
 }
 
@@ -35,6 +36,20 @@ func (env *environment) view() (refusal *Refusal, project, namespace string, dec
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	return env.refusal, env.project, env.namespace, env.declared
+}
+
+// namespaceSeen reports whether the namespace is known to exist. One that is
+// deleted while we run shows in the next write.
+func (env *environment) namespaceSeen() bool {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return env.exists
+}
+
+func (env *environment) sawNamespace(exists bool) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.exists = exists
 }
 
 // want is what the repository wants of a release.
@@ -78,6 +93,7 @@ type release struct {
 	events   map[inventory.ID]string
 	reported []string // resourceVersions of the Release that were seen
 	urgent   bool
+	parked   bool      // waits for the environment's own release
 	wake     time.Time // look again then, whatever happens
 }
 
@@ -295,6 +311,28 @@ func (r *release) bearing() string {
 	return fmt.Sprint(loose, strict)
 }
 
+// park puts a release aside while the environment's own has not been passed
+// over at what the repository wants of it; waiting brings it back.
+func (env *environment) park(r *release) bool {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	own := env.releases[envrepo.EnvironmentRelease]
+	if own == nil || own == r || env.refusal != nil || !own.inScope() || own.looked() {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.parked = true
+	return true
+}
+
+// looked reports whether a pass has ended over what the repository wants now.
+func (r *release) looked() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.passed == r.want.hash
+}
+
 // waiting are the releases of the environment that wait for another.
 func (env *environment) waiting() []Key {
 	env.mu.Lock()
@@ -302,8 +340,8 @@ func (env *environment) waiting() []Key {
 	var keys []Key
 	for _, r := range env.releases {
 		r.mu.Lock()
-		if r.verdict.Reason == v1alpha1.ReasonDependencyNotReady {
-			r.urgent = true
+		if r.parked || r.verdict.Reason == v1alpha1.ReasonDependencyNotReady {
+			r.urgent, r.parked = true, false
 			keys = append(keys, r.key)
 		}
 		r.mu.Unlock()

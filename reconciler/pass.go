@@ -5,9 +5,13 @@ import (
 	"errors"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
 // maxRounds bounds how often one pass asks for a plan. Three are usual.
@@ -74,6 +78,7 @@ func (e *Engine) newPass(key Key) *pass {
 		Refusal:   refusal,
 		Namespace: Namespace{Name: namespace, Create: e.cfg.CreateNamespaces},
 		Marks:     rel.marked(),
+		Live:      map[inventory.ID]*unstructured.Unstructured{},
 	}
 	p.in.Release.Environment.Name = key.Environment
 	p.in.Release.Environment.Namespace = namespace
@@ -89,6 +94,9 @@ func (p *pass) superseded() bool {
 // failed is the verdict about a pass that ended with an error, with what it has
 // done until then.
 func (p *pass) failed(err error) Verdict {
+	if apierrors.IsNotFound(err) {
+		p.env.sawNamespace(false) // look for it again
+	}
 	v := failure(err)
 	v.Message = masked(err.Error(), p.values)
 	// The API server has answered the same again and again: it means it. Some

@@ -24,8 +24,9 @@ const (
 	ActionRoute     Action = "route"
 	ActionRetire    Action = "retire" // an unlisted tag to zero
 	ActionPrune     Action = "prune"
-	ActionKeep      Action = "keep"   // writes nothing: says what is not pruned, and why
-	ActionForget    Action = "forget" // deletes the Release object
+	ActionLater     Action = "prune later" // writes nothing: says what goes once nothing can need it
+	ActionKeep      Action = "keep"        // writes nothing: says what is not pruned, and why
+	ActionForget    Action = "forget"      // deletes the Release object
 )
 
 // Plan is what one release needs now: steps in order, and what will be known
@@ -110,7 +111,9 @@ func (v Verdict) Final() bool {
 // reports afterwards is not counted.
 func (p Plan) Writes() bool {
 	for _, s := range p.Steps {
-		if s.Action != ActionHold && s.Action != ActionKeep {
+		switch s.Action {
+		case ActionHold, ActionKeep, ActionLater:
+		default:
 			return true
 		}
 	}

@@ -23,7 +23,7 @@ import (
 func (d *decision) prune() {
 	want := inventory.Of(d.all()...)
 	d.left = inventory.Set{}
-	var prune, keep []*unstructured.Unstructured
+	var prune, later, keep []*unstructured.Unstructured
 	notes := map[inventory.ID]string{}
 	general := d.mayPrune()
 	gone := d.in.Inventory.Minus(want)
@@ -40,10 +40,25 @@ func (d *decision) prune() {
 		if general && d.tagSettled(live) {
 			prune = append(prune, live)
 		} else {
-			d.deferred = append(d.deferred, id)
+			d.deferred, later = append(d.deferred, id), append(later, live)
 		}
 	}
 	d.pruneSteps(prune, keep, notes)
+	d.list(ActionLater, later)
+}
+
+// list adds a step about live objects, if there are any, in the order in which
+// they are deleted.
+func (d *decision) list(action Action, objects []*unstructured.Unstructured) {
+	if len(objects) == 0 {
+		return
+	}
+	sortForPrune(objects)
+	s := Step{Action: action}
+	for _, o := range objects {
+		s.Items = append(s.Items, Item{Object: o})
+	}
+	d.step(s)
 }
 
 func (d *decision) pruneSteps(prune, keep []*unstructured.Unstructured, notes map[inventory.ID]string) {
@@ -56,14 +71,7 @@ func (d *decision) pruneSteps(prune, keep []*unstructured.Unstructured, notes ma
 		}
 		d.step(s)
 	}
-	if len(prune) > 0 {
-		sortForPrune(prune)
-		s := Step{Action: ActionPrune}
-		for _, o := range prune {
-			s.Items = append(s.Items, Item{Object: o})
-		}
-		d.step(s)
-	}
+	d.list(ActionPrune, prune)
 }
 
 // mayPrune is conditions 1 and 2.
@@ -121,7 +129,7 @@ func (d *decision) gone() bool {
 	if !d.in.Gone {
 		return false
 	}
-	v := Verdict{State: StateRemoved, Reason: v1alpha1.ReasonReady, Message: "the release is no longer in the repository"}
+	v := Verdict{State: StateRemoved, Reason: v1alpha1.ReasonRemoved, Message: "the release is no longer in the repository"}
 	var prune, keep []*unstructured.Unstructured
 	notes := map[inventory.ID]string{}
 	for _, id := range d.in.Inventory.Sorted() {

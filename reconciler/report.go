@@ -57,19 +57,36 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 	return after
 }
 
+// maxMessage bounds the message of a condition; the schema allows eight times as
+// much.
+const maxMessage = 4096
+
+func clipped(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage], "") + "…"
+}
+
 func setConditions(in *Input, after *v1alpha1.ReleaseStatus, before v1alpha1.ReleaseStatus, v Verdict) {
 	now := metav1.NewTime(in.Now)
-	set := func(kind string, value metav1.ConditionStatus) {
-		meta.SetStatusCondition(&after.Conditions, metav1.Condition{Type: kind, Status: value, Reason: v.Reason, Message: v.Message,
+	set := func(kind string, value metav1.ConditionStatus, message string) {
+		meta.SetStatusCondition(&after.Conditions, metav1.Condition{Type: kind, Status: value, Reason: v.Reason, Message: message,
 			ObservedGeneration: after.ObservedGeneration, LastTransitionTime: now})
+	}
+	said := func(b bool) string { // once is enough
+		if !b {
+			return ""
+		}
+		return clipped(v.Message)
 	}
 	ready := boolean(v.Ready)
 	if v.State == StatePaused {
 		ready = metav1.ConditionUnknown
 	}
-	set(v1alpha1.ConditionReady, ready)
-	set(v1alpha1.ConditionReconciling, boolean(v.Reconciling))
-	set(v1alpha1.ConditionStalled, boolean(v.Stalled))
+	set(v1alpha1.ConditionReady, ready, said(true))
+	set(v1alpha1.ConditionReconciling, boolean(v.Reconciling), said(v.Reconciling))
+	set(v1alpha1.ConditionStalled, boolean(v.Stalled), said(v.Stalled))
 	if v.Ready && !equalDigests(before, *after) {
 		// Ready since then with exactly these digests.
 		meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady).LastTransitionTime = now

@@ -89,8 +89,8 @@ func route(in *Input, r *routing, units []*unit) {
 	write(in, r)
 }
 
-// write puts the traffic into the routes. Mirrors that the gateway cannot do are
-// left out and reported: the weights are not to blame.
+// write puts the traffic into the routes. A mirror that the gateway cannot do is
+// left out and refused: the weights are not to blame.
 func write(in *Input, r *routing) {
 	if !in.Release.Tagged() {
 		r.want = envrepo.Traffic{}
@@ -103,15 +103,9 @@ func write(in *Input, r *routing) {
 	component := in.Release.Component.Name
 	objects, err := traffic.Transform(r.objects, component, r.want, tags, in.Support)
 	if err != nil && len(r.want.Mirrors) > 0 && aboutMirror(err) {
-		r.mirrors = append(r.mirrors, err.Error())
 		r.refused = err
 		r.want.Mirrors = nil
-		var second error
-		if objects, second = traffic.Transform(r.objects, component, r.want, tags, in.Support); second == nil {
-			err = nil
-		} else {
-			err = second
-		}
+		objects, err = traffic.Transform(r.objects, component, r.want, tags, in.Support)
 	}
 	if err != nil {
 		r.refused, r.held = err, err.Error()

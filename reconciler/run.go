@@ -25,7 +25,14 @@ type RunOptions struct {
 // answer or does not know Releases. A repository that cannot be read, or a
 // commit that cannot be understood, leaves everything as it is and is tried
 // again; the Reporter is told with an empty release name.
+//
+// What was applied is remembered by the process only. After a restart each
+// object is read once and applied once, which changes nothing where nothing has
+// changed, and each Release is reported on once.
 func (e *Engine) Run(ctx context.Context, o RunOptions) error {
+	if e.cfg.Source == nil {
+		return errNoSource
+	}
 	if o.PollInterval <= 0 {
 		o.PollInterval = 30 * time.Second
 	}
@@ -120,9 +127,8 @@ func (f *branch) look(ctx context.Context) {
 
 // release puts what has changed in the queue.
 func (f *branch) release(env *environment, changed []Key) {
-	_, _, namespace, _ := env.view()
 	for _, gvk := range always {
-		f.engine.watches.follow(namespace, gvk)
+		f.engine.follow(env, gvk)
 	}
 	env.mu.Lock()
 	for _, r := range env.releases {

@@ -2,6 +2,8 @@ package reconciler_test
 
 import (
 	"context"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,9 +18,11 @@ import (
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/render"
 )
 
 func TestFirstSyncUpdateAndPrune(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	first := project(f.namespace)
 	report := f.ready(first)
@@ -72,6 +76,7 @@ func judge(t *testing.T, r *v1alpha1.Release) string {
 }
 
 func TestPruneSparesWhatItMust(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n"
 	const kept = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kept, annotations: {sluice.dev/prune: disabled}}\n"
@@ -100,6 +105,7 @@ func TestPruneSparesWhatItMust(t *testing.T) {
 }
 
 func TestEmptyRenderPrunesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.ready(project(f.namespace))
 	owned := f.ownedBy("api")
@@ -113,6 +119,7 @@ func TestEmptyRenderPrunesNothing(t *testing.T) {
 }
 
 func TestBrokenRenderLeavesEverythingAndSaysWhy(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.ready(project(f.namespace))
 	owned := f.ownedBy("api")
@@ -128,6 +135,7 @@ func TestBrokenRenderLeavesEverythingAndSaysWhy(t *testing.T) {
 }
 
 func TestRefusedObjectFailsTheReleaseAndNotTheOthersOfItsStage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	report := f.apply(project(f.namespace).with(files{
 		"environments/production/api/config.yaml": config("one") + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad}\nimmutable: often\n",
@@ -143,6 +151,7 @@ func TestRefusedObjectFailsTheReleaseAndNotTheOthersOfItsStage(t *testing.T) {
 }
 
 func TestObjectOfAnotherReleaseIsNotTakenOver(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	foreign := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "api-one", Labels: map[string]string{v1alpha1.LabelRelease: "web", v1alpha1.LabelEnvironment: "production"}},
@@ -162,6 +171,7 @@ func TestObjectOfAnotherReleaseIsNotTakenOver(t *testing.T) {
 }
 
 func TestReleaseThatLeavesTheRepositoryIsRemoved(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	both := project(f.namespace)
 	for name, content := range project(f.namespace) {
@@ -193,6 +203,7 @@ func TestReleaseThatLeavesTheRepositoryIsRemoved(t *testing.T) {
 }
 
 func TestPausedIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.ready(project(f.namespace))
 	paused := project(f.namespace).with(files{
@@ -209,6 +220,7 @@ func TestPausedIsLeftAlone(t *testing.T) {
 }
 
 func TestFieldsThatKubectlPlantedAreTakenBack(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.ready(project(f.namespace))
 	live := f.get("Service", "api")
@@ -222,4 +234,67 @@ func TestFieldsThatKubectlPlantedAreTakenBack(t *testing.T) {
 	assert.NotContains(t, live.GetLabels(), "planted")
 	affinity, _, _ := unstructured.NestedString(live.Object, "spec", "sessionAffinity")
 	assert.Equal(t, "None", affinity)
+}
+
+func TestSecretsKeepNoKeyThatHasLeft(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	secret := func(data string) files {
+		return project(f.namespace).with(files{
+			"environments/production/api/config.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: api}\nstringData: {" + data + "}\n",
+		})
+	}
+	f.ready(secret("token: one, old: two"))
+	f.ready(secret("token: three"))
+	data, _, _ := unstructured.NestedStringMap(f.get("Secret", "api").Object, "data")
+	assert.Equal(t, map[string]string{"token": "dGhyZWU="}, data)
+}
+
+func TestDecryptedValuesStayOutOfMessages(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const value = "correct-horse"
+	f.engine = f.newEngine(func(c *reconciler.Config) {
+		c.Decrypt = map[string]render.Decrypt{"production": func(path string, data []byte) (render.Decrypted, error) {
+			if !strings.HasSuffix(path, "config.yaml") {
+				return render.Decrypted{Data: data}, nil
+			}
+			return render.Decrypted{Data: data, Values: []string{value}, Encrypted: true}, nil
+		}}
+	})
+	report := f.apply(project(f.namespace).with(files{
+		// The API server quotes what it cannot read.
+		"environments/production/api/config.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: api}\nimmutable: " + value + "\ndata: {}\n",
+	}))
+	s := statusOf(t, report, "api")
+	require.NotEqual(t, reconciler.StateReady, s.State)
+	assert.NotContains(t, s.Message, value)
+	assert.NotContains(t, f.release("api").Condition(v1alpha1.ConditionReady).Message, value)
+}
+
+// told keeps what a Reporter is told.
+type told struct {
+	mu       sync.Mutex
+	statuses []reconciler.Status
+}
+
+func (r *told) Report(_ context.Context, s reconciler.Status) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.statuses = append(r.statuses, s)
+}
+
+func TestReporterIsToldOfChanges(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := &told{}
+	f.engine = f.newEngine(func(c *reconciler.Config) { c.Reporter = r })
+	f.ready(project(f.namespace))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	require.NotEmpty(t, r.statuses)
+	last := r.statuses[len(r.statuses)-1]
+	assert.Equal(t, reconciler.StateReady, last.State)
+	assert.Equal(t, digest("1"), last.Digest)
+	assert.Equal(t, revision(2), last.Revision)
 }

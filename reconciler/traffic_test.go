@@ -2,6 +2,7 @@ package reconciler_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -27,6 +28,7 @@ func (f *fixture) bluegreen(traffic, blue, green string) files {
 }
 
 func TestTrafficMovesOnlyToWhatIsReady(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.ready(f.bluegreen("weights: {blue: 100, green: 0}", "1", "1"))
 	assert.Equal(t, "api-blue=100 api-green=0", f.weights())
@@ -55,18 +57,19 @@ func TestTrafficMovesOnlyToWhatIsReady(t *testing.T) {
 		assert.Equal(t, "blue=90 green=10", f.release("api").Status.Summary.Traffic)
 	})
 	t.Run("one that breaks can be left", func(t *testing.T) {
-		report := f.apply(f.bluegreen("weights: {blue: 100, green: 0}", "1", "dead"))
-		s := statusOf(t, report, "api")
-		assert.Equal(t, reconciler.StateFailed, s.State, "green is listed and does not run")
-		assert.Contains(t, s.Message, "CrashLoopBackOff")
+		s := f.until(f.bluegreen("weights: {blue: 100, green: 0}", "1", "dead"), "api", func(s reconciler.Status) bool {
+			return strings.Contains(s.Message, "CrashLoopBackOff")
+		})
+		assert.Equal(t, reconciler.StateWaiting, s.State, "green is listed and does not run")
+		assert.Equal(t, "blue=100 green=0", s.Traffic)
 		assert.Equal(t, "api-blue=100 api-green=0", f.weights())
 	})
 	t.Run("a sick mirror target is left out", func(t *testing.T) {
-		report := f.apply(f.bluegreen("weights: {blue: 100, green: 0}\nmirror: {green: 5}", "1", "dead"))
+		s := f.until(f.bluegreen("weights: {blue: 100, green: 0}\nmirror: {green: 5}", "1", "dead"), "api", func(s reconciler.Status) bool {
+			return len(s.Notes) > 0
+		})
+		assert.Contains(t, s.Notes[0], "the mirror to tag green is left out: Deployment/api-green: ")
 		assert.Equal(t, "api-blue=100 api-green=0", f.weights())
-		notes := statusOf(t, report, "api").Notes
-		require.Len(t, notes, 1)
-		assert.Contains(t, notes[0], "the mirror to tag green is left out: Deployment/api-green: ")
 	})
 	t.Run("a healthy one is mirrored to", func(t *testing.T) {
 		f.ready(f.bluegreen("weights: {blue: 100, green: 0}\nmirror: {green: 5}", "1", "3"))
@@ -86,9 +89,11 @@ func statusOf(t *testing.T, report reconciler.Report, release string) reconciler
 }
 
 func TestRouteComesAfterHealth(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
-	report := f.apply(f.bluegreen("weights: {blue: 50, green: 50}", "1", "bad"))
-	assert.Equal(t, reconciler.StateFailed, statusOf(t, report, "api").State)
+	f.until(f.bluegreen("weights: {blue: 50, green: 50}", "1", "bad"), "api", func(s reconciler.Status) bool {
+		return strings.Contains(s.Message, "ImagePullBackOff")
+	})
 	assert.Empty(t, f.weights())
 	f.ready(f.bluegreen("weights: {blue: 50, green: 50}", "1", "2"))
 	assert.Equal(t, "api-blue=50 api-green=50", f.weights())
@@ -97,6 +102,7 @@ func TestRouteComesAfterHealth(t *testing.T) {
 }
 
 func TestUnlistedTagRetiresAndReturnsAtItsMinimum(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	tags := func(traffic string) files { return f.bluegreen(traffic, "1", "2").autoscaled() }
 	f.ready(tags("weights: {blue: 90, green: 10}"))
@@ -108,7 +114,7 @@ func TestUnlistedTagRetiresAndReturnsAtItsMinimum(t *testing.T) {
 	assert.EqualValues(t, 0, f.replicas("api-green"))
 	assert.Nil(t, f.get("HorizontalPodAutoscaler", "api-green"))
 	assert.NotNil(t, f.get("Service", "api-green"), "it stays in the inventory")
-	assert.EqualValues(t, 3, f.replicas("api-blue"))
+	assert.EqualValues(t, 6, f.replicas("api-blue"), "it has taken over what six pods have carried")
 
 	f.ready(tags("weights: {blue: 100, green: 0}"))
 	assert.EqualValues(t, 3, f.replicas("api-green"))
@@ -124,13 +130,13 @@ func TestUnlistedTagRetiresAndReturnsAtItsMinimum(t *testing.T) {
 }
 
 func TestConversionRunsBothUntilTheRouteHasMoved(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.ready(project(f.namespace))
 	tagged := func(blue string) files {
 		return project(f.namespace).tagged(f.namespace, "weights: {blue: 100}", map[string]string{"blue": digest(blue)})
 	}
-	report := f.apply(tagged("bad"))
-	assert.Equal(t, reconciler.StateFailed, statusOf(t, report, "api").State)
+	f.until(tagged("bad"), "api", func(s reconciler.Status) bool { return strings.Contains(s.Message, "ImagePullBackOff") })
 	assert.EqualValues(t, 2, f.replicas("api"))
 	assert.Equal(t, "api=1", f.weights())
 
@@ -145,6 +151,7 @@ func TestConversionRunsBothUntilTheRouteHasMoved(t *testing.T) {
 }
 
 func TestFixIsPickedUpAtOnceWhileWaiting(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.branch.push(f.bluegreen("weights: {blue: 100, green: 0}", "1", "1"))
 	f.run()

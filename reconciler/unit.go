@@ -115,12 +115,9 @@ func (u *unit) desired(floors map[inventory.ID]int64) []*unstructured.Unstructur
 // none.
 func (u *unit) backends() []*unstructured.Unstructured {
 	var selector labels.Selector
-	for _, o := range u.objects {
-		if o.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Service"}) && o.GetName() == u.service {
-			if s, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector"); len(s) > 0 {
-				selector = labels.SelectorFromSet(s)
-			}
-		}
+	if o := u.ownService(); o != nil {
+		s, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector")
+		selector = labels.SelectorFromSet(s)
 	}
 	var found []*unstructured.Unstructured
 	for _, o := range u.objects {
@@ -135,16 +132,17 @@ func (u *unit) backends() []*unstructured.Unstructured {
 	return found
 }
 
-// hasService reports whether requests reach the unit through a Service of its
-// own that exists.
-func (u *unit) hasService(in *Input) bool {
+// ownService is the Service that requests reach the unit through; nil when it has
+// none, or one without a selector.
+func (u *unit) ownService() *unstructured.Unstructured {
 	for _, o := range u.objects {
 		if o.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Service"}) && o.GetName() == u.service {
-			selector, _, _ := unstructured.NestedMap(o.Object, "spec", "selector")
-			return len(selector) > 0 && in.live(o) != nil
+			if selector, _, _ := unstructured.NestedMap(o.Object, "spec", "selector"); len(selector) > 0 {
+				return o
+			}
 		}
 	}
-	return false
+	return nil
 }
 
 // readyReplicas is the number of ready pods that serve the unit's requests.
@@ -245,9 +243,14 @@ func (u *unit) lacks(in *Input, need int64) (reasons []string) {
 	if len(reasons) == 0 && u.readyReplicas(in) < need {
 		lack("%d of the %d replicas that its share needs are ready", u.readyReplicas(in), need)
 	}
-	if u.hasService(in) && u.tag != "" && in.Endpoints[u.service] == 0 {
-		u.serving = false
-		lack("Service/%s has no ready endpoint", u.service)
+	if service := u.ownService(); service != nil && u.tag != "" {
+		switch {
+		case !in.synced(service):
+			lack("Service/%s is being applied", u.service)
+		case in.Endpoints[u.service] == 0:
+			u.serving = false
+			lack("Service/%s has no ready endpoint", u.service)
+		}
 	}
 	return reasons
 }

@@ -100,6 +100,8 @@ func (d *decision) scheduleReady(v *Verdict) {
 const (
 	recheckMin = time.Second
 	recheckMax = 15 * time.Second
+	// What only a person can change is looked at rarely.
+	recheckStalled = time.Minute
 )
 
 // scheduleWaiting sets when a release that is not ready is seen again, and gives
@@ -107,10 +109,7 @@ const (
 // what gets well later is routed later.
 func (d *decision) scheduleWaiting(v *Verdict, failed bool) {
 	waited := d.in.Now.Sub(v.attempt.Since.Time)
-	limit := d.in.Release.Component.HealthTimeout
-	if limit <= 0 {
-		limit = defaultHealthTimeout
-	}
+	limit := d.in.healthTimeout()
 	if v.Reason == v1alpha1.ReasonApplying {
 		v.After = recheckMin // something was just written: nobody has had time yet
 		return
@@ -132,6 +131,14 @@ func (d *decision) scheduleWaiting(v *Verdict, failed bool) {
 }
 
 const defaultHealthTimeout = 5 * time.Minute
+
+// healthTimeout is how long the release may take to become ready.
+func (in *Input) healthTimeout() time.Duration {
+	if t := in.Release.Component.HealthTimeout; t > 0 {
+		return t
+	}
+	return defaultHealthTimeout
+}
 
 // attempt is since when the present content is being brought about.
 func attempt(in *Input) *v1alpha1.Attempt {

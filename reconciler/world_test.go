@@ -233,7 +233,7 @@ func own(o *unstructured.Unstructured, manager string, has bool) {
 	}
 	if has {
 		entries = append(entries, metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationApply,
-			FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:replicas":{}}}`)}})
+			FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`)})
 	}
 	o.SetManagedFields(entries)
 }

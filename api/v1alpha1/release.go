@@ -63,6 +63,7 @@ const (
 	ReasonNamespaceMissing   = "NamespaceMissing"   // the environment's namespace does not exist
 	ReasonNamespaceRefused   = "NamespaceRefused"   // sluice.yaml names another namespace than the controller serves
 	ReasonEnvironmentHeld    = "EnvironmentHeld"    // the environment has vanished from the repository; nothing is pruned
+	ReasonRemoved            = "Removed"            // has left the repository and the cluster; no Release is left to say so
 	ReasonTransientError     = "TransientError"     // the API server did not answer as it should; tried again
 )
 

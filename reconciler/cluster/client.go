@@ -109,12 +109,21 @@ var metadataOnly = map[schema.GroupKind]bool{{Kind: "Secret"}: true, {Kind: "Con
 // Get reads an object; nil when it does not exist or its kind is not known to
 // the cluster. Of Secrets and ConfigMaps only the metadata is read.
 func (c *Client) Get(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) (*unstructured.Unstructured, error) {
+	return c.get(ctx, gvk, namespace, name, metadataOnly[gvk.GroupKind()])
+}
+
+// GetWhole is Get with the content of Secrets and ConfigMaps.
+func (c *Client) GetWhole(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) (*unstructured.Unstructured, error) {
+	return c.get(ctx, gvk, namespace, name, false)
+}
+
+func (c *Client) get(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string, metadataOnly bool) (*unstructured.Unstructured, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	key := client.ObjectKey{Namespace: namespace, Name: name}
 	var object *unstructured.Unstructured
 	var err error
-	if metadataOnly[gvk.GroupKind()] {
+	if metadataOnly {
 		partial := &metav1.PartialObjectMetadata{}
 		partial.SetGroupVersionKind(gvk)
 		if err = c.api.Get(ctx, key, partial); err == nil {
