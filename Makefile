@@ -55,7 +55,8 @@ demo: tools build ## The main job, once through, on a fresh control plane
 
 .PHONY: update
 update: build ## Rewrite the golden output in testdata/script (look at the difference before you commit it)
-	$(DEVCLUSTER) go test ./cmd/sluice -run Script -update
+	go test ./envrepo ./render/traffic ./render/diff ./promotion -update
+	$(DEVCLUSTER) go test ./cmd/sluice -run 'Script|Reference' -update
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 30s) each

@@ -68,7 +68,15 @@ func deployTarget(t *Tree, rel *Release, tag string, bluegreen bool, summary *Su
 	if target, err := rel.tag(tag); err == nil {
 		return target, nil
 	}
-	target, err := createTag(t, *rel, tag)
+	newName := ""
+	if current, _ := rel.Traffic.highest(); current != "" {
+		p, err := readOverlayPin(t, rel.Dir+"/"+current+"/"+kustomizationFile, rel.Component.Image)
+		if err != nil {
+			return Tag{}, err
+		}
+		newName = p.NewName
+	}
+	target, err := createTag(t, *rel, tag, newName)
 	if err != nil {
 		return Tag{}, err
 	}
@@ -97,8 +105,9 @@ func pinTag(t *Tree, rel Release, tag Tag, digest string, summary *Summary) erro
 	return setTraffic(t, rel, traffic)
 }
 
-// createTag writes the overlay of a new tag.
-func createTag(t *Tree, rel Release, name string) (Tag, error) {
+// createTag writes the overlay of a new tag; newName is where the release pulls
+// its image from, if not by its own name.
+func createTag(t *Tree, rel Release, name, newName string) (Tag, error) {
 	if problem := tagNameProblem(rel.Name, name); problem != "" {
 		return Tag{}, refuse("", "tag %q %s", clip(name), problem)
 	}
@@ -122,7 +131,9 @@ func createTag(t *Tree, rel Release, name string) (Tag, error) {
 		}
 		return Tag{}, err
 	}
-	data, err := scaffold("tag/kustomization.yaml", tagValues(rel, name))
+	values := tagValues(rel, name)
+	values.NewName = newName
+	data, err := scaffold("tag/kustomization.yaml", values)
 	if err != nil {
 		return Tag{}, err
 	}

@@ -15,7 +15,7 @@ type Summary struct {
 }
 
 func (s *Summary) note(format string, args ...any) {
-	s.Notes = append(s.Notes, fmt.Sprintf(format, args...))
+	s.Notes = append(s.Notes, printable(fmt.Sprintf(format, args...)))
 }
 
 // edit runs an edit on a layer of its own, so that one that fails leaves t as

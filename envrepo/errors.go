@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Causes that a FileError of an overlay may carry, for errors.Is.
@@ -26,13 +28,32 @@ type FileError struct {
 	hint string
 }
 
-// Error returns file:line: message.
+// Error returns file:line: message, on one line.
 func (e *FileError) Error() string {
 	if e.Line > 0 {
-		return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message)
+		return printable(fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message))
 	}
-	return e.File + ": " + e.Message
+	return printable(e.File + ": " + e.Message)
 }
+
+// printable escapes what a hostile file name or value could do to a terminal.
+func printable(s string) string {
+	if strings.IndexFunc(s, unprintable) < 0 {
+		return s
+	}
+	var out strings.Builder
+	for _, r := range s {
+		if unprintable(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			out.WriteString(quoted[1 : len(quoted)-1])
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // Hint says what to do about it, "" when the message says all there is.
 func (e *FileError) Hint() string { return e.hint }
@@ -334,7 +355,7 @@ func (e *EditError) Error() string { return e.Message }
 func (e *EditError) Hint() string { return e.hint }
 
 func refuse(hint, format string, args ...any) error {
-	return &EditError{Message: fmt.Sprintf(format, args...), hint: hint}
+	return &EditError{Message: printable(fmt.Sprintf(format, args...)), hint: hint}
 }
 
 // knownHint lists names, shortened: a project may have ten thousand of them.
@@ -348,7 +369,7 @@ func knownHint(what string, names []string) string {
 func abbreviate(names []string) string {
 	const most = 12
 	if len(names) <= most {
-		return strings.Join(names, ", ")
+		return printable(strings.Join(names, ", "))
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	return fmt.Sprintf("%s and %d more", printable(strings.Join(names[:most], ", ")), len(names)-most)
 }

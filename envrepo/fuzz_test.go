@@ -28,9 +28,8 @@ func checkDecoder(t *testing.T, file string, err error) {
 		return
 	}
 	for _, line := range strings.Split(err.Error(), "\n") {
-		if !strings.HasPrefix(line, file+":") && !strings.Contains(err.Error(), "\\n") {
-			require.Fail(t, "an error without its file", "%q in %q", line, err)
-		}
+		require.True(t, strings.HasPrefix(line, file+":"), "%q in %q", line, err)
+		require.Negative(t, strings.IndexFunc(line, unprintable), "%q", line)
 		require.Less(t, len(line), 2000)
 	}
 }

@@ -16,7 +16,9 @@ var otherKustomizationFiles = []string{"kustomization.yml", "Kustomization"}
 type pin struct {
 	entry  *yaml.Node // nil: the list has none
 	digest *yaml.Node // nil: the entry has none yet
-	Digest string
+
+	Digest  string // "" when there is none yet
+	NewName string // where the image is pulled from instead, "" for its own name
 }
 
 // parseKustomization parses a kustomization.yaml. Its own schema is
@@ -102,6 +104,13 @@ func readPin(file string, entry *yaml.Node, field, image string) (pin, error) {
 		return pin{}, &FileError{File: file, Line: tag.Line, Field: field + ".newTag", Err: ErrTagPin,
 			Message: fmt.Sprintf("%s is pinned by tag %s: a digest is due", clip(image), describe(tag)),
 			hint:    "image tags can be moved: replace newTag by digest: sha256:…"}
+	}
+	newName, err := uniqueField(file, entry, "newName", field)
+	if err != nil {
+		return pin{}, err
+	}
+	if newName != nil && follow(newName).Kind == yaml.ScalarNode {
+		p.NewName = follow(newName).Value
 	}
 	if p.digest, err = uniqueField(file, entry, "digest", field); err != nil || p.digest == nil {
 		return p, err

@@ -188,7 +188,7 @@ func (e *InstanceLabelError) Error() string {
 		if m.Value != "" {
 			verb = fmt.Sprintf("replace %q by", clip(m.Value))
 		}
-		fmt.Fprintf(&out, "\n%s:%d: %s: %s\n", m.File, m.Line, m.Object, verb)
+		fmt.Fprintf(&out, "\n%s\n", printable(fmt.Sprintf("%s:%d: %s: %s", m.File, m.Line, m.Object, verb)))
 		for i, field := range m.Path {
 			fmt.Fprintf(&out, "  %s%s:\n", strings.Repeat("  ", i), field)
 		}

@@ -54,6 +54,9 @@ func labelProblem(s string) string {
 	return ""
 }
 
+// allComponents stands for several components in the names of branches.
+const allComponents = "all"
+
 // componentNameProblem says why s cannot name a component: its Service carries
 // the name, and a Service's must start with a letter.
 func componentNameProblem(s string) string {
@@ -62,6 +65,8 @@ func componentNameProblem(s string) string {
 		return problem
 	case s == EnvironmentRelease:
 		return "is reserved for the environment's own objects"
+	case s == allComponents:
+		return "is reserved: a promotion of several components is named so"
 	case s[0] >= '0' && s[0] <= '9':
 		return "must start with a letter: the name of a Service does"
 	}

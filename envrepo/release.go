@@ -150,16 +150,20 @@ func (r *Repo) tags(rel Release) ([]Tag, error) {
 }
 
 func (r *Repo) pinnedDigest(file, image string) (string, error) {
-	data, err := readFile(r.fsys, file)
+	p, err := readOverlayPin(r.fsys, file, image)
+	return p.Digest, err
+}
+
+func readOverlayPin(fsys fs.FS, file, image string) (pin, error) {
+	data, err := readFile(fsys, file)
 	if err != nil {
-		return "", err
+		return pin{}, err
 	}
 	root, err := parseKustomization(file, data)
 	if err != nil {
-		return "", err
+		return pin{}, err
 	}
-	p, err := findPin(file, root, image)
-	return p.Digest, err
+	return findPin(file, root, image)
 }
 
 // refuseStrayTags catches a traffic.yaml that was lost: without it the release

@@ -13,7 +13,7 @@ import (
 // maxMoved bounds a file that is moved as it is, such as a binary secret.
 const maxMoved = 5 << 20
 
-type tagScaffold struct{ Namespace, Name, Tag, Suffix, Image, Digest string }
+type tagScaffold struct{ Namespace, Name, Tag, Suffix, Image, NewName string }
 
 func tagValues(rel Release, tag string) tagScaffold {
 	return tagScaffold{Namespace: rel.Environment.Namespace, Name: rel.Name, Tag: tag, Suffix: "-" + tag, Image: rel.Component.Image}
@@ -51,10 +51,17 @@ func TagComponent(t *Tree, env, component string, tags []string) (Summary, error
 				"component %s cannot run as tags: it has no Service %s that selects its pods", component, component)
 		}
 		summary := Summary{Message: fmt.Sprintf("tag %s as %s", inEnvironment(rel, ""), strings.Join(tags, ", "))}
+		pinned, err := readOverlayPin(layer, rel.Dir+"/"+kustomizationFile, rel.Component.Image)
+		if err != nil {
+			return Summary{}, err
+		}
 		if err := parts.move(layer, rel, &summary); err != nil {
 			return Summary{}, err
 		}
-		if err := writeTags(layer, rel, tags); err != nil {
+		if len(tags) > 1 {
+			summary.note("not listed in traffic.yaml, and so scaled to zero until a deployment lists them: %s", strings.Join(tags[1:], ", "))
+		}
+		if err := writeTags(layer, rel, tags, pinned); err != nil {
 			return Summary{}, err
 		}
 		if err := writePlainService(layer, rel, service, tags[0]); err != nil {
@@ -69,19 +76,19 @@ func TagComponent(t *Tree, env, component string, tags []string) (Summary, error
 }
 
 // writeTags writes the tags' overlays and traffic.yaml.
-func writeTags(t *Tree, rel Release, tags []string) error {
+func writeTags(t *Tree, rel Release, tags []string, pinned pin) error {
 	for i, name := range tags {
 		if slices.Contains(tags[:i], name) {
 			return refuse("name each tag once", "tag %q is named twice", clip(name))
 		}
-		tag, err := createTag(t, rel, name)
+		tag, err := createTag(t, rel, name, pinned.NewName)
 		if err != nil {
 			return err
 		}
-		if rel.Digest == "" {
+		if pinned.Digest == "" {
 			continue
 		}
-		if err := setDigest(t, tag.Dir, rel.Component.Image, rel.Digest); err != nil {
+		if err := setDigest(t, tag.Dir, rel.Component.Image, pinned.Digest); err != nil {
 			return err
 		}
 	}

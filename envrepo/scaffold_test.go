@@ -59,7 +59,7 @@ func newShop(t *testing.T) *Tree {
 		Required: []string{"DATABASE_URL"}, Optional: []string{"LOG_LEVEL"}}))
 	ok(AddComponent(tree, ComponentSpec{Name: "web", Image: "registry.example.com/shop/web", Port: 3000, Gateway: "edge/public", Environments: []string{"development"}}))
 	ok(RecordBuild(tree, Build{Component: "api", Digest: digestA}))
-	ok(Promote1(tree, "api", "production"))
+	ok(promoteOnly(tree, "api", "production"))
 	const dir = "environments/production/api/"
 	require.NoError(t, tree.WriteFile(dir+"secrets.env", []byte(dotenv)))
 	overlay, err := tree.ReadFile(dir + "kustomization.yaml")
@@ -69,8 +69,8 @@ func newShop(t *testing.T) *Tree {
 	return tree
 }
 
-// Promote1 is Promote without what it says of the promotion.
-func Promote1(tree *Tree, component, to string) (Summary, error) {
+// promoteOnly is Promote without what it says of the promotion.
+func promoteOnly(tree *Tree, component, to string) (Summary, error) {
 	p, err := Promote(tree, component, to, "", false, "")
 	return p.Summary, err
 }
@@ -270,6 +270,23 @@ func TestInit(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, test.want, outcome(t, test.base, func(tree *Tree) (Summary, error) { return Init(tree, test.project, test.environments) }))
 		})
+	}
+}
+
+// An image that is pulled by another name stays so in every tag.
+func TestTagsKeepNewName(t *testing.T) {
+	tree := newShop(t)
+	const overlay = "environments/development/api/"
+	text, err := tree.ReadFile(overlay + "kustomization.yaml")
+	require.NoError(t, err)
+	require.NoError(t, tree.WriteFile(overlay+"kustomization.yaml", []byte(strings.Replace(string(text), "  digest: ", "  newName: mirror.example.com/api\n  digest: ", 1))))
+	_, err = TagComponent(tree, "development", "api", []string{"blue"})
+	require.NoError(t, err)
+	_, err = Deploy(tree, "development", "api", digestA, "green", false)
+	require.NoError(t, err)
+	for _, tag := range []string{"blue", "green"} {
+		deployment := find(t, kustomize(t, tree, overlay+tag), "Deployment", "api-"+tag)
+		assert.Equal(t, "mirror.example.com/api@"+digestA, dig(t, deployment.Spec, "template", "spec", "containers", 0, "image"))
 	}
 }
 

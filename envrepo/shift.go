@@ -60,11 +60,12 @@ func editTraffic(t *Tree, env, component string, shift func(Release) (Traffic, S
 
 // checkTraffic checks traffic that somebody asks for, before it is written.
 func checkTraffic(rel Release, tr Traffic) error {
-	for _, p := range tr.problems(rel.tagNames()) {
-		if p.unknown {
-			return &UnknownTagError{Environment: rel.Environment.Name, Component: rel.Name, Tag: p.tag, Known: rel.tagNames()}
+	if problems := tr.problems(rel.tagNames()); len(problems) > 0 {
+		first := problems[0]
+		if first.unknown {
+			return &UnknownTagError{Environment: rel.Environment.Name, Component: rel.Name, Tag: first.tag, Known: rel.tagNames()}
 		}
-		return refuse(p.hint, "traffic of %s: %s", inEnvironment(rel, ""), p.message)
+		return refuse(first.hint, "traffic of %s: %s", inEnvironment(rel, ""), first.message)
 	}
 	for _, w := range tr.Weights {
 		percent, listed := rel.Traffic.Weight(w.Tag)

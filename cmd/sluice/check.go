@@ -1,0 +1,404 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/render"
+	"github.com/sluice-dev/sluice/render/contract"
+	"github.com/sluice-dev/sluice/render/traffic"
+)
+
+// finding is one thing that check found.
+type finding struct {
+	Severity string `json:"severity"` // error or warning
+	Release  string `json:"release,omitempty"`
+	File     string `json:"file,omitempty"`
+	Object   string `json:"object,omitempty"`
+	Message  string `json:"message"`
+	Hint     string `json:"hint,omitempty"`
+}
+
+// checked is the answer of check.
+type checked struct {
+	Releases int       `json:"releases"`
+	Errors   int       `json:"errors"`
+	Warnings int       `json:"warnings"`
+	Findings []finding `json:"findings"`
+	Reached  []reached `json:"reached,omitempty"`
+}
+
+// reached is a release that a change of shared files reaches without promotion.
+type reached struct {
+	Environment string   `json:"environment"`
+	Component   string   `json:"component"`
+	Files       []string `json:"files"`
+}
+
+func newCheckCommand(a *app) *cobra.Command {
+	var environments []string
+	var ref, base string
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Find what is wrong with the repository, with no cluster and no private key",
+		Long: `Reads every file strictly, renders every release without keys and judges the
+result: digests that pin nothing, configuration keys that are missing, objects
+that must not stand in a tag, routes that would ignore the weights.
+
+With --base, it also lists the environments that a change to components/ since
+that commit reaches without a promotion.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			v, err := a.openView(c.Context(), ref, fromWorktree)
+			if err != nil {
+				return err
+			}
+			defer v.Close()
+			result, err := a.runCheck(c.Context(), v, environments, base)
+			if err != nil {
+				return err
+			}
+			return a.printChecked(v, result)
+		},
+	}
+	c.Flags().StringSliceVar(&environments, "environment", nil, "only these environments (default: all)")
+	c.Flags().StringVar(&base, "base", "", "list what changed shared files reach since this `commit, branch or tag`")
+	refFlag(c, &ref, fromWorktree)
+	return c
+}
+
+func (a *app) runCheck(ctx context.Context, v *view, environments []string, base string) (checked, error) {
+	if len(environments) == 0 {
+		environments = environmentNames(v.Repo.Project())
+	}
+	result := checked{Findings: []finding{}}
+	for _, f := range slices.Concat(declarations(v.Repo), dependencies(v.Repo), strangers(v)) {
+		result.add(f)
+	}
+	for _, env := range environments {
+		if _, err := v.Repo.Environment(env); err != nil {
+			return checked{}, err
+		}
+		names, err := v.Repo.ReleaseNames(env)
+		if err != nil {
+			result.add(errorFinding(env, err))
+			continue
+		}
+		checkEnvironment(ctx, v, env, names, &result)
+		if err := ctx.Err(); err != nil {
+			return checked{}, err
+		}
+	}
+	if base != "" {
+		list, err := a.reachedSince(ctx, v, base)
+		if err != nil {
+			return checked{}, err
+		}
+		result.Reached = list
+	}
+	return result, nil
+}
+
+// declarations decodes what no release leads to: every component and build.
+func declarations(repo *envrepo.Repo) []finding {
+	components, err := repo.Components()
+	if err != nil {
+		return []finding{errorFinding("", err)}
+	}
+	var found []finding
+	for _, name := range components {
+		if _, err := repo.Component(name); err != nil {
+			found = append(found, errorFinding(name, err))
+		}
+		if _, err := repo.Builds(name); err != nil {
+			found = append(found, errorFinding(name, err))
+		}
+	}
+	return found
+}
+
+// dependencies finds what dependsOn orders wrongly: components that do not
+// exist, and circles, in which each would wait for the other.
+func dependencies(repo *envrepo.Repo) []finding {
+	components, err := repo.Components()
+	if err != nil {
+		return nil // declarations has reported it
+	}
+	needs := map[string][]string{}
+	for _, name := range components {
+		if c, err := repo.Component(name); err == nil {
+			needs[name] = c.DependsOn
+		}
+	}
+	var found []finding
+	report := func(name, format string, args ...any) {
+		found = append(found, finding{Severity: "error", Release: name, File: "components/" + name + "/component.yaml",
+			Message: fmt.Sprintf(format, args...), Hint: "correct dependsOn"})
+	}
+	for _, name := range components {
+		for _, need := range needs[name] {
+			if !slices.Contains(components, need) {
+				report(name, "depends on %q, which is no component", need)
+			}
+		}
+		if circle := circleFrom(name, needs); circle != nil && name == slices.Min(circle) {
+			report(name, "depends on itself: %s", strings.Join(append(circle, name), " → "))
+		}
+	}
+	return found
+}
+
+// circleFrom is the way from name back to itself, if there is one.
+func circleFrom(name string, needs map[string][]string) []string {
+	seen := map[string]bool{}
+	var walk func(at string, way []string) []string
+	walk = func(at string, way []string) []string {
+		for _, next := range needs[at] {
+			if next == name {
+				return way
+			}
+			if !seen[next] {
+				seen[next] = true
+				if circle := walk(next, append(slices.Clone(way), next)); circle != nil {
+					return circle
+				}
+			}
+		}
+		return nil
+	}
+	return walk(name, []string{name})
+}
+
+// strangers finds folders below environments/ that sluice.yaml does not list:
+// nothing in them is ever applied.
+func strangers(v *view) []finding {
+	entries, err := fs.ReadDir(v.FS, "environments")
+	if err != nil {
+		return nil // a project without environments' folders has nothing in them
+	}
+	var found []finding
+	for _, e := range entries {
+		if !hasEnvironment(v.Repo.Project(), e.Name()) {
+			found = append(found, finding{Severity: "warning", File: "environments/" + e.Name(),
+				Message: "sluice.yaml lists no such environment, so nothing in it is applied", Hint: "add it to sluice.yaml, or remove the folder"})
+		}
+	}
+	return found
+}
+
+// checkEnvironment renders and judges the releases of one environment, and
+// then how their routes refer to each other.
+func checkEnvironment(ctx context.Context, v *view, env string, names []string, result *checked) {
+	rendered := map[string]*render.Result{}
+	tagged := map[string][]string{}
+	for _, name := range names {
+		result.Releases++
+		id := env + "/" + name
+		r, err := renderRelease(ctx, v, env, name, keyless)
+		if err == nil {
+			_, err = displayed(r)
+		}
+		if err != nil {
+			result.add(errorFinding(id, err))
+			continue
+		}
+		rendered[name] = r
+		for _, t := range r.Tags {
+			tagged[name] = append(tagged[name], t.Name)
+		}
+		for _, f := range render.Lint(r) {
+			result.add(finding{f.Severity, id, f.File, f.Object, f.Message, f.Hint})
+		}
+		for _, f := range missingConfig(v.Repo, r) {
+			result.add(f)
+		}
+	}
+	for _, name := range names {
+		if r := rendered[name]; r != nil {
+			for _, f := range foreignRoutes(r, tagged) {
+				result.add(f)
+			}
+		}
+	}
+}
+
+// foreignRoutes finds routes of a release that name a tagged Service of
+// another: they would ignore that release's weights.
+func foreignRoutes(r *render.Result, tagged map[string][]string) []finding {
+	others := map[string][]string{}
+	for name, tags := range tagged {
+		if name != r.Release.Name {
+			others[name] = tags
+		}
+	}
+	var found []finding
+	id := r.Release.Environment.Name + "/" + r.Release.Name
+	var names []string
+	for name := range tagged {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, f := range traffic.Unweighted(r.Shared, r.Release.Name, names) {
+		found = append(found, finding{"warning", id, r.Release.Dir, f.Object, f.Message, f.Hint})
+	}
+	for _, f := range traffic.Foreign(r.Shared, others) {
+		found = append(found, finding{"error", id, r.Release.Dir, f.Object, f.Message, f.Hint})
+	}
+	return found
+}
+
+// missingConfig holds what each deployment of a release sees against the
+// contract of its component and of the build it pins.
+func missingConfig(repo *envrepo.Repo, r *render.Result) []finding {
+	rel := r.Release
+	if rel.Name == envrepo.EnvironmentRelease {
+		return nil
+	}
+	var found []finding
+	judge := func(digest, tag string, missing []contract.Missing) {
+		for _, m := range missing {
+			where := rel.Environment.Name
+			if tag != "" {
+				where += " under tag " + tag
+			}
+			severity := "error"
+			if m.Unknown { // something outside the repository may provide it
+				severity = "warning"
+			}
+			found = append(found, finding{severity, rel.Environment.Name + "/" + rel.Name, rel.Dir, m.Workload,
+				fmt.Sprintf("required configuration key %s is missing in %s: %s", m.Key, where, m.Reason), m.Hint})
+		}
+	}
+	if !rel.Tagged() {
+		judge(rel.Digest, "", contract.Check(r.Shared, rel.Component, buildContract(repo, rel.Name, rel.Digest)))
+	}
+	for _, t := range r.Tags {
+		objects := append(slices.Clone(r.Shared), t.Objects...)
+		judge(t.Digest, t.Name, contract.Check(objects, rel.Component, buildContract(repo, rel.Name, t.Digest)))
+	}
+	return found
+}
+
+// buildContract is the contract recorded with the build of a digest, if any.
+func buildContract(repo *envrepo.Repo, component, digest string) *envrepo.Contract {
+	if digest == "" {
+		return nil
+	}
+	build, err := repo.Build(component, digest)
+	if err != nil {
+		return nil
+	}
+	return build.Config
+}
+
+func (c *checked) add(f finding) {
+	if f.Severity == "error" {
+		c.Errors++
+	} else {
+		c.Warnings++
+	}
+	c.Findings = append(c.Findings, f)
+}
+
+func errorFinding(release string, err error) finding {
+	return finding{Severity: "error", Release: release, Message: err.Error(), Hint: strings.Join(hints(err), "; ")}
+}
+
+// reachedSince lists the releases whose rendered input lies in shared files
+// that changed since base.
+func (a *app) reachedSince(ctx context.Context, v *view, base string) ([]reached, error) {
+	before, err := a.openView(ctx, base, fromBranch)
+	if err != nil {
+		return nil, err
+	}
+	defer before.Close()
+	changed, err := changedShared(before.FS, v.FS)
+	if err != nil {
+		return nil, err
+	}
+	var list []reached
+	for _, env := range v.Repo.Project().Environments {
+		names, err := v.Repo.ReleaseNames(env.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			rel, err := v.Repo.Release(env.Name, name)
+			if err != nil {
+				continue // reported as a finding already
+			}
+			closure, err := render.InputClosure(v.FS, rel)
+			if err != nil {
+				continue
+			}
+			if files := within(changed, closure.Paths); len(files) > 0 {
+				list = append(list, reached{env.Name, name, files})
+			}
+		}
+	}
+	return list, nil
+}
+
+// within selects the files that are one of paths or lie below one.
+func within(files, paths []string) []string {
+	var found []string
+	for _, f := range files {
+		for _, p := range paths {
+			if f == p || strings.HasPrefix(f, p+"/") {
+				found = append(found, f)
+				break
+			}
+		}
+	}
+	sort.Strings(found)
+	return found
+}
+
+func (a *app) printChecked(v *view, result checked) error {
+	err := a.print(result, func(t *table) {
+		for _, f := range result.Findings {
+			t.line(findingText(f))
+		}
+		for _, r := range result.Reached {
+			t.line(fmt.Sprintf("reached: %s/%s is changed without a promotion by %s", r.Environment, r.Component, strings.Join(r.Files, ", ")))
+		}
+		t.line(fmt.Sprintf("%s in %s: %s, %s", count(result.Releases, "release"), v.name(), count(result.Errors, "error"), count(result.Warnings, "warning")))
+	})
+	if err == nil && result.Errors > 0 {
+		return codedError{fmt.Errorf("the repository has %s", count(result.Errors, "error")), exitFindings}
+	}
+	return err
+}
+
+// findingText is a finding on one line, its hint on a second.
+func findingText(f finding) string {
+	parts := []string{f.Severity}
+	for _, p := range []string{f.Release, f.Object} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	text := strings.Join(parts, " ") + ": " + f.Message
+	if f.File != "" && !strings.Contains(f.Message, f.File) {
+		text += " (" + f.File + ")"
+	}
+	if f.Hint != "" {
+		text += "\n  hint: " + f.Hint
+	}
+	return printable(text)
+}
+
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/render/diff"
+)
+
+type diffOptions struct {
+	environment, ref string
+	exitCode         bool
+}
+
+// releaseDiff is what would be done for one release.
+type releaseDiff struct {
+	Environment string       `json:"environment"`
+	Release     string       `json:"release"`
+	Plan        string       `json:"plan"`
+	Changes     []objectDiff `json:"changes"`
+	Refused     []string     `json:"refused,omitempty"`
+}
+
+type objectDiff struct {
+	Object string `json:"object"`
+	Change string `json:"change"`
+	Diff   string `json:"diff"`
+}
+
+func newDiffCommand(a *app) *cobra.Command {
+	var o diffOptions
+	c := &cobra.Command{
+		Use:   "diff [COMPONENT…] --environment ENVIRONMENT",
+		Short: "Show what the reconciler would do, without doing it",
+		Long: `Renders the working tree (or --ref), reads the cluster, and prints the plan of
+the next pass over each release and how the objects would change. The API
+server is asked by dry run, so defaults are no differences. Secrets are masked.`,
+		RunE: func(c *cobra.Command, args []string) error { return a.runDiff(c.Context(), args, o) },
+	}
+	c.Flags().StringVar(&o.environment, "environment", "", "environment to compare, `NAME[=NAMESPACE]`")
+	_ = c.MarkFlagRequired("environment")
+	c.Flags().BoolVar(&o.exitCode, "exit-code", false, "end with exit code 3 when there are differences")
+	refFlag(c, &o.ref, fromWorktree)
+	return c
+}
+
+func (a *app) runDiff(ctx context.Context, names []string, o diffOptions) error {
+	config, err := a.restConfig()
+	if err != nil {
+		return err
+	}
+	v, err := a.openView(ctx, o.ref, fromWorktree)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	e, environments, err := a.newEngine(config, nil, v.Repo, engineOptions{environments: []string{o.environment}, logLevel: "warn"})
+	if err != nil {
+		return err
+	}
+	names, err = releasesOf(v.Repo, environments[0], names)
+	if err != nil {
+		return err
+	}
+	diffs := []releaseDiff{}
+	differs := false
+	for _, name := range names {
+		plan, err := e.Plan(ctx, environments[0], name, v.FS)
+		if err != nil {
+			return fmt.Errorf("planning %s/%s: %w", environments[0], name, err)
+		}
+		d := viewPlan(plan)
+		differs = differs || len(d.Changes) > 0
+		diffs = append(diffs, d)
+	}
+	if err := a.print(diffs, func(t *table) { diffLines(t, diffs) }); err != nil {
+		return err
+	}
+	if differs && o.exitCode {
+		return codedError{fmt.Errorf("the cluster differs from %s", v.name()), exitFindings}
+	}
+	return nil
+}
+
+// viewPlan is a plan with its differences, masked.
+func viewPlan(plan reconciler.Plan) releaseDiff {
+	mask := diff.Mask{Values: plan.Values()}
+	d := releaseDiff{Environment: plan.Environment, Release: plan.Release, Plan: mask.Text(plan.String()), Changes: []objectDiff{}}
+	for _, c := range diff.Objects(plan.Live(), plan.Desired(), mask) {
+		if c.Kind != diff.None {
+			d.Changes = append(d.Changes, objectDiff{c.ID, c.Kind, c.Text})
+		}
+	}
+	for _, r := range plan.Refused() {
+		d.Refused = append(d.Refused, mask.Text(r.Error()))
+	}
+	return d
+}
+
+func diffLines(t *table, diffs []releaseDiff) {
+	for i, d := range diffs {
+		if i > 0 {
+			t.line("")
+		}
+		t.line(printable(strings.TrimSpace(d.Plan)))
+		for _, c := range d.Changes {
+			t.line("")
+			t.line(printable(c.Change + " " + c.Object))
+			t.line(printable(strings.TrimRight(c.Diff, "\n")))
+		}
+		for _, r := range d.Refused {
+			t.line(printable("refused: " + r))
+		}
+	}
+}

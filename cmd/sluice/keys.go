@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/render"
+	"github.com/sluice-dev/sluice/secrets"
+)
+
+// keyring holds the decryption keys of each environment. Keys come only from
+// --age-key-file: nothing is taken from the process's surroundings.
+type keyring map[string]*secrets.Keys
+
+// loadKeys reads the files of --age-key-file. A file without an environment is
+// for the one environment in use; with several it would hand every
+// environment's secrets to every other.
+func (a *app) loadKeys(project envrepo.Project, inUse []string) (keyring, error) {
+	keys := keyring{}
+	for _, arg := range a.ageKeyFiles {
+		env, file, bound := strings.Cut(arg, "=")
+		if !bound {
+			file = arg
+			if len(inUse) != 1 {
+				return nil, withHint(usagef("--age-key-file %s names no environment, and %d are in use (%s)", arg, len(inUse), strings.Join(inUse, ", ")),
+					"bind the key to its environment: --age-key-file ENVIRONMENT=%s", arg)
+			}
+			env = inUse[0]
+		}
+		if !hasEnvironment(project, env) {
+			return nil, withHint(usagef("--age-key-file %s: project %s has no environment %q", arg, project.Name, env), "its environments: %s", strings.Join(environmentNames(project), ", "))
+		}
+		k, err := secrets.LoadAgeKeys(a.abs(file))
+		if err != nil {
+			return nil, fmt.Errorf("--age-key-file %s: %w", arg, err)
+		}
+		if have := keys[env]; have != nil {
+			have.Add(k)
+		} else {
+			keys[env] = k
+		}
+	}
+	return keys, nil
+}
+
+// decrypt is what rendering an environment uses: its keys or, when it has
+// none, an error that names the file that needs one.
+func (k keyring) decrypt(env string) render.Decrypt {
+	keys := k[env]
+	return func(file string, data []byte) (render.Decrypted, error) {
+		opened, err := keys.Open(file, data)
+		return decrypted(file, data, opened), err
+	}
+}
+
+// show is what commands use that only display: without keys, the values of
+// encrypted files are replaced by a placeholder.
+func (k keyring) show(env string) render.Decrypt {
+	if k[env] != nil {
+		return k.decrypt(env)
+	}
+	return keyless
+}
+
+// keyless renders what can be rendered without any private key.
+func keyless(file string, data []byte) (render.Decrypted, error) {
+	opened, err := secrets.OpenKeyless(file, data)
+	return decrypted(file, data, opened), err
+}
+
+// decrypted hands an opened file on to render.
+func decrypted(file string, data []byte, opened secrets.Opened) render.Decrypted {
+	return render.Decrypted{
+		Data: opened.Data, Values: opened.Values, Encrypted: opened.Encrypted, Keyless: opened.Keyless,
+		Masked: func() ([]byte, error) {
+			masked, err := secrets.OpenKeyless(file, data)
+			return masked.Data, err
+		},
+	}
+}
+
+func hasEnvironment(p envrepo.Project, name string) bool {
+	for _, e := range p.Environments {
+		if e.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func environmentNames(p envrepo.Project) []string {
+	var names []string
+	for _, e := range p.Environments {
+		names = append(names, e.Name)
+	}
+	return names
+}

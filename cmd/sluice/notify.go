@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// notifyServer listens on a loopback address; a POST there makes the
+// controller look at the repository now. It reads nothing of the request and
+// tells nothing in its answer, so all that anyone can do with it is cause a
+// fetch, and floods are coalesced into one.
+type notifyServer struct {
+	listener net.Listener
+	server   *http.Server
+	posted   chan struct{}
+}
+
+// newNotifyServer listens on address, whose host must be a loopback address.
+func newNotifyServer(address string) (*notifyServer, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, withHint(usagef("--notify-address %q is not HOST:PORT", address), "for example --notify-address 127.0.0.1:9292")
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return nil, withHint(usagef("--notify-address %s is not a loopback address: it takes no authentication", address), "use 127.0.0.1:PORT or [::1]:PORT")
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listening on the notify address: %w", err)
+	}
+	n := &notifyServer{listener: listener, posted: make(chan struct{}, 1)}
+	n.server = &http.Server{
+		Handler: http.HandlerFunc(n.handle), ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+	}
+	return n, nil
+}
+
+func (n *notifyServer) handle(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	select {
+	case n.posted <- struct{}{}:
+	default: // one is waiting already, and it will see this push too
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+// serve answers until ctx ends.
+func (n *notifyServer) serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { n.server.Close() })
+	defer stop()
+	if err := n.server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving the notify address: %w", err)
+	}
+	return nil
+}

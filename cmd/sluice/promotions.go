@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/promotion"
+	"github.com/sluice-dev/sluice/promotion/local"
+)
+
+// promotions is the promotion service over the remote repository.
+type promotions struct {
+	*promotion.Service
+	project *envrepo.Repo // as the branch has it
+	repo    *remoteRepository
+}
+
+// Done releases the repository.
+func (p *promotions) Done() { p.repo.Close() }
+
+// openPromotions opens the remote repository with the forge that hosts its
+// pull requests.
+func (a *app) openPromotions(ctx context.Context) (*promotions, error) {
+	repo, err := a.openRemote(ctx)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := repo.snapshot(a.branch)
+	if err != nil {
+		repo.Close()
+		return nil, err
+	}
+	project, err := envrepo.Open(snap)
+	if err != nil {
+		repo.Close()
+		return nil, err
+	}
+	forge := local.New(repo.Repository, a.branch)
+	forge.Author, _ = repo.Identity()
+	forge.Now = a.Now
+	service := promotion.New(promotion.Options{
+		Repository: repo.Repository,
+		Forge:      forge,
+		Branch:     a.branch,
+		Project:    repo.project,
+		Health:     a.health(project.Project()),
+		Decrypt:    keyless,
+		Now:        a.Now,
+	})
+	return &promotions{service, project, repo}, nil
+}
+
+// gatesExitCode gives gates that have not passed their exit code.
+func gatesExitCode(err error) error {
+	var gates *promotion.GatesError
+	if errors.As(err, &gates) {
+		return codedError{err, exitFindings}
+	}
+	return err
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/render"
+	"github.com/sluice-dev/sluice/render/diff"
+	"github.com/sluice-dev/sluice/render/traffic"
+)
+
+func newRenderCommand(a *app) *cobra.Command {
+	var environment, ref string
+	c := &cobra.Command{
+		Use:   "render [COMPONENT…] --environment ENVIRONMENT",
+		Short: "Print the objects of releases, with traffic weights and decryption applied",
+		Long: `Prints what the reconciler would apply: Kustomize's output with encrypted files
+decrypted (where --age-key-file is given) and routes carrying the weights.
+Decrypted values are masked; without keys a placeholder stands for them.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			v, err := a.openView(c.Context(), ref, fromWorktree)
+			if err != nil {
+				return err
+			}
+			defer v.Close()
+			return a.runRender(c.Context(), v, environment, args)
+		},
+	}
+	environmentFlag(c, &environment)
+	refFlag(c, &ref, fromWorktree)
+	return c
+}
+
+func (a *app) runRender(ctx context.Context, v *view, environment string, names []string) error {
+	if _, err := v.Repo.Environment(environment); err != nil {
+		return err
+	}
+	keys, err := a.loadKeys(v.Repo.Project(), []string{environment})
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		if names, err = v.Repo.ReleaseNames(environment); err != nil {
+			return err
+		}
+	}
+	var all []*unstructured.Unstructured
+	for _, name := range names {
+		result, err := renderRelease(ctx, v, environment, name, keys.show(environment))
+		if err != nil {
+			return err
+		}
+		objects, err := displayed(result)
+		if err != nil {
+			return err
+		}
+		all = append(all, objects...)
+		for _, file := range result.Keyless {
+			a.note("note: %s is encrypted and no key for %s was given: its values are not shown", file, environment)
+		}
+	}
+	return a.printObjects(all)
+}
+
+// renderRelease renders one release of a view.
+func renderRelease(ctx context.Context, v *view, environment, name string, decrypt render.Decrypt) (*render.Result, error) {
+	rel, err := v.Repo.Release(environment, name)
+	if err != nil {
+		return nil, err
+	}
+	return render.Build(ctx, render.Request{FS: v.FS, Release: rel, Decrypt: decrypt})
+}
+
+// displayed is everything of a rendered release as it would be applied,
+// decrypted values masked.
+func displayed(result *render.Result) ([]*unstructured.Unstructured, error) {
+	shared := result.Shared
+	if rel := result.Release; rel.Tagged() {
+		var tags []string
+		for _, t := range result.Tags {
+			tags = append(tags, t.Name)
+		}
+		var err error
+		// Which gateway will read the route is not known here, so nothing is refused.
+		everything := traffic.Support{Known: true, PercentageMirror: true, MultipleMirrors: true}
+		if shared, err = traffic.Transform(shared, rel.Name, *rel.Traffic, tags, everything); err != nil {
+			return nil, err
+		}
+	}
+	objects := slices.Clone(shared)
+	for _, t := range result.Tags {
+		objects = append(objects, t.Objects...)
+	}
+	mask := diff.Mask{Values: result.Values}
+	for i, o := range objects {
+		objects[i] = mask.Object(o)
+	}
+	return objects, nil
+}
+
+// printObjects writes objects as a YAML stream, or as a JSON list.
+func (a *app) printObjects(objects []*unstructured.Unstructured) error {
+	if a.output == "json" {
+		list := make([]map[string]any, 0, len(objects))
+		for _, o := range objects {
+			list = append(list, o.Object)
+		}
+		return a.print(map[string]any{"apiVersion": "v1", "kind": "List", "items": list}, nil)
+	}
+	if a.output == "table" {
+		return a.print(nil, func(t *table) {
+			t.header("KIND", "NAMESPACE", "NAME")
+			for _, o := range objects {
+				t.row(o.GetKind(), o.GetNamespace(), o.GetName())
+			}
+		})
+	}
+	var out strings.Builder
+	for i, o := range objects {
+		text, err := yaml.Marshal(o.Object)
+		if err != nil {
+			return fmt.Errorf("writing %s %s: %w", o.GetKind(), o.GetName(), err)
+		}
+		if i > 0 {
+			out.WriteString("---\n")
+		}
+		out.Write(text)
+	}
+	_, err := a.Stdout.Write([]byte(out.String()))
+	return err
+}
+
+// releasesOf resolves release names of an environment: the given ones, each
+// of which must exist, or all.
+func releasesOf(repo *envrepo.Repo, environment string, names []string) ([]string, error) {
+	all, err := repo.ReleaseNames(environment)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return all, nil
+	}
+	for _, n := range names {
+		if !slices.Contains(all, n) {
+			_, err := repo.Release(environment, n)
+			return nil, err
+		}
+	}
+	return names, nil
+}

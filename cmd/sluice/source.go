@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/rest"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/render"
+)
+
+// branchSource gives the reconciler the commits of the remote branch: what is
+// applied is always a commit of the remote, never a working tree.
+type branchSource struct{ *remoteRepository }
+
+// Snapshot is the project folder at a commit.
+func (s branchSource) Snapshot(rev string) (fs.FS, error) { return s.snapshot(rev) }
+
+// Fetch returns the newest commit of the branch.
+func (s branchSource) Fetch(ctx context.Context) (string, error) {
+	return s.remoteRepository.Fetch(ctx)
+}
+
+// engineOptions say what an engine is for.
+type engineOptions struct {
+	environments []string // NAME or NAME=NAMESPACE; or all
+	concurrency  int
+	logLevel     string
+}
+
+// engine is the reconciler over the remote branch.
+type engine struct {
+	*reconciler.Engine
+	repo  *remoteRepository
+	names []string
+}
+
+// openEngine connects the reconciler with the repository, the cluster and the
+// keys of the environments it serves.
+func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) {
+	config, err := a.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	repo, err := a.openRemote(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e, names, err := a.branchEngine(config, repo, o)
+	if err != nil {
+		repo.Close()
+		return nil, err
+	}
+	return &engine{e, repo, names}, nil
+}
+
+// branchEngine is an engine for the remote branch.
+func (a *app) branchEngine(config *rest.Config, repo *remoteRepository, o engineOptions) (*reconciler.Engine, []string, error) {
+	snap, err := repo.snapshot(a.branch)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := envrepo.Open(snap)
+	if err != nil {
+		return nil, nil, err
+	}
+	return a.newEngine(config, branchSource{repo}, files, o)
+}
+
+// newEngine is an engine for the environments of o, with their keys.
+func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *envrepo.Repo, o engineOptions) (*reconciler.Engine, []string, error) {
+	environments, err := serve(files, o.environments)
+	if err != nil {
+		return nil, nil, err
+	}
+	var names []string
+	for _, e := range environments {
+		names = append(names, e.Name)
+	}
+	keys, err := a.loadKeys(files.Project(), names)
+	if err != nil {
+		return nil, nil, err
+	}
+	decrypt := map[string]render.Decrypt{}
+	for _, name := range names {
+		decrypt[name] = keys.decrypt(name)
+	}
+	e, err := reconciler.New(reconciler.Config{
+		REST: config, Source: source, Environments: environments, Decrypt: decrypt,
+		CreateNamespaces: true, Log: a.logger(o.logLevel), Concurrency: o.concurrency,
+	})
+	return e, names, err
+}
+
+// serve reads the environments that are to be served: NAME takes the namespace
+// from the first commit, NAME=NAMESPACE fixes it (docs/adr/0004).
+func serve(repo *envrepo.Repo, args []string) ([]reconciler.EnvironmentConfig, error) {
+	if len(args) == 1 && args[0] == "all" {
+		args = environmentNames(repo.Project())
+	}
+	var list []reconciler.EnvironmentConfig
+	seen := map[string]bool{}
+	for _, arg := range args {
+		name, namespace, _ := strings.Cut(arg, "=")
+		env, err := repo.Environment(name)
+		if err != nil {
+			return nil, err
+		}
+		if seen[name] {
+			return nil, usagef("--environment %s is given twice", name)
+		}
+		seen[name] = true
+		if namespace != "" && namespace != env.Namespace {
+			return nil, withHint(fmt.Errorf("environment %s is to be namespace %s here, and sluice.yaml says %s", name, namespace, env.Namespace),
+				"the repository does not decide where an environment is: correct sluice.yaml, or --environment %s=%s", name, env.Namespace)
+		}
+		list = append(list, reconciler.EnvironmentConfig{Name: name, Namespace: namespace})
+	}
+	return list, nil
+}
+
+// logger writes structured lines to standard error.
+func (a *app) logger(level string) logr.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		l = slog.LevelInfo
+	}
+	return logr.FromSlogHandler(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: l}))
+}
