@@ -67,28 +67,19 @@ func newPRShowCommand(a *app) *cobra.Command {
 		Use:   "show NUMBER",
 		Short: "Show a pull request: what it changes, the evidence, and how its gates stand now",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			number, err := pullNumber(args[0])
-			if err != nil {
-				return err
-			}
-			service, err := a.openPromotions(c.Context())
-			if err != nil {
-				return err
-			}
-			defer service.Done()
-			pr, err := service.Get(c.Context(), number)
+		RunE: a.onPull(func(ctx context.Context, service *promotions, number int) error {
+			pr, err := service.Get(ctx, number)
 			if err != nil {
 				return err
 			}
 			shown := pullView{PullRequest: pr}
 			if pr.State == promotion.Open {
-				if shown.Gates, err = service.Gates(c.Context(), pr); err != nil {
+				if shown.Gates, err = service.Gates(ctx, pr); err != nil {
 					return err
 				}
 			}
 			return a.print(shown, func(t *table) { pullLines(t, shown) })
-		},
+		}),
 	}
 }
 
@@ -127,24 +118,15 @@ that is merged; a status that somebody set counts for nothing. With gates that
 have not passed it ends with exit code 3, and merges nothing; --wait gives those
 that may pass by waiting the time to do so.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			number, err := pullNumber(args[0])
-			if err != nil {
-				return err
-			}
-			service, err := a.openPromotions(c.Context())
-			if err != nil {
-				return err
-			}
-			defer service.Done()
-			merged, err := a.runMerge(c.Context(), service, number, o)
+		RunE: a.onPull(func(ctx context.Context, service *promotions, number int) error {
+			merged, err := a.runMerge(ctx, service, number, o)
 			if err != nil {
 				return gatesExitCode(err)
 			}
 			return a.print(merged, func(t *table) {
 				t.line(printable(fmt.Sprintf("merged pull request %d: %s (%s)", number, merged.PullRequest.Title, short(merged.Revision))))
 			})
-		},
+		}),
 	}
 	c.Flags().StringVar(&o.override, "override", "", "merge although gates have not passed, for this `reason`; it is written into the commit")
 	c.Flags().DurationVar(&o.wait, "wait", 0, "wait this long for gates that are pending")
@@ -203,25 +185,32 @@ func newPRCloseCommand(a *app) *cobra.Command {
 		Use:   "close NUMBER",
 		Short: "Close a pull request without merging it",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			number, err := pullNumber(args[0])
-			if err != nil {
-				return err
-			}
-			service, err := a.openPromotions(c.Context())
-			if err != nil {
-				return err
-			}
-			defer service.Done()
-			if err := service.Close(c.Context(), number, reason); err != nil {
+		RunE: a.onPull(func(ctx context.Context, service *promotions, number int) error {
+			if err := service.Close(ctx, number, reason); err != nil {
 				return err
 			}
 			a.say("closed pull request %d", number)
 			return nil
-		},
+		}),
 	}
 	c.Flags().StringVar(&reason, "reason", "withdrawn", "why it is closed")
 	return c
+}
+
+// onPull is the run function of a command about one pull request.
+func (a *app) onPull(do func(ctx context.Context, service *promotions, number int) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		number, err := pullNumber(args[0])
+		if err != nil {
+			return err
+		}
+		service, err := a.openPromotions(c.Context())
+		if err != nil {
+			return err
+		}
+		defer service.Done()
+		return do(c.Context(), service, number)
+	}
 }
 
 // pullNumber reads 3 or #3.

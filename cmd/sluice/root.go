@@ -18,7 +18,6 @@ type app struct {
 	context     string
 	ageKeyFiles []string
 	output      string
-	cacheDir    string
 
 	onClose func()
 }

@@ -41,17 +41,15 @@ func setupScript(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	for _, kv := range []string{
-		"HOME=" + env.WorkDir, "XDG_CACHE_HOME=" + filepath.Join(env.WorkDir, ".cache"),
-		"GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_CONFIG_NOSYSTEM=1",
+	env.Vars = append(env.Vars,
+		"HOME="+env.WorkDir, "XDG_CACHE_HOME="+filepath.Join(env.WorkDir, ".cache"),
+		"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1",
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com",
 		"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
-		"KUBECONFIG=" + filepath.Join(env.WorkDir, "no-kubeconfig"), "NO_COLOR=1",
-		"EXAMPLES=" + examples,
+		"KUBECONFIG="+filepath.Join(env.WorkDir, "no-kubeconfig"), "NO_COLOR=1",
+		"EXAMPLES="+examples,
 		"SLUICE_REPO=", "SLUICE_CACHE_DIR=",
-	} {
-		env.Vars = append(env.Vars, kv)
-	}
+	)
 	return nil
 }
 
