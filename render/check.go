@@ -163,7 +163,7 @@ func checkImages(rel envrepo.Release, folders []folder) error {
 		for _, u := range f.objects {
 			used = append(used, containers(u)...)
 		}
-		for _, e := range slices.Concat(f.top.k.Images, f.top.k.ImageTags) {
+		for _, e := range f.top.images() {
 			if err := checkEntry(f, e, used); err != nil {
 				return err
 			}
@@ -193,20 +193,31 @@ func checkEntry(f folder, e types.Image, used []container) error {
 			matches = re.MatchString
 		}
 	}
-	for _, c := range used {
-		if matches(c.image.name) && (e.Digest == "" || c.image.digest == e.Digest) && (e.NewTag == "" || c.image.tag == e.NewTag) {
-			return nil
-		}
-	}
-	if usedElsewhere(f.objects, e, matches) {
-		return nil
-	}
 	due := e.Digest
 	if due == "" {
 		due = e.NewTag
 	}
-	return &ImageError{File: f.top.file, Line: f.top.valueLine("images", e.Name), Image: name, Digest: due, Missing: true,
-		Found: nearestImage(name, used)}
+	fault := &ImageError{File: f.top.file, Line: f.top.valueLine("images", e.Name), Image: name, Digest: due, Missing: true}
+	for _, c := range used {
+		if !matches(c.image.name) {
+			continue
+		}
+		if (e.Digest == "" || c.image.digest == e.Digest) && (e.NewTag == "" || c.image.tag == e.NewTag) {
+			return nil
+		}
+		fault.Missing, fault.Object, fault.Found = false, containerName(c), c.image.full
+	}
+	if usedElsewhere(f.objects, e, matches) {
+		return nil
+	}
+	if fault.Missing {
+		fault.Found = nearestImage(name, used)
+	}
+	return fault
+}
+
+func containerName(c container) string {
+	return fmt.Sprintf("%s container %s", objectName(c.object), c.name)
 }
 
 // usedElsewhere looks for the image in fields of custom kinds, which Kustomize
@@ -238,7 +249,7 @@ func checkPinned(f folder, image, digest string, used []container) error {
 		}
 		if c.image.name == image && c.image.digest != digest {
 			return &ImageError{File: f.top.file, Line: line, Image: image, Digest: digest,
-				Object: fmt.Sprintf("%s container %s", objectName(c.object), c.name), Found: c.image.full}
+				Object: containerName(c), Found: c.image.full}
 		}
 	}
 	if !found {

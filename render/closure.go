@@ -25,6 +25,9 @@ type Closure struct {
 // folder holds all other releases of the environment, has single files instead
 // of its folder.
 //
+// Closures describe themselves: as long as no content below its paths changes,
+// the closure of a release does not change either and need not be found again.
+//
 // With an error the closure is still usable: it holds everything that was
 // found, so that whoever waits for the repair of the release sees it.
 func InputClosure(fsys fs.FS, rel envrepo.Release) (Closure, error) {

@@ -259,6 +259,21 @@ var attacks = []struct {
 		overlayFile + `: includes more than 4 copy operations of JSON patches`},
 	{"copies in YAML patches", "resources: [cm.yaml]\npatches:\n- {target: {kind: ConfigMap}, path: p.yaml}\n- {target: {kind: Secret}, path: p.yaml}\n", map[string]string{overlayDir + "/p.yaml": strings.Repeat("- {op: copy, from: /data, path: /data/x}\n", 3)},
 		overlayFile + `: includes more than 4 copy operations of JSON patches`},
+	{"copies by merge keys", "resources: [cm.yaml]\npatches:\n- {target: {kind: ConfigMap}, path: p.yaml}\n", map[string]string{overlayDir + "/p.yaml": "- &c {op: copy, from: /data, path: /data/x}\n" + strings.Repeat("- {<<: *c}\n", 4)},
+		overlayFile + `: includes more than 4 copy operations of JSON patches`},
+	{"recursive CRD behind a harmless one", "resources: [cm.yaml]\ncrds: [crd.json]\n", map[string]string{overlayDir + "/crd.json": "{\n\t\"A\": {\"Schema\": {\"properties\": {\"x\": {\"$ref\": \"A\"}}}, \"Schema\": {}}}"},
+		overlayDir + `/crd.json: has definitions that refer to themselves or to too many others`},
+	{"CRD with aliases", "resources: [cm.yaml]\ncrds: [crd.yaml]\n", map[string]string{overlayDir + "/crd.yaml": "A: &a {schema: {}}\nB: *a\n"}, overlayDir + `/crd.yaml: has YAML aliases`},
+	{"long path of labels", "resources: [cm.yaml]\nlabels:\n- pairs: {a: b}\n  fields:\n  - path: " + strings.Repeat("x/", 100) + "y\n", nil,
+		overlayFile + `:5: labels.fields.path: has a field path of more than 100 names`},
+	{"long path of a replacement", "resources: [cm.yaml]\nreplacements:\n- source: {kind: ConfigMap}\n  targets:\n  - select: {kind: ConfigMap}\n    fieldPaths: [" + strings.Repeat("x.", 100) + "y]\n", nil,
+		overlayFile + `: replacements: has a field path of more than 100 names`},
+	{"long path of a configuration", "resources: [cm.yaml]\nconfigurations: [c.yaml]\n", map[string]string{overlayDir + "/c.yaml": "commonLabels: [{create: true, path: " + strings.Repeat("x/", 100) + "y}]\n"},
+		overlayDir + `/c.yaml: has a field path of more than 100 names`},
+	{"long path of a transformer", "resources: [cm.yaml]\ntransformers: [t.yaml]\n", map[string]string{overlayDir + "/t.yaml": "apiVersion: builtin\nkind: PrefixTransformer\nmetadata: {name: x}\nfieldSpecs: [{create: true, path: " + strings.Repeat("x/", 100) + "y}]\n"},
+		overlayDir + `/t.yaml: has a field path of more than 100 names`},
+	{"long image name", "resources: [cm.yaml]\nimages: [{name: " + strings.Repeat("x", 1025) + "}]\n", nil,
+		overlayFile + `:2: images.name: "` + strings.Repeat("x", 200) + `…" is longer than 1024 bytes`},
 	{"cycle", "resources: [../common]\n", map[string]string{"environments/development/common/kustomization.yaml": "resources: [../api]\n"},
 		`environments/development/common/kustomization.yaml:1: resources: "../api" leads back to environments/development/api, which includes it`},
 	{"itself", "resources: [.]\n", nil, overlayFile + `:1: resources: "." leads back to environments/development/api, which includes it`},
@@ -267,13 +282,15 @@ var attacks = []struct {
 		overlayDir + nested(30) + `/kustomization.yaml:1: resources: "f31" is included more than 32 levels deep`},
 	{"includes without end", "resources: [../../../components/d0a, ../../../components/d0b]\n", diamonds(20),
 		`components/d20a/kustomization.yaml: is one of more than 512 kustomizations that environments/development/api includes`},
+	{"many paths", "configMapGenerator:\n- name: x\n  files: [" + strings.Repeat("cm.yaml,", 20_001) + "]\n", nil,
+		overlayFile + `: brings the paths that environments/development/api includes to more than 20000`},
 	{"large file", "resources: [big.yaml]\n", map[string]string{overlayDir + "/big.yaml": strings.Repeat("#", MaxFile+1)}, overlayDir + `/big.yaml: is larger than 5 MiB`},
 	{"large kustomization", "# " + strings.Repeat("x", MaxConfig), nil, overlayFile + `: is larger than 256 KiB`},
 	{"large configuration", "resources: [cm.yaml]\nconfigurations: [c.yaml]\n", map[string]string{overlayDir + "/c.yaml": "# " + strings.Repeat("x", MaxConfig)}, overlayDir + `/c.yaml: is larger than 256 KiB`},
 	{"much together", "configMapGenerator:\n" + repeated("- name: x%d\n  files: [big]\n", 7), map[string]string{overlayDir + "/big": strings.Repeat("x", MaxFile)},
 		overlayFile + `: includes files of more than 32 MiB together`},
-	{"many objects", "resources: [many.yaml]\n", map[string]string{overlayDir + "/many.yaml": "apiVersion: v1\nkind: List\nitems:\n" + repeated("- {apiVersion: v1, kind: ConfigMap, metadata: {name: x%d}}\n", 2001)},
-		overlayFile + `: includes more than 2000 objects`},
+	{"many objects", "resources: [many.yaml]\n", map[string]string{overlayDir + "/many.yaml": "apiVersion: v1\nkind: List\nitems:\n" + repeated("- {apiVersion: v1, kind: ConfigMap, metadata: {name: x%d}}\n", 1001)},
+		overlayFile + `: includes more than 1000 objects`},
 	{"JSON cannot hold it", "resources: [nan.yaml]\n", map[string]string{overlayDir + "/nan.yaml": configMap("x") + "spec: {a: .nan}\n"}, overlayDir + `/nan.yaml:5: has a number that JSON cannot hold`},
 	{"a tag that lies", "resources: [t.yaml]\n", map[string]string{overlayDir + "/t.yaml": configMap("x") + "spec: {a: !!int canary}\n"}, overlayDir + `/t.yaml:5: has a value that its tag does not allow`},
 	{"a name twice", "resources: [t.yaml]\n", map[string]string{overlayDir + "/t.yaml": configMap("x") + "---\n" + configMap("y") + "data: {c: d}\n"}, overlayDir + `/t.yaml:5: has a name twice in one mapping`},
@@ -375,8 +392,8 @@ func TestGuardAllows(t *testing.T) {
 	}{
 		"own environment and components": {"resources: [../common, ../../../components/api, ./cm.yaml]\n", nil, []string{"ConfigMap api", "ConfigMap common", "ConfigMap development"}},
 		"trailing slash":                 {"resources: [../common/]\n", nil, []string{"ConfigMap common"}},
-		"odd names": {"configMapGenerator:\n- name: x\n  files: ['größe @+,1.txt', 'a b/c d']\n  options: {disableNameSuffixHash: true}\n",
-			map[string]string{overlayDir + "/größe @+,1.txt": "x", overlayDir + "/a b/c d": "y"}, nil},
+		"odd names": {"configMapGenerator:\n- name: x\n  files: ['x=größe @+,1.txt', 'y=a b/c d']\n  options: {disableNameSuffixHash: true}\n",
+			map[string]string{overlayDir + "/größe @+,1.txt": "x", overlayDir + "/a b/c d": "y"}, []string{"ConfigMap x"}},
 		"dots in names":     {"resources: [a..b.yaml]\n", map[string]string{overlayDir + "/a..b.yaml": configMap("x")}, []string{"ConfigMap x"}},
 		"kustomization.yml": {"resources: [sub]\n", map[string]string{overlayDir + "/sub/kustomization.yml": "resources: [x]\n", overlayDir + "/sub/x": configMap("x")}, []string{"ConfigMap x"}},
 		"anchors and merges": {"resources: [a.yaml]\n", map[string]string{overlayDir + "/a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: &m {name: x}\ndata: &d {a: b}\nx: {<<: *d, c: d}\ny: *m\n"},
@@ -494,4 +511,17 @@ func FuzzGuard(f *testing.F) {
 		}
 		_, _ = InputClosure(fsys, development())
 	})
+}
+
+// A hostile repository does not make the closure expensive either.
+func TestInputClosureIsBounded(t *testing.T) {
+	files := diamonds(20)
+	for p := range files {
+		files[p] += "configMapGenerator:\n- name: x\n  files: [" + repeated("absent%d,", 1000) + "]\n"
+	}
+	files[overlayFile] = "resources: [../../../components/d0a, ../../../components/d0b]\n"
+	closure, err := InputClosure(project(files), development())
+	require.Error(t, err)
+	assert.Less(t, strings.Count(err.Error(), "\n"), 2*maxNoted)
+	assert.Contains(t, closure.Paths, "components/d9b")
 }

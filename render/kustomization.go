@@ -1,5 +1,7 @@
 package render
 
+//lint:file-ignore SA1019 Kustomize still reads its deprecated fields, and so must the guard.
+
 import (
 	"bytes"
 	"errors"
@@ -7,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -184,6 +187,9 @@ func (kf *kustomization) collect() error {
 	if err := kf.addPatches("patchesJson6902", k.PatchesJson6902); err != nil {
 		return err
 	}
+	if err := kf.checkLengths(); err != nil {
+		return err
+	}
 	for _, r := range k.Replacements {
 		if r.Path != "" {
 			kf.add("replacements.path", roleReplacement, true, false, r.Path)
@@ -198,6 +204,33 @@ func (kf *kustomization) collect() error {
 	for _, g := range k.SecretGenerator {
 		if err := kf.addSources("secretGenerator", g.KvPairSources); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// images are the images entries under their new and their old name.
+func (kf *kustomization) images() []types.Image {
+	return slices.Concat(kf.k.Images, kf.k.ImageTags)
+}
+
+// checkLengths refuses long field paths and image names.
+func (kf *kustomization) checkLengths() error {
+	for _, l := range kf.k.Labels {
+		for _, f := range l.FieldSpecs {
+			if longPath(f.Path) {
+				return kf.inlineError("labels.fields.path", f.Path, "", refusedLongPath.reason, refusedLongPath.remedy)
+			}
+		}
+	}
+	for _, v := range kf.k.Vars {
+		if longPath(v.FieldRef.FieldPath) {
+			return kf.inlineError("vars.fieldref", v.FieldRef.FieldPath, "", refusedLongPath.reason, refusedLongPath.remedy)
+		}
+	}
+	for _, i := range kf.images() {
+		if len(i.Name) > MaxImageName {
+			return kf.inlineError("images.name", i.Name, i.Name, fmt.Sprintf("is longer than %d bytes", MaxImageName), "shorten it")
 		}
 	}
 	return nil
@@ -300,6 +333,13 @@ func checkPlugins(m resmap.ResMap) refusal {
 		if gvk.Group != "" || gvk.Version != konfig.BuiltinPluginApiVersion || !builtinTransformers[gvk.Kind] {
 			return refusal{fmt.Sprintf("transformer %s %s is not run: only built-in ones that read no file are", quoted(r.GetApiVersion()), quoted(gvk.Kind)),
 				"use the field of the kustomization instead: patches, replacements, labels, images, …"}
+		}
+		config, err := r.Map()
+		if err != nil {
+			return refusal{"is not the configuration of a transformer", "give objects of apiVersion builtin"}
+		}
+		if r := checkLongPaths(config); !r.ok() {
+			return r
 		}
 	}
 	return refusal{}

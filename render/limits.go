@@ -6,9 +6,15 @@ const (
 	// MaxFile bounds a file, in bytes.
 	MaxFile = 5 << 20
 	// MaxConfig bounds files that steer Kustomize (kustomizations,
-	// configurations, replacements, transformers), in bytes: Kustomize
-	// recurses as deep as the paths in them are long.
+	// configurations, replacements, transformers), in bytes.
 	MaxConfig = 256 << 10
+	// MaxFieldPath bounds the length of field paths in such files, in names:
+	// Kustomize creates what a path names, and takes time and memory that grow
+	// with the square of its length.
+	MaxFieldPath = 100
+	// MaxImageName bounds the names in images entries, in bytes: Kustomize
+	// compiles them as regular expressions once for each container.
+	MaxImageName = 1024
 	// MaxTotal bounds all files that a folder's render reads, in bytes, each
 	// counted as often as it is included.
 	MaxTotal = 32 << 20
@@ -18,8 +24,12 @@ const (
 	// counted as often as it is: including two variants of one base at each
 	// of n levels makes 2ⁿ of them.
 	MaxIncludes = 512
-	// MaxObjects bounds the objects of a folder, before Kustomize runs.
-	MaxObjects = 2000
+	// MaxReferences bounds the paths that a folder's kustomizations name, each
+	// counted as often as it is included.
+	MaxReferences = 20_000
+	// MaxObjects bounds the objects of a folder, before Kustomize runs; its
+	// time grows faster than their number.
+	MaxObjects = 1000
 	// MaxNodes and MaxNesting bound a YAML document, its aliases expanded.
 	MaxNodes   = 1_000_000
 	MaxNesting = 500

@@ -161,6 +161,9 @@ func (f *loaded) check(use fileUse) error {
 		if sigsyaml.Unmarshal(f.data, &v) != nil {
 			return fail(0, refusal{"is not a transformer configuration", "give field specifications such as nameReference"})
 		}
+		if r := checkLongPaths(v); !r.ok() {
+			return fail(0, r)
+		}
 	}
 	f.checked |= roles
 	return nil

@@ -25,6 +25,7 @@ import (
 //   - a CRD definition that refers to itself: Kustomize follows $ref for ever;
 //   - replacements whose target lies inside the source of one of them, and
 //     JSON patches that copy: each may double an object;
+//   - field paths of thousands of names, which Kustomize creates;
 //   - values that cannot be written as JSON: Kustomize calls log.Fatal when it
 //     wants to quote such an object in an error.
 
@@ -180,42 +181,43 @@ func checkScalar(n *yaml.Node) error {
 	return nil
 }
 
-// countCopies counts the copy operations of a JSON patch, written as JSON or
-// YAML; 0 for what is no JSON patch.
+// countCopies counts the copy operations of a JSON patch; 0 for what is no
+// JSON patch. Kustomize reads text that starts with a bracket as JSON and
+// other text as YAML: the larger count of the two counts.
 func countCopies(data []byte) int {
-	if !bytes.Contains(data, []byte("op")) {
+	asYAML, err := sigsyaml.YAMLToJSON(data)
+	if err != nil {
+		asYAML = nil
+	}
+	return max(copiesInJSON(data), copiesInJSON(asYAML))
+}
+
+func copiesInJSON(data []byte) int {
+	var ops []map[string]json.RawMessage
+	if json.Unmarshal(data, &ops) != nil {
 		return 0
 	}
 	n := 0
-	var ops []map[string]json.RawMessage
-	if json.Unmarshal(data, &ops) == nil {
-		for _, op := range ops {
-			var name string
-			if json.Unmarshal(op["op"], &name) == nil && name == "copy" {
-				n++
-			}
+	for _, op := range ops {
+		var name string
+		if json.Unmarshal(op["op"], &name) == nil && name == "copy" {
+			n++
 		}
 	}
-	var doc yaml.Node
-	if yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc) != nil || len(doc.Content) != 1 {
-		return n
+	return n
+}
+
+// longPath reports whether a field path has too many names.
+func longPath(p string) bool { return strings.Count(p, "/")+strings.Count(p, ".") >= MaxFieldPath }
+
+var refusedLongPath = refusal{fmt.Sprintf("has a field path of more than %d names", MaxFieldPath), "shorten it"}
+
+// checkLongPaths looks at every string of a configuration.
+func checkLongPaths(config any) refusal {
+	if !eachString(config, func(f field) bool { return !longPath(f.value) }) {
+		return refusedLongPath
 	}
-	inYAML := 0
-	for _, op := range doc.Content[0].Content {
-		if op.Kind == yaml.AliasNode {
-			op = op.Alias
-		}
-		for i := 0; i+1 < len(op.Content); i += 2 {
-			value := op.Content[i+1]
-			if value.Kind == yaml.AliasNode {
-				value = value.Alias
-			}
-			if op.Content[i].Value == "op" && value.Value == "copy" {
-				inYAML++
-			}
-		}
-	}
-	return max(n, inYAML)
+	return refusal{}
 }
 
 // decodeReplacements reads a replacements file as Kustomize does: one or a
@@ -240,6 +242,9 @@ func checkReplacements(all []types.Replacement) refusal {
 			continue
 		}
 		p := r.Source.FieldPath
+		if longPath(p) {
+			return refusedLongPath
+		}
 		if p == "" {
 			p = types.DefaultReplacementFieldPath
 		}
@@ -251,6 +256,9 @@ func checkReplacements(all []types.Replacement) refusal {
 				continue
 			}
 			for _, p := range t.FieldPaths {
+				if longPath(p) {
+					return refusedLongPath
+				}
 				target := kyamlutils.SmarterPathSplitter(p, ".")
 				for _, source := range sources {
 					if inside(target, source) {
@@ -283,20 +291,40 @@ func wild(segment string) bool {
 }
 
 // checkCRDs refuses OpenAPI definitions that refer to themselves, or to so many
-// others that following each reference takes for ever.
+// others that following each reference takes for ever. It looks at the parsed
+// document and not at decoded values: of names used twice, which one counts
+// depends on the decoder.
 func checkCRDs(data []byte) refusal {
-	const limit = 10_000
-	var definitions map[string]any
 	if len(bytes.TrimSpace(data)) == 0 {
 		return refusal{"is empty", "remove it from crds"}
 	}
-	if err := sigsyaml.Unmarshal(data, &definitions); err != nil {
+	var compact bytes.Buffer
+	if json.Compact(&compact, data) == nil {
+		data = compact.Bytes() // JSON may be indented with tabs, YAML may not
+	}
+	var doc yaml.Node
+	if yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc) != nil || len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
 		return refusal{"is not a mapping of OpenAPI definitions", "give the definitions that kustomize's crds field wants, or remove it"}
 	}
 	graph := map[string][]string{}
-	for name, d := range definitions {
-		graph[name] = references(nil, d)
+	for i, content := 0, doc.Content[0].Content; i+1 < len(content); i += 2 {
+		refs, ok := references(graph[content[i].Value], content[i+1])
+		if !ok {
+			return refusal{"has YAML aliases", "write them out"}
+		}
+		graph[content[i].Value] = refs
 	}
+	if !bounded(graph) {
+		return refusal{"has definitions that refer to themselves or to too many others",
+			"keep only the definitions with x-kubernetes extensions, without recursive references"}
+	}
+	return refusal{}
+}
+
+// bounded reports whether following all references from any definition ends,
+// and soon.
+func bounded(graph map[string][]string) bool {
+	const limit = 10_000
 	cost := map[string]int{}
 	var follow func(name string) int
 	follow = func(name string) int {
@@ -307,40 +335,37 @@ func checkCRDs(data []byte) refusal {
 		total := 1
 		for _, to := range graph[name] {
 			c := follow(to)
-			if c < 0 || total > limit {
+			if total += c; c < 0 || total > limit {
 				return -1
 			}
-			total += c
 		}
 		cost[name] = total
 		return total
 	}
 	for name := range graph {
-		if c := follow(name); c < 0 || c > limit {
-			return refusal{"has definitions that refer to themselves or to too many others",
-				"keep only the definitions with x-kubernetes extensions, without recursive references"}
+		if follow(name) < 0 {
+			return false
 		}
 	}
-	return refusal{}
+	return true
 }
 
-// references collects the $ref values below v.
-func references(refs []string, v any) []string {
-	switch v := v.(type) {
-	case map[string]any:
-		for key, child := range v {
-			if s, ok := child.(string); ok && strings.EqualFold(key, "$ref") {
-				refs = append(refs, s)
-				continue
-			}
-			refs = references(refs, child)
+// references appends the $ref values below n; false when it has aliases.
+func references(refs []string, n *yaml.Node) ([]string, bool) {
+	if n.Kind == yaml.AliasNode {
+		return refs, false
+	}
+	for i, child := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 && child.Kind == yaml.ScalarNode && strings.EqualFold(n.Content[i-1].Value, "$ref") {
+			refs = append(refs, child.Value)
+			continue
 		}
-	case []any:
-		for _, child := range v {
-			refs = references(refs, child)
+		var ok bool
+		if refs, ok = references(refs, child); !ok {
+			return refs, false
 		}
 	}
-	return refs
+	return refs, true
 }
 
 var lfsPrefix = []byte("version https://git-lfs.github.com/spec/")

@@ -45,11 +45,13 @@ func newWalker(fsys fs.FS, s scope) *walker {
 // inputs are what one folder's build reads.
 type inputs struct {
 	dir      string
-	top      *kustomization // of the folder itself
-	dirs     []string       // every folder entered or missing, the first included
-	files    []fileUse      // every file named, in order of the walk
-	byPath   map[string]int // index in files
-	includes int            // kustomizations entered, each as often as it is
+	top      *kustomization  // of the folder itself
+	dirs     []string        // every folder entered or missing, the first included
+	files    []fileUse       // every file named, in order of the walk
+	byPath   map[string]int  // index in files
+	seen     map[string]bool // dirs
+	includes int             // kustomizations entered, each as often as it is
+	refs     int             // paths named in them
 	copies   int
 
 	replacements []types.Replacement
@@ -66,9 +68,9 @@ type fileUse struct {
 
 // walk visits a folder and all it includes.
 func (w *walker) walk(dir string) (*inputs, error) {
-	in := &inputs{dir: dir, byPath: map[string]int{}}
+	in := &inputs{dir: dir, byPath: map[string]int{}, seen: map[string]bool{}}
 	if err := w.checkDir(dir); err != nil {
-		in.dirs = append(in.dirs, dir)
+		in.addDir(dir)
 		return in, w.fail(err)
 	}
 	err := w.enter(in, dir, nil)
@@ -94,19 +96,24 @@ func (w *walker) checkDir(dir string) error {
 	return nil
 }
 
+// maxNoted bounds the errors of a tolerant walker.
+const maxNoted = 100
+
 // fail returns an error, or notes it when the walker is tolerant.
 func (w *walker) fail(err error) error {
-	if err != nil && w.tolerant {
-		w.errs = append(w.errs, err)
-		return nil
+	if err == nil || !w.tolerant {
+		return err
 	}
-	return err
+	if len(w.errs) < maxNoted {
+		w.errs = append(w.errs, err)
+	}
+	return nil
 }
 
 // enter visits the kustomization of a folder; stack holds the folders that led
 // to it, outermost first.
 func (w *walker) enter(in *inputs, dir string, stack []string) error {
-	in.dirs = append(in.dirs, dir)
+	in.addDir(dir)
 	k, err := w.kustomization(dir)
 	if err != nil {
 		return w.fail(err)
@@ -117,6 +124,10 @@ func (w *walker) enter(in *inputs, dir string, stack []string) error {
 	if in.includes++; in.includes > MaxIncludes {
 		return &InputError{File: k.file, Reason: fmt.Sprintf("is one of more than %d kustomizations that %s includes", MaxIncludes, in.dir),
 			Remedy: "include each base once"}
+	}
+	if in.refs += len(k.refs); in.refs > MaxReferences {
+		return &InputError{File: k.file, Reason: fmt.Sprintf("brings the paths that %s includes to more than %d", in.dir, MaxReferences),
+			Remedy: "split the release"}
 	}
 	in.copies += k.copies
 	in.replacements = append(in.replacements, k.replacements...)
@@ -234,7 +245,14 @@ func (in *inputs) missing(p string, k *kustomization, ref reference) {
 		in.use(p, k, ref)
 		return
 	}
-	in.dirs = append(in.dirs, p)
+	in.addDir(p)
+}
+
+func (in *inputs) addDir(dir string) {
+	if !in.seen[dir] {
+		in.seen[dir] = true
+		in.dirs = append(in.dirs, dir)
+	}
 }
 
 // lstatAll returns the mode of a path, or of the first of its parents that is

@@ -108,7 +108,7 @@ func (e *FormatError) Error() string {
 
 // Hint says how to look at the file.
 func (e *FormatError) Hint() string {
-	return "check the file with: sops decrypt " + e.File
+	return "check the file with: sops decrypt " + oneLine(e.File)
 }
 
 // KeyFileError says what is wrong with an identity file. It never quotes it.
