@@ -123,7 +123,21 @@ func (r *Repo) requireKustomization(rel Release) error {
 			return err
 		}
 	}
+	if info, err := fs.Stat(r.fsys, rel.Dir); err == nil && info.IsDir() && r.lostOverlay(rel) {
+		return &FileError{File: path.Join(rel.Dir, kustomizationFile), Message: "is missing, and the folder has other files: what runs is left as it is",
+			hint: "restore the file, or remove the whole folder " + rel.Dir}
+	}
 	return &UnknownReleaseError{Environment: rel.Environment.Name, Name: rel.Name}
+}
+
+// lostOverlay reports whether a folder without a kustomization looks like a
+// release that has lost it.
+func (r *Repo) lostOverlay(rel Release) bool {
+	if rel.Name != EnvironmentRelease {
+		return true // only folders of components come here
+	}
+	manifests, err := r.manifests(rel.Dir)
+	return err == nil && manifests
 }
 
 // tags reads the tag folders of a tagged release.

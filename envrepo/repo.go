@@ -88,15 +88,15 @@ func (r *Repo) unknownComponent(name string) error {
 }
 
 // ReleaseNames returns the releases of an environment: EnvironmentRelease
-// first where the environment has objects of its own, then the folders with a
-// kustomization, sorted. No file is decoded: a name may well be of a release
-// that does not load.
+// first where the environment has objects of its own, then the folders of its
+// releases, sorted. No file is decoded: a name may well be of a release that
+// does not load.
 func (r *Repo) ReleaseNames(env string) ([]string, error) {
 	if _, err := r.Environment(env); err != nil {
 		return nil, err
 	}
 	dir := environmentDir(env)
-	names, err := r.overlays(dir)
+	names, err := r.releaseFolders(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +107,9 @@ func (r *Repo) ReleaseNames(env string) ([]string, error) {
 	names = append(names, links...)
 	slices.Sort(names)
 	own, err := r.isOverlay(dir)
+	if err == nil && !own {
+		own, err = r.manifests(dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +120,50 @@ func (r *Repo) ReleaseNames(env string) ([]string, error) {
 		names = append([]string{EnvironmentRelease}, slices.Delete(names, i, i+1)...)
 	}
 	return names, nil
+}
+
+// releaseFolders returns the folders below an environment that are releases,
+// sorted: those with a kustomization, and those that only have lost it. A
+// folder of a component's name, or with a traffic.yaml, is a release that does
+// not load; were it none, one lost file would prune everything that runs.
+func (r *Repo) releaseFolders(dir string) ([]string, error) {
+	all, err := folders(r.fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range all {
+		ok, err := r.isOverlay(path.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		for _, mark := range []string{componentFile(name), trafficFile(path.Join(dir, name))} {
+			if !ok && labelProblem(name) == "" {
+				if ok, err = exists(r.fsys, mark); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if ok {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// manifests reports whether a folder itself holds YAML files: an environment's
+// own objects whose kustomization is lost do not count as none.
+func (r *Repo) manifests(dir string) (bool, error) {
+	entries, err := fs.ReadDir(r.fsys, dir)
+	if isMissing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading folder %s: %w", dir, pathCause(err))
+	}
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return !e.IsDir() && slices.Contains([]string{".yaml", ".yml"}, path.Ext(e.Name()))
+	}), nil
 }
 
 // overlays returns the folders below dir that hold a kustomization, sorted.

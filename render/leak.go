@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/render/diff"
 )
 
 const ciphertextMark = "ENC[AES256_GCM,"
@@ -162,12 +164,16 @@ func findLeaks(folders []folder, values []string) []leak {
 		return nil
 	}
 	var leaks []leak
-	shortest := len(slices.MinFunc(values, func(a, b string) int { return len(a) - len(b) }))
+	var forms []string // encoded ones too: a value may be embedded in a longer base64 text
+	for _, v := range values {
+		forms = append(forms, diff.Forms(v)...)
+	}
+	shortest := len(slices.MinFunc(forms, func(a, b string) int { return len(a) - len(b) }))
 	holds := func(s string) bool {
 		if len(s) < shortest {
 			return false
 		}
-		return slices.ContainsFunc(values, func(v string) bool { return len(v) <= len(s) && strings.Contains(s, v) })
+		return slices.ContainsFunc(forms, func(v string) bool { return len(v) <= len(s) && strings.Contains(s, v) })
 	}
 	for i, f := range folders {
 		for j, u := range f.objects {

@@ -61,7 +61,7 @@ func newMasker(values []string) *masker {
 		if len(value) < minValue || value == "true" || value == "false" || value == "null" {
 			continue
 		}
-		m.values = append(m.values, forms(value)...)
+		m.values = append(m.values, Forms(value)...)
 		for line := range strings.Lines(value) {
 			if line = strings.TrimSpace(line); len(line) >= minLine {
 				m.values = append(m.values, line)
@@ -78,10 +78,10 @@ func newMasker(values []string) *masker {
 	return m
 }
 
-// forms are the ways in which a value may be written: as it is, in JSON, in a URL,
+// Forms are the ways in which a value may be written: as it is, in JSON, in a URL,
 // in base64 on its own and, where long enough, in the midst of a longer base64
 // text, where its form depends on where it begins.
-func forms(value string) []string {
+func Forms(value string) []string {
 	quoted, _ := json.Marshal(value) // never fails for a string
 	all := []string{value, strings.Trim(string(quoted), `"`), url.QueryEscape(value), url.PathEscape(value),
 		base64.StdEncoding.EncodeToString([]byte(value)), base64.URLEncoding.EncodeToString([]byte(value)),
