@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/reconciler"
 	"github.com/sluice-dev/sluice/render/diff"
 )
@@ -62,8 +64,7 @@ func (a *app) runDiff(ctx context.Context, names []string, o diffOptions) error 
 	if err != nil {
 		return err
 	}
-	names, err = releasesOf(v.Repo, environments[0], names)
-	if err != nil {
+	if names, err = diffNames(ctx, e, v.Repo, environments[0], names); err != nil {
 		return err
 	}
 	diffs := []releaseDiff{}
@@ -84,6 +85,41 @@ func (a *app) runDiff(ctx context.Context, names []string, o diffOptions) error 
 		return codedError{fmt.Errorf("the cluster differs from %s", v.name()), exitFindings}
 	}
 	return nil
+}
+
+// diffNames are the releases to compare: the named ones, or all that the
+// repository has and all that the cluster still has, which would be removed.
+func diffNames(ctx context.Context, e *reconciler.Engine, repo *envrepo.Repo, environment string, names []string) ([]string, error) {
+	env, err := repo.Environment(environment)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.Ping(ctx); err != nil {
+		return nil, err
+	}
+	reported, err := e.Releases(ctx, env.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	all, err := repo.ReleaseNames(environment)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range reported {
+		if r.Spec.Environment == environment && r.Spec.Project == repo.Project().Name && !slices.Contains(all, r.Name) {
+			all = append(all, r.Name)
+		}
+	}
+	if len(names) == 0 {
+		return all, nil
+	}
+	for _, n := range names {
+		if !slices.Contains(all, n) {
+			_, err := repo.Release(environment, n)
+			return nil, err
+		}
+	}
+	return names, nil
 }
 
 // viewPlan is a plan with its differences, masked.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sluice-dev/sluice/envrepo"
@@ -16,7 +17,7 @@ type keyring map[string]*secrets.Keys
 // loadKeys reads the files of --age-key-file. A file without an environment is
 // for the one environment in use; with several it would hand every
 // environment's secrets to every other.
-func (a *app) loadKeys(project envrepo.Project, inUse []string) (keyring, error) {
+func (a *app) loadKeys(inUse []string) (keyring, error) {
 	keys := keyring{}
 	for _, arg := range a.ageKeyFiles {
 		env, file, bound := strings.Cut(arg, "=")
@@ -28,8 +29,8 @@ func (a *app) loadKeys(project envrepo.Project, inUse []string) (keyring, error)
 			}
 			env = inUse[0]
 		}
-		if !hasEnvironment(project, env) {
-			return nil, withHint(usagef("--age-key-file %s: project %s has no environment %q", arg, project.Name, env), "its environments: %s", strings.Join(environmentNames(project), ", "))
+		if !slices.Contains(inUse, env) {
+			return nil, withHint(usagef("--age-key-file %s: environment %q is not in use", arg, env), "in use: %s", strings.Join(inUse, ", "))
 		}
 		k, err := secrets.LoadAgeKeys(a.abs(file))
 		if err != nil {

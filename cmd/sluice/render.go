@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
-	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/render"
 	"github.com/sluice-dev/sluice/render/diff"
 	"github.com/sluice-dev/sluice/render/traffic"
@@ -42,7 +41,7 @@ func (a *app) runRender(ctx context.Context, v *view, environment string, names 
 	if _, err := v.Repo.Environment(environment); err != nil {
 		return err
 	}
-	keys, err := a.loadKeys(v.Repo.Project(), []string{environment})
+	keys, err := a.loadKeys([]string{environment})
 	if err != nil {
 		return err
 	}
@@ -135,23 +134,4 @@ func (a *app) printObjects(objects []*unstructured.Unstructured) error {
 	}
 	_, err := a.Stdout.Write([]byte(out.String()))
 	return err
-}
-
-// releasesOf resolves release names of an environment: the given ones, each
-// of which must exist, or all.
-func releasesOf(repo *envrepo.Repo, environment string, names []string) ([]string, error) {
-	all, err := repo.ReleaseNames(environment)
-	if err != nil {
-		return nil, err
-	}
-	if len(names) == 0 {
-		return all, nil
-	}
-	for _, n := range names {
-		if !slices.Contains(all, n) {
-			_, err := repo.Release(environment, n)
-			return nil, err
-		}
-	}
-	return names, nil
 }

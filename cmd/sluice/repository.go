@@ -125,7 +125,7 @@ func (a *app) openRemoteAt(ctx context.Context, p place) (*remoteRepository, err
 // process list.
 func (a *app) gitOptions(remote string) gitrepo.Options {
 	return gitrepo.Options{
-		URL: remote, Branch: a.branch, CacheDir: a.repositoryCache(remote),
+		URL: remote, Branch: a.branch, CacheDir: a.cacheDir(),
 		Credentials: gitrepo.Credentials{Username: a.Getenv("SLUICE_GIT_USERNAME"), Token: a.Getenv("SLUICE_GIT_TOKEN")},
 	}
 }
@@ -232,16 +232,15 @@ func (a *app) printCommitted(c committed) error {
 // short is how commits are named to people.
 func short(rev string) string { return rev[:min(12, len(rev))] }
 
-// repositoryCache is the folder in which the repository is kept between
-// commands; "" (a temporary folder) when there is no place for it.
-func (a *app) repositoryCache(remote string) string {
-	base := a.Getenv("SLUICE_CACHE_DIR")
-	if base == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return ""
-		}
-		base = filepath.Join(user, "sluice")
+// cacheDir is the folder in which repositories are kept between commands; ""
+// (a temporary folder) when there is no place for it.
+func (a *app) cacheDir() string {
+	if dir := a.Getenv("SLUICE_CACHE_DIR"); dir != "" {
+		return dir
 	}
-	return filepath.Join(base, "repositories", cacheName(remote))
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(user, "sluice")
 }

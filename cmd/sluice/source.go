@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -52,7 +53,7 @@ func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) 
 	if err != nil {
 		return nil, err
 	}
-	e, names, err := a.branchEngine(config, repo, o)
+	e, names, err := a.branchEngine(ctx, config, repo, o)
 	if err != nil {
 		repo.Close()
 		return nil, err
@@ -61,19 +62,66 @@ func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) 
 }
 
 // branchEngine is an engine for the remote branch.
-func (a *app) branchEngine(config *rest.Config, repo *remoteRepository, o engineOptions) (*reconciler.Engine, []string, error) {
+func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remoteRepository, o engineOptions) (*reconciler.Engine, []string, error) {
 	snap, err := repo.snapshot(a.branch)
 	if err != nil {
 		return nil, nil, err
 	}
 	files, err := envrepo.Open(snap)
-	if err != nil {
+	if err != nil && !fixedNamespaces(o.environments) {
 		return nil, nil, err
 	}
-	return a.newEngine(config, branchSource{repo}, files, o)
+	if err != nil {
+		// A controller that knows its namespaces starts without the repository's
+		// help: what runs is kept as it is, and reported, until the next good commit.
+		a.note("note: %v; starting all the same", err)
+	}
+	e, names, err := a.newEngine(config, branchSource{repo}, files, o)
+	if err != nil || fixedNamespaces(o.environments) {
+		return e, names, err
+	}
+	return e, names, unmoved(ctx, e, files.Project(), o.environments)
 }
 
-// newEngine is an engine for the environments of o, with their keys.
+// fixedNamespaces reports whether every environment is given with its
+// namespace, so that nothing about them is taken from the repository.
+func fixedNamespaces(args []string) bool {
+	return !slices.ContainsFunc(args, func(arg string) bool { return !strings.Contains(arg, "=") })
+}
+
+// unmoved refuses an environment whose namespace is taken from the repository
+// when its releases are in another one: a commit must not move an environment,
+// not even across a restart (docs/adr/0004).
+func unmoved(ctx context.Context, e *reconciler.Engine, project envrepo.Project, args []string) error {
+	fixed := map[string]bool{}
+	for _, arg := range args {
+		name, namespace, _ := strings.Cut(arg, "=")
+		fixed[name] = namespace != ""
+	}
+	if err := e.Ping(ctx); err != nil {
+		return err
+	}
+	releases, err := e.Releases(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, env := range project.Environments {
+		served := slices.Contains(args, env.Name) || slices.Contains(args, "all")
+		if fixed[env.Name] || !served {
+			continue
+		}
+		for _, r := range releases {
+			if r.Spec.Project == project.Name && r.Spec.Environment == env.Name && r.Namespace != env.Namespace {
+				return withHint(fmt.Errorf("environment %s is in namespace %s, where its release %s is, and sluice.yaml says %s", env.Name, r.Namespace, r.Name, env.Namespace),
+					"the repository does not decide where an environment is: correct sluice.yaml; or say that it moves with --environment %s=%s, and delete the old releases", env.Name, env.Namespace)
+			}
+		}
+	}
+	return nil
+}
+
+// newEngine is an engine for the environments of o, with their keys. files is
+// nil when the repository cannot be read.
 func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *envrepo.Repo, o engineOptions) (*reconciler.Engine, []string, error) {
 	environments, err := serve(files, o.environments)
 	if err != nil {
@@ -83,7 +131,7 @@ func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *en
 	for _, e := range environments {
 		names = append(names, e.Name)
 	}
-	keys, err := a.loadKeys(files.Project(), names)
+	keys, err := a.loadKeys(names)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -108,14 +156,18 @@ func serve(repo *envrepo.Repo, args []string) ([]reconciler.EnvironmentConfig, e
 	seen := map[string]bool{}
 	for _, arg := range args {
 		name, namespace, _ := strings.Cut(arg, "=")
-		env, err := repo.Environment(name)
-		if err != nil {
-			return nil, err
-		}
 		if seen[name] {
 			return nil, usagef("--environment %s is given twice", name)
 		}
 		seen[name] = true
+		if repo == nil {
+			list = append(list, reconciler.EnvironmentConfig{Name: name, Namespace: namespace})
+			continue
+		}
+		env, err := repo.Environment(name)
+		if err != nil {
+			return nil, err
+		}
 		if namespace != "" && namespace != env.Namespace {
 			return nil, withHint(fmt.Errorf("environment %s is to be namespace %s here, and sluice.yaml says %s", name, namespace, env.Namespace),
 				"the repository does not decide where an environment is: correct sluice.yaml, or --environment %s=%s", name, env.Namespace)

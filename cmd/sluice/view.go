@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -184,17 +181,4 @@ func (a *app) progress(what string) (done func()) {
 		}
 	}()
 	return func() { close(finished); <-stopped }
-}
-
-// cacheName is a folder name for a repository, readable and unique.
-func cacheName(remote string) string {
-	sum := sha256.Sum256([]byte(remote))
-	base := strings.TrimSuffix(path.Base(filepath.ToSlash(remote)), ".git")
-	base = strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
-			return r
-		}
-		return '_'
-	}, base)
-	return base + "-" + hex.EncodeToString(sum[:8])
 }
