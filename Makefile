@@ -15,7 +15,7 @@ export GOTOOLCHAIN := local
 export GOFLAGS     := -buildvcs=false
 
 # With an existing cluster (KUBECONFIG of kind, k3d, …): make test SLUICE_TEST_KUBECONFIG=$KUBECONFIG
-DEVCLUSTER := $(BIN)/devcluster run --manifests deploy/crds --
+DEVCLUSTER := $(BIN)/devcluster run --
 
 .PHONY: help
 help: ## List the targets
@@ -29,7 +29,8 @@ build: ## Build bin/sluice
 .PHONY: tools
 tools: ## Build the development control plane and the linter into bin/ (cold: some ten minutes, once)
 	@$(MAKE) --no-print-directory -C dev tools BIN=$(BIN)
-	@mkdir -p $(BIN)
+	@mkdir -p $(BIN)/crds/sluice
+	@cp deploy/crds/*.yaml $(BIN)/crds/sluice/
 	@go -C dev/lint build -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 
 .PHONY: test

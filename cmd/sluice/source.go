@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/reconciler"
@@ -45,6 +46,8 @@ type engine struct {
 // openEngine connects the reconciler with the repository, the cluster and the
 // keys of the environments it serves.
 func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) {
+	// controller-runtime's client logs through a logger of the process.
+	ctrllog.SetLogger(a.logger(o.logLevel))
 	config, err := a.restConfig()
 	if err != nil {
 		return nil, err

@@ -43,7 +43,7 @@ func newStage(ctx context.Context, bin, dir string) (*stage, error) {
 		"GIT_COMMITTER_NAME=Demo", "GIT_COMMITTER_EMAIL=demo@example.com",
 	)
 	s.heading("A control plane and a repository")
-	if err := s.run(ctx, "devcluster", "up", "--dir", filepath.Join(dir, "cluster"), "--kubeconfig", kubeconfig, "--manifests", "deploy/crds"); err != nil {
+	if err := s.run(ctx, "devcluster", "up", "--dir", filepath.Join(dir, "cluster"), "--kubeconfig", kubeconfig); err != nil {
 		return s, err
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)

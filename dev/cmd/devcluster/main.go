@@ -77,8 +77,22 @@ func (f *clusterFlags) add(command *cobra.Command, defaultDir, dirUsage string) 
 	flags.StringVar(&f.dir, "dir", defaultDir, dirUsage)
 	flags.StringVar(&f.assets, "assets", os.Getenv("KUBEBUILDER_ASSETS"),
 		"folder of etcd, kube-apiserver and the rest; what it lacks is taken from devcluster's own folder (default $KUBEBUILDER_ASSETS)")
-	flags.StringArrayVar(&f.manifests, "manifests", nil,
+	flags.StringArrayVar(&f.manifests, "manifests", defaultManifests(),
 		"YAML file or folder to apply once the cluster is up; may be repeated")
+}
+
+// defaultManifests is the folder of Sluice's own definitions, where `make
+// tools` has put it beside the programs.
+func defaultManifests() []string {
+	self, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	folder := filepath.Join(filepath.Dir(self), "crds", "sluice")
+	if _, err := os.Stat(folder); err != nil {
+		return nil
+	}
+	return []string{folder}
 }
 
 // assetFolders are where programs are looked for, in this order.
