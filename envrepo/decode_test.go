@@ -223,14 +223,14 @@ components/api/component.yaml:5: dependsOn[3] "DB" must be a DNS label: lower-ca
 func TestDecodeTrafficErrors(t *testing.T) {
 	const file = "environments/production/api/traffic.yaml"
 	for _, test := range []struct{ name, data, want, hint string }{
-		{"sum", "weights:\n  blue: 90\n  green: 9\n", file + ":4: weights must sum to 100, found 99 (blue=90, green=9)", ""},
+		{"sum", "weights:\n  blue: 90\n  green: 9\n", file + ":4: weights must sum to 100, found 99 (blue=90, green=9)", weightHint},
 		{"negative", "weights:\n  blue: 110\n  green: -10\n",
-			file + ":4: weight of blue must be at most 100, found 110\n" + file + ":5: weight of green must not be negative, found -10", ""},
+			file + ":4: weight of blue must be at most 100, found 110\n" + file + ":5: weight of green must not be negative, found -10", weightHint},
 		{"no overlay", "weights: {blue: 90, gren: 10}\n",
 			file + `:3: weights name tag "gren", which has no overlay (did you mean "green"?)`, "known tags: blue, green, red"},
 		{"base", "weights: {base: 100}\n",
 			file + `:3: weights name tag "base", which has no overlay`, "known tags: blue, green, red"},
-		{"empty", "weights: {}\n", file + ":3: weights must list at least one tag", ""},
+		{"empty", "weights: {}\n", file + ":3: weights must list at least one tag", "give the tag that has the traffic weight 100"},
 		{"a list", "weights: [blue, green]\n", file + ":3: weights must be a mapping, found a list", ""},
 		{"not whole", "weights: {blue: 99.5, green: 0.5}\n",
 			file + ":3: weights.blue must be a whole number, found 99.5\n" + file + ":3: weights.green must be a whole number, found 0.5", ""},
@@ -244,7 +244,7 @@ func TestDecodeTrafficErrors(t *testing.T) {
 		{"mirror of a weighted tag", "weights: {blue: 90, green: 10}\nmirror: {green: 5}\n",
 			file + `:4: mirror names tag "green", which has weight 10: it would see the same requests twice`, "mirror to a tag of weight 0, or give the tag no mirror"},
 		{"mirror percent", "weights: {blue: 100, green: 0, red: 0}\nmirror: {green: 0, red: 101}\n",
-			file + ":4: mirror of green must be 1 to 100 percent, found 0\n" + file + ":4: mirror of red must be 1 to 100 percent, found 101", ""},
+			file + ":4: mirror of green must be 1 to 100 percent, found 0\n" + file + ":4: mirror of red must be 1 to 100 percent, found 101", "a mirror copies that percentage of production requests"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := decodeKind("Traffic", []byte(header+"Traffic\n"+test.data))

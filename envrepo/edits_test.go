@@ -434,9 +434,11 @@ environments/production/api/traffic.yaml
 `},
 		{"sum", nil, "production", weights(Weight{"blue", 90}, Weight{"green", 9}), `
 error: traffic of api in production: weights must sum to 100, found 99 (blue=90, green=9)
+hint: weights are whole percentages that sum to 100, such as blue=90 and green=10
 `},
 		{"negative", nil, "production", weights(Weight{"blue", 110}, Weight{"green", -10}), `
 error: traffic of api in production: weight of blue must be at most 100, found 110
+hint: weights are whole percentages that sum to 100, such as blue=90 and green=10
 `},
 		{"unknown tag", nil, "production", weights(Weight{"blue", 90}, Weight{"gren", 10}), `
 error: unknown tag "gren" of api in production: environments/production/api/gren/kustomization.yaml does not exist (did you mean "green"?)
@@ -452,6 +454,7 @@ hint: name each tag once
 `},
 		{"none", nil, "production", Traffic{}, `
 error: traffic of api in production: weights must list at least one tag
+hint: give the tag that has the traffic weight 100
 `},
 		{"tag without digest", []string{production + "green/kustomization.yaml", "resources: [../base]\n"}, "production", weights(Weight{"blue", 90}, Weight{"green", 10}), `
 error: traffic of api in production: tag green has no digest: nothing is deployed there
@@ -551,6 +554,7 @@ hint: known tags: blue, green; ` + "`sluice deploy api --environment production 
 `},
 		{"broken file", []string{file, header + "Traffic\nweights: {blue: 99}\n"}, "", `
 error: environments/production/api/traffic.yaml:3: weights must sum to 100, found 99 (blue=99)
+hint: weights are whole percentages that sum to 100, such as blue=90 and green=10
 `},
 	} {
 		t.Run(test.name, func(t *testing.T) {

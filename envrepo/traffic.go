@@ -59,6 +59,8 @@ func decodeTraffic(file string, tags []string, data []byte) (Traffic, error) {
 	return t, nil
 }
 
+const weightHint = "weights are whole percentages that sum to 100, such as blue=90 and green=10"
+
 // trafficProblem is a rule that weights or mirrors break.
 type trafficProblem struct {
 	mirror        bool
@@ -75,7 +77,7 @@ func (t Traffic) problems(tags []string) []trafficProblem {
 		found = append(found, trafficProblem{mirror: mirror, tag: tag, message: fmt.Sprintf(format, args...), hint: hint})
 	}
 	if len(t.Weights) == 0 {
-		add(false, "", "", "weights must list at least one tag")
+		add(false, "", "give the tag that has the traffic weight 100", "weights must list at least one tag")
 		return found
 	}
 	sum, seen := 0, map[string]bool{}
@@ -87,15 +89,15 @@ func (t Traffic) problems(tags []string) []trafficProblem {
 			add(false, w.Tag, knownHint("tags", tags), "weights name tag %q, which has no overlay%s", clip(w.Tag), didYouMean(w.Tag, tags))
 			found[len(found)-1].unknown = true
 		case w.Percent < 0:
-			add(false, w.Tag, "", "weight of %s must not be negative, found %d", w.Tag, w.Percent)
+			add(false, w.Tag, weightHint, "weight of %s must not be negative, found %d", w.Tag, w.Percent)
 		case w.Percent > 100:
-			add(false, w.Tag, "", "weight of %s must be at most 100, found %d", w.Tag, w.Percent)
+			add(false, w.Tag, weightHint, "weight of %s must be at most 100, found %d", w.Tag, w.Percent)
 		}
 		seen[w.Tag] = true
 		sum += w.Percent
 	}
 	if sum != 100 {
-		add(false, "", "", "weights must sum to 100, found %d (%s)", sum, clip(formatWeights(t.Weights)))
+		add(false, "", weightHint, "weights must sum to 100, found %d (%s)", sum, clip(formatWeights(t.Weights)))
 	}
 	mirrored := map[string]bool{}
 	for _, m := range t.Mirrors {
@@ -111,7 +113,7 @@ func (t Traffic) problems(tags []string) []trafficProblem {
 		case weight != 0:
 			add(true, m.Tag, "mirror to a tag of weight 0, or give the tag no mirror", "mirror names tag %q, which has weight %d: it would see the same requests twice", clip(m.Tag), weight)
 		case m.Percent < 1 || m.Percent > 100:
-			add(true, m.Tag, "", "mirror of %s must be 1 to 100 percent, found %d", m.Tag, m.Percent)
+			add(true, m.Tag, "a mirror copies that percentage of production requests", "mirror of %s must be 1 to 100 percent, found %d", m.Tag, m.Percent)
 		}
 		mirrored[m.Tag] = true
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -94,7 +95,7 @@ func pinnedDigest(rel envrepo.Release, tag string) (string, error) {
 		names = append(names, t.Name)
 	}
 	if tag == "" {
-		return "", withHint(usagef("%s runs under tags in %s: which one is to be rolled back?", rel.Name, rel.Environment.Name), "--tag is one of %v", names)
+		return "", withHint(usagef("%s runs under tags in %s: which one is to be rolled back?", rel.Name, rel.Environment.Name), "--tag is one of: %s", strings.Join(names, ", "))
 	}
-	return "", withHint(fmt.Errorf("%s has no tag %q in %s", rel.Name, tag, rel.Environment.Name), "its tags are %v", names)
+	return "", withHint(fmt.Errorf("%s has no tag %q in %s", rel.Name, tag, rel.Environment.Name), "its tags: %s", strings.Join(names, ", "))
 }
