@@ -181,7 +181,7 @@ hint: known components: api, web
 `},
 		{"no overlay", nil, args{"staging", "web", digestB, "", false}, `
 error: component web has no overlay in staging: environments/staging/web/kustomization.yaml does not exist
-hint: add the component to the environment with ` + "`sluice component add web --environment staging`" + `
+hint: add the component to the environment with ` + "`sluice component add web --environments staging`" + `
 `},
 		{"bad name for a new tag", nil, args{"production", "api", digestB, "Canary", false}, `
 error: tag "Canary" must be a DNS label: lower-case letters, digits and -, starting and ending with a letter or digit
@@ -299,7 +299,7 @@ hint: deploy a build there first: ` + "`sluice deploy api --environment developm
 `, ""},
 		{"no overlay at the source", []string{"environments/development/api/kustomization.yaml", "-"}, "staging", "", false, "", `
 error: component api has no overlay in development: environments/development/api/kustomization.yaml does not exist
-hint: add the component to the environment with ` + "`sluice component add api --environment development`" + `
+hint: add the component to the environment with ` + "`sluice component add api --environments development`" + `
 `, ""},
 		{"a build without record", nil, "staging", "", false, digestN, `
 error: unknown build "DIGEST-N" of api
@@ -700,11 +700,11 @@ new builds/api/9999ffff0000.yaml
 			*b = Build{Component: "api", Image: image, Digest: digestB, CreatedAt: time.Now()}
 		}), "build 1111bbbb2222 of api is already recorded\n(nothing changed)\n"},
 		{"recorded otherwise", nil, build(func(b *Build) { b.Digest = digestA }), `
-error: builds/api/1111aaaa2222.yaml: the build is already recorded with another source, config, checks
+error: builds/api/1111aaaa2222.yaml: the build is already recorded with other content: source, config, checks differ
 hint: a record never changes: build again to get a new digest, or record the same content
 `},
 		{"same first digits", nil, build(func(b *Build) { b.Digest = digestA[:70] + "f" }), `
-error: builds/api/1111aaaa2222.yaml: the build is already recorded with another digest, source, config, checks
+error: builds/api/1111aaaa2222.yaml: the build is already recorded with other content: digest, source, config, checks differ
 hint: a record never changes: build again to get a new digest, or record the same content
 `},
 		{"unknown component", nil, Build{Component: "ap", Digest: digestN}, `

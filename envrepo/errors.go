@@ -167,7 +167,7 @@ func (e *UnknownReleaseError) Hint() string {
 	if e.Name == EnvironmentRelease {
 		return "add the file with the objects that belong to the environment"
 	}
-	return fmt.Sprintf("add the component to the environment with `sluice component add %s --environment %s`", e.Name, e.Environment)
+	return fmt.Sprintf("add the component to the environment with `sluice component add %s --environments %s`", e.Name, e.Environment)
 }
 
 // UnknownTagError says that a tagged release has no overlay of that name.
@@ -256,7 +256,7 @@ type BuildConflictError struct {
 }
 
 func (e *BuildConflictError) Error() string {
-	return fmt.Sprintf("%s: the build is already recorded with another %s", e.File, strings.Join(e.Fields, ", "))
+	return fmt.Sprintf("%s: the build is already recorded with other content: %s differ", e.File, strings.Join(e.Fields, ", "))
 }
 
 // Hint says what to do about it.

@@ -39,3 +39,12 @@ func TestLostKustomizationIsNoRemovedRelease(t *testing.T) {
 	_, err = repo.Release("production", "api")
 	require.ErrorAs(t, err, &unknown)
 }
+
+// An environment brings a NetworkPolicy and Pod Security labels: in a namespace
+// of Kubernetes itself they would cut the cluster off.
+func TestNamespacesOfKubernetesAreRefused(t *testing.T) {
+	tree := NewTree(fstest.MapFS{})
+	_, err := Init(tree, "shop", []EnvironmentSpec{{Name: "production", Namespace: "kube-system"}})
+	require.ErrorContains(t, err, `namespace "kube-system" is a namespace of Kubernetes itself`)
+	require.True(t, tree.Empty())
+}

@@ -54,6 +54,16 @@ func labelProblem(s string) string {
 	return ""
 }
 
+// namespaceProblem says why s cannot be an environment's namespace. Those of
+// Kubernetes itself are refused: an environment writes a NetworkPolicy and Pod
+// Security labels, which would cut the cluster off.
+func namespaceProblem(s string) string {
+	if strings.HasPrefix(s, "kube-") {
+		return "is a namespace of Kubernetes itself, not one for an environment"
+	}
+	return labelProblem(s)
+}
+
 // allComponents stands for several components in the names of branches.
 const allComponents = "all"
 

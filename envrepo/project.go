@@ -72,7 +72,7 @@ func decodeProject(file string, data []byte) (Project, error) {
 func decodeEnvironment(o object, i int, earlier []Environment, lines map[string]int) Environment {
 	e := Environment{
 		Name:       o.text("name", labelProblem),
-		Namespace:  o.text("namespace", labelProblem),
+		Namespace:  o.text("namespace", namespaceProblem),
 		AutoDeploy: o.flag("autoDeploy"),
 		Paused:     o.flag("paused"),
 	}

@@ -116,7 +116,7 @@ func TestReleaseErrors(t *testing.T) {
 			hint: "known components: api, web"},
 		{name: "no overlay", env: "production", comp: "web",
 			want: "component web has no overlay in production: environments/production/web/kustomization.yaml does not exist",
-			hint: "add the component to the environment with `sluice component add web --environment production`"},
+			hint: "add the component to the environment with `sluice component add web --environments production`"},
 		{name: "no objects of its own", env: "production", comp: "environment",
 			want: "environment production has no objects of its own: environments/production/kustomization.yaml does not exist",
 			hint: "add the file with the objects that belong to the environment"},

@@ -85,7 +85,7 @@ func newEnvironment(project string, spec EnvironmentSpec, i, n int) (Environment
 	if e.Namespace == "" {
 		e.Namespace = project + "-" + spec.Name
 	}
-	if problem := labelProblem(e.Namespace); problem != "" {
+	if problem := namespaceProblem(e.Namespace); problem != "" {
 		return Environment{}, refuse("", "namespace %q %s", clip(e.Namespace), problem)
 	}
 	if spec.AgeRecipient != "" && !recipientPattern.MatchString(spec.AgeRecipient) {
