@@ -118,9 +118,9 @@ func (a *app) printReport(report reconciler.Report) error {
 	})
 }
 
-// showProgress says on a terminal how a release is doing, while it is awaited.
+// showProgress says how a release is doing, while it is awaited.
 func (a *app) showProgress(s reconciler.Status) {
-	if isTerminal(a.Stderr) && s.Release != "" {
+	if s.Release != "" {
 		a.note("%s/%s: %s %s", s.Environment, s.Release, s.State, s.Message)
 	}
 }

@@ -110,6 +110,9 @@ func (a *app) buildFromFlags(o buildRecordOptions) (envrepo.Build, error) {
 		if err != nil {
 			return b, err
 		}
+		if check.Status != "passed" && check.Status != "failed" {
+			a.note("note: check %s has status %q; a gate that asks for it is met by \"passed\" only, and a record never changes", check.Name, check.Status)
+		}
 		b.Checks = append(b.Checks, check)
 	}
 	if o.contract != "" {
@@ -329,7 +332,7 @@ func newBuildShowCommand(a *app) *cobra.Command {
 	var component, ref string
 	c := &cobra.Command{
 		Use:   "show [COMPONENT] BUILD",
-		Short: "Show one build; it is named by its digest or a unique prefix of it",
+		Short: "Show one build, named by its digest or a prefix of it",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 2 {

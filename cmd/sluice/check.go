@@ -47,7 +47,7 @@ func newCheckCommand(a *app) *cobra.Command {
 	var ref, base string
 	c := &cobra.Command{
 		Use:   "check",
-		Short: "Find what is wrong with the repository, with no cluster and no private key",
+		Short: "Find what is wrong with the repository; needs no cluster or key",
 		Long: `Reads every file strictly, renders every release without keys and judges the
 result: digests that pin nothing, configuration keys that are missing, objects
 that must not stand in a tag, routes that would ignore the weights.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +26,27 @@ func (e errNoCluster) Hint() string {
 	return "name one with --kubeconfig FILE (and --context NAME), or set KUBECONFIG"
 }
 
+// noCluster explains why there is no connection. What a flag names must be
+// there; without one, a missing cluster is a state that some commands can live
+// with.
+func (a *app) noCluster(files []string, err error) error {
+	if a.kubeconfig != "" || a.context != "" {
+		return withHint(fmt.Errorf("reading the kubeconfig: %w", err), "check --kubeconfig and --context; kubectl config get-contexts lists the contexts")
+	}
+	if named := a.Getenv("KUBECONFIG"); named != "" && !slices.ContainsFunc(files, fileExists) {
+		return errNoCluster{fmt.Errorf("KUBECONFIG names %s, which does not exist", named)}
+	}
+	if !slices.ContainsFunc(files, fileExists) {
+		return errNoCluster{errors.New("there is no kubeconfig")}
+	}
+	return errNoCluster{errors.New(strings.TrimSpace(err.Error()))}
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // restConfig is the connection to the cluster: --kubeconfig, then KUBECONFIG,
 // then the usual places, then the service account of the pod it runs in.
 // Client-side throttling is off: the API server's own fairness does that job.
@@ -36,7 +60,7 @@ func (a *app) restConfig() (*rest.Config, error) {
 	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: a.context}).ClientConfig()
 	if err != nil {
-		return nil, errNoCluster{fmt.Errorf("%s", strings.TrimSpace(err.Error()))}
+		return nil, a.noCluster(rules.Precedence, err)
 	}
 	config.QPS = -1
 	config.UserAgent = "sluice/" + version

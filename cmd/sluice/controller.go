@@ -69,10 +69,13 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 		return err
 	}
 	defer e.repo.Close()
+	log := a.logger(o.logLevel)
+	log.Info("following the branch", "repository", e.repo.Name(), "branch", a.branch, "environments", e.names, "pollInterval", o.poll.String())
 	err = e.Run(ctx, reconciler.RunOptions{PollInterval: o.poll, Notify: posted})
 	cancel()
 	if errors.Is(err, context.Canceled) {
 		err = nil // asked to end
 	}
+	log.Info("ended")
 	return errors.Join(err, <-served)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/reconciler"
 	"github.com/sluice-dev/sluice/render/diff"
 )
@@ -60,6 +61,9 @@ func (a *app) runDiff(ctx context.Context, names []string, o diffOptions) error 
 		return err
 	}
 	defer v.Close()
+	if v.Revision == "" {
+		a.warnStale(ctx)
+	}
 	e, environments, err := a.newEngine(config, nil, v.Repo, engineOptions{environments: []string{o.environment}, logLevel: "warn"})
 	if err != nil {
 		return err
@@ -85,6 +89,32 @@ func (a *app) runDiff(ctx context.Context, names []string, o diffOptions) error 
 		return codedError{fmt.Errorf("the cluster differs from %s", v.name()), exitFindings}
 	}
 	return nil
+}
+
+// warnStale says when the working tree lacks commits of the remote branch: the
+// difference would show them as if they were to be taken back.
+func (a *app) warnStale(ctx context.Context) {
+	p, err := a.locate()
+	if err != nil || p.remote == "" {
+		return
+	}
+	remote, err := a.openRemoteAt(ctx, p)
+	if err != nil {
+		return // comparing needs no remote
+	}
+	defer remote.Close()
+	head, err := remote.Snapshot("HEAD")
+	if err != nil {
+		return
+	}
+	local, err := gitrepo.OpenLocal(p.worktree)
+	if err != nil {
+		return
+	}
+	defer local.Close()
+	if has, err := local.IsAncestor(head.Revision(), "HEAD"); err != nil || !has {
+		a.note("note: the working tree lacks commit %s of %s, so the difference takes it back; git pull first", short(head.Revision()), a.branch)
+	}
 }
 
 // diffNames are the releases to compare: the named ones, or all that the

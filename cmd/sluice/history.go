@@ -35,7 +35,7 @@ func newHistoryCommand(a *app) *cobra.Command {
 	var limit int
 	c := &cobra.Command{
 		Use:   "history COMPONENT --environment ENVIRONMENT",
-		Short: "List what ran in an environment, newest first: digests, weights, who and when",
+		Short: "List what ran in an environment: digests, weights, who, when",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			repo, err := a.openRemote(c.Context())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
 )
 
@@ -41,6 +42,9 @@ func newPRListCommand(a *app) *cobra.Command {
 			if !all {
 				o.State = promotion.Open
 			}
+			if err := knownNames(service.project, o.Environment, o.Component); err != nil {
+				return err
+			}
 			list, err := service.List(c.Context(), o)
 			if err != nil {
 				return err
@@ -62,10 +66,25 @@ func newPRListCommand(a *app) *cobra.Command {
 	return c
 }
 
+// knownNames refuses filters that can select nothing.
+func knownNames(repo *envrepo.Repo, environment, component string) error {
+	if environment != "" {
+		if _, err := repo.Environment(environment); err != nil {
+			return err
+		}
+	}
+	if component != "" {
+		if _, err := repo.Component(component); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func newPRShowCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show NUMBER",
-		Short: "Show a pull request: what it changes, the evidence, and how its gates stand now",
+		Short: "Show a pull request, its evidence, and how its gates stand",
 		Args:  cobra.ExactArgs(1),
 		RunE: a.onPull(func(ctx context.Context, service *promotions, number int) error {
 			pr, err := service.Get(ctx, number)
@@ -112,7 +131,7 @@ func newPRMergeCommand(a *app) *cobra.Command {
 	var o mergeOptions
 	c := &cobra.Command{
 		Use:   "merge NUMBER",
-		Short: "Judge the gates of a pull request for its exact head, and merge it",
+		Short: "Judge the gates of a pull request, and merge exactly its head",
 		Long: `Every gate is judged again, from the policy on the target branch, for the commit
 that is merged; a status that somebody set counts for nothing. With gates that
 have not passed it ends with exit code 3, and merges nothing; --wait gives those

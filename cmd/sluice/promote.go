@@ -17,7 +17,7 @@ func newPromoteCommand(a *app) *cobra.Command {
 	var o promoteOptions
 	c := &cobra.Command{
 		Use:   "promote COMPONENT --to ENVIRONMENT",
-		Short: "Open a pull request that copies a digest to the next environment",
+		Short: "Open a pull request that copies a digest onwards",
 		Long: `Takes the digest that runs in the environment before (where it has tags, the one
 with the most traffic) and proposes it for this one. There is one open pull
 request for a component and an environment: proposing a newer build updates it.

@@ -26,12 +26,7 @@ func (a *app) openPromotions(ctx context.Context) (*promotions, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap, err := repo.snapshot(a.branch)
-	if err != nil {
-		repo.Close()
-		return nil, err
-	}
-	project, err := envrepo.Open(snap)
+	project, err := repo.open()
 	if err != nil {
 		repo.Close()
 		return nil, err

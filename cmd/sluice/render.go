@@ -19,7 +19,7 @@ func newRenderCommand(a *app) *cobra.Command {
 	var environment, ref string
 	c := &cobra.Command{
 		Use:   "render [COMPONENT…] --environment ENVIRONMENT",
-		Short: "Print the objects of releases, with traffic weights and decryption applied",
+		Short: "Print the objects of releases, weights and decryption applied",
 		Long: `Prints what the reconciler would apply: Kustomize's output with encrypted files
 decrypted (where --age-key-file is given) and routes carrying the weights.
 Decrypted values are masked; without keys a placeholder stands for them.`,

@@ -139,6 +139,16 @@ func (r *remoteRepository) snapshot(rev string) (*gitrepo.Snapshot, error) {
 	return subProject(snap, r.project)
 }
 
+// open reads the project as the branch has it.
+func (r *remoteRepository) open() (*envrepo.Repo, error) {
+	snap, err := r.snapshot("HEAD")
+	if err != nil {
+		return nil, err
+	}
+	repo, err := envrepo.Open(snap)
+	return repo, r.explain(err)
+}
+
 // subProject narrows a snapshot to the project folder.
 func subProject(snap *gitrepo.Snapshot, project string) (*gitrepo.Snapshot, error) {
 	if project == "." {
@@ -149,6 +159,21 @@ func subProject(snap *gitrepo.Snapshot, project string) (*gitrepo.Snapshot, erro
 		return nil, withHint(fmt.Errorf("the repository has no folder %s at %s: %w", project, short(snap.Revision()), err), "--project names the folder of sluice.yaml in the repository")
 	}
 	return sub, nil
+}
+
+// explain says of a repository without sluice.yaml which one it is, and the
+// usual reason: what init wrote has not been pushed.
+func (r *remoteRepository) explain(err error) error {
+	var none *envrepo.NotProjectError
+	if !errors.As(err, &none) {
+		return err
+	}
+	at := "its root"
+	if r.project != "." {
+		at = "folder " + r.project
+	}
+	return withHint(fmt.Errorf("%s has no sluice.yaml in %s on branch %s", r.Name(), at, r.branch),
+		"commit and push what `sluice init` wrote; or name the folder with --project, the branch with --branch")
 }
 
 // committed is what a state change did.
@@ -185,7 +210,7 @@ func (r *remoteRepository) change(ctx context.Context, e edit) (committed, error
 		return gitEdit(summary.Message, r.project, tree), nil
 	})
 	if err != nil {
-		return committed{}, err
+		return committed{}, r.explain(err)
 	}
 	return committed{summary.Message, summary.Changed, rev, summary.Notes}, nil
 }

@@ -75,6 +75,9 @@ func (r *remoteRepository) rollbackDigest(ctx context.Context, t *envrepo.Tree, 
 			}
 		}
 	}
+	if present == "" {
+		return "", withHint(fmt.Errorf("nothing is deployed of %s in %s yet, so there is nothing to roll back to", name, environment), "deploy a build: sluice deploy %s --environment %s --build BUILD", name, environment)
+	}
 	return "", withHint(fmt.Errorf("%s in %s has run no other digest than %s, so there is nothing to roll back to", name, environment, buildID(present)),
 		"name one with --build; `sluice build list %s` shows them", name)
 }

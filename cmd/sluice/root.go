@@ -106,6 +106,8 @@ func newRootCommand(a *app) *cobra.Command {
 	add(groupCluster, newDiffCommand(a), newApplyCommand(a), newStatusCommand(a), newControllerCommand(a), newInstallCommand(a))
 	root.AddCommand(newVersionCommand(a), &cobra.Command{Use: "exit-codes", Short: "The exit codes and what they mean", Long: exitCodesHelp})
 	wrapArgs(root)
+	root.SetUsageFunc(usage)
+	a.completeNames(root)
 	return root
 }
 

@@ -25,6 +25,9 @@ func (a *app) scaffold(ctx context.Context, commit bool, e edit) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the project folder: %w", err)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("opening the project folder: %w", err)
@@ -37,6 +40,9 @@ func (a *app) scaffold(ctx context.Context, commit bool, e edit) error {
 	}
 	if err := writeTree(root, tree); err != nil {
 		return err
+	}
+	if dir != a.Dir {
+		summary.Message += " in " + dir
 	}
 	return a.printScaffolded(summary, tree)
 }
@@ -226,10 +232,11 @@ func newComponentAddCommand(a *app) *cobra.Command {
 	var commit bool
 	c := &cobra.Command{
 		Use:   "add NAME --image IMAGE [--port PORT | --from FILE]",
-		Short: "Add a component from an image and a port, or from existing manifests",
+		Short: "Add a component from an image, or from existing manifests",
 		Long: `Writes components/NAME and an overlay in every environment (or those of
 --environments). Without --from it makes a Deployment, a Service and what
-belongs to them; with --from it takes your manifests as they are.`,
+belongs to them; with --from it takes your manifests as they are. For a
+component that exists, it adds the overlays that are missing.`,
 		Example: `  sluice component add web --image registry.example.com/shop/web --port 8080 --host shop.example.com
   sluice component add api --image registry.example.com/shop/api --from deployment.yaml --from service.yaml`,
 		Args: cobra.ExactArgs(1),
@@ -240,8 +247,13 @@ belongs to them; with --from it takes your manifests as they are.`,
 				return err
 			}
 			spec.Manifests = files
+			portGiven, replicasGiven := c.Flags().Changed("port"), c.Flags().Changed("replicas")
 			return a.scaffold(c.Context(), commit, func(t *envrepo.Tree) (envrepo.Summary, error) {
-				return envrepo.AddComponent(t, spec)
+				s, err := completeSpec(t, spec, portGiven, replicasGiven)
+				if err != nil {
+					return envrepo.Summary{}, err
+				}
+				return envrepo.AddComponent(t, s)
 			})
 		},
 	}
@@ -256,9 +268,33 @@ belongs to them; with --from it takes your manifests as they are.`,
 	f.StringSliceVar(&spec.Required, "required", nil, "configuration `keys` it cannot run without")
 	f.StringSliceVar(&spec.Optional, "optional", nil, "configuration `keys` it may use")
 	f.StringArrayVar(&manifests, "from", nil, "existing manifest `file or folder` to take over (repeatable)")
-	_ = c.MarkFlagRequired("image")
+	c.MarkFlagsMutuallyExclusive("port", "from")
 	commitFlag(c, &commit)
 	return c
+}
+
+// completeSpec fills in what a new component needs and was not given. One that
+// exists gets overlays in more environments, for which only its name counts.
+func completeSpec(t *envrepo.Tree, spec envrepo.ComponentSpec, portGiven, replicasGiven bool) (envrepo.ComponentSpec, error) {
+	repo, err := envrepo.Open(t)
+	if err != nil {
+		return spec, err
+	}
+	known, err := repo.Components()
+	if err != nil {
+		return spec, err
+	}
+	exists := slices.Contains(known, spec.Name)
+	if !portGiven && (exists || len(spec.Manifests) > 0) {
+		spec.Port = 0
+	}
+	if !replicasGiven && exists {
+		spec.Replicas = 0
+	}
+	if !exists && spec.Image == "" && len(spec.Manifests) == 0 {
+		return spec, withHint(usagef("component %s is new: it needs an image", spec.Name), "--image registry.example.com/shop/%s, or --from with its manifests", spec.Name)
+	}
+	return spec, nil
 }
 
 // readManifests reads the YAML files of --from; of a folder those directly in it.

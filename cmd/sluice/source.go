@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-dev/sluice/envrepo"
@@ -46,8 +47,9 @@ type engine struct {
 // openEngine connects the reconciler with the repository, the cluster and the
 // keys of the environments it serves.
 func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) {
-	// controller-runtime's client logs through a logger of the process.
+	// The Kubernetes clients log through loggers of the process.
 	ctrllog.SetLogger(a.logger(o.logLevel))
+	klog.SetLogger(a.logger(o.logLevel))
 	config, err := a.restConfig()
 	if err != nil {
 		return nil, err
@@ -66,11 +68,7 @@ func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) 
 
 // branchEngine is an engine for the remote branch.
 func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remoteRepository, o engineOptions) (*reconciler.Engine, []string, error) {
-	snap, err := repo.snapshot(a.branch)
-	if err != nil {
-		return nil, nil, err
-	}
-	files, err := envrepo.Open(snap)
+	files, err := repo.open()
 	if err != nil && !fixedNamespaces(o.environments) {
 		return nil, nil, err
 	}

@@ -22,7 +22,7 @@ type releaseStatus struct {
 	Declared    []string   `json:"declared,omitempty"` // deployments as Git has them
 	Running     string     `json:"running,omitempty"`  // as the cluster reports them
 	Traffic     string     `json:"traffic,omitempty"`  // as routed
-	State       string     `json:"state"`              // Ready, Reconciling, Stalled, Unknown
+	State       string     `json:"state"`              // Ready, Reconciling, Stalled, NotReady, OutOfSync, Unknown
 	Reason      string     `json:"reason,omitempty"`
 	Message     string     `json:"message,omitempty"`
 	Revision    string     `json:"revision,omitempty"`
@@ -69,6 +69,14 @@ func (a *app) readStatus(ctx context.Context, names []string, o statusOptions) (
 	environments, err := chosenEnvironments(v.Repo, o.environments)
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range names {
+		if name == envrepo.EnvironmentRelease {
+			continue
+		}
+		if err := knownNames(v.Repo, "", name); err != nil {
+			return nil, err
+		}
 	}
 	releases, err := a.openReleases()
 	if err != nil && !isNoCluster(err) {
@@ -127,8 +135,9 @@ func environmentStatus(repo *envrepo.Repo, env envrepo.Environment, names []stri
 			row.State, row.Reason, row.Message = "Stalled", "Invalid", err.Error()
 		} else {
 			row.Declared = declaredText(rel)
+			report(&row, reported[name])
+			behind(&row, rel, reported[name])
 		}
-		report(&row, reported[name])
 		rows = append(rows, row)
 	}
 	for name, rel := range reported {
@@ -153,6 +162,28 @@ func declaredText(rel envrepo.Release) []string {
 		}
 	}
 	return texts
+}
+
+// behind says of a release that is ready when what is ready is not what the
+// repository has: its last commit is not applied yet, or nobody applies.
+func behind(row *releaseStatus, declared envrepo.Release, reported *v1alpha1.Release) {
+	if reported == nil || !reported.Ready() || declared.Name == envrepo.EnvironmentRelease {
+		return
+	}
+	var want []string
+	for _, s := range statesOf(declared) {
+		if !declared.Tagged() || s.Weight != nil {
+			want = append(want, s.Digest)
+		}
+	}
+	have := reported.Digests()
+	slices.Sort(want)
+	slices.Sort(have)
+	if slices.Equal(slices.Compact(want), slices.Compact(have)) {
+		return
+	}
+	row.State, row.Reason = "OutOfSync", "NotApplied"
+	row.Message = "the repository has " + strings.Join(row.Declared, ", ") + ", which is not applied yet"
 }
 
 // report fills in the cluster's side.

@@ -134,7 +134,7 @@ func parseWeights(flag string, args []string) ([]envrepo.Weight, error) {
 		tag, number, ok := strings.Cut(arg, "=")
 		percent, err := strconv.Atoi(number)
 		if !ok || tag == "" || err != nil {
-			return nil, withHint(usagef("%s %q is not TAG=PERCENT", flag, arg), "percent is a whole number: %s blue=90,green=10", flag)
+			return nil, withHint(usagef("%s %q is not TAG=PERCENT", flag, arg), "percent is a whole number, such as %s green=10", flag)
 		}
 		weights = append(weights, envrepo.Weight{Tag: tag, Percent: percent})
 	}

@@ -114,12 +114,12 @@ func (a *app) openRemoteRevision(ctx context.Context, p place, ref string) (*vie
 		return nil, err
 	}
 	if ref == "" {
-		ref = a.branch
+		ref = "HEAD" // the branch; an empty repository says that it is
 	}
 	v, err := snapshotView(repo.Repository, p.project, ref)
 	if err != nil {
 		repo.Close()
-		return nil, err
+		return nil, repo.explain(err)
 	}
 	return v, nil
 }
