@@ -56,4 +56,9 @@ func usageCommands(b *strings.Builder, c *cobra.Command) {
 		title = "Others:"
 	}
 	list(title, func(child *cobra.Command) bool { return child.GroupID == "" })
+	for _, child := range c.Commands() {
+		if child.IsAdditionalHelpTopicCommand() {
+			fmt.Fprintf(b, "  %-12s %s\n", child.Name(), child.Short)
+		}
+	}
 }
