@@ -72,11 +72,16 @@ func (env *environment) pin(project string, declared envrepo.Environment) error 
 	return nil
 }
 
-// refuse has every release of the environment say why it is left alone.
+// refuse has every release of the environment say why it is left alone; none,
+// when they say so already.
 func (env *environment) refuse(reason string, err error) []Key {
 	env.mu.Lock()
 	defer env.mu.Unlock()
-	env.refusal = &Refusal{Reason: reason, Message: err.Error()}
+	now := Refusal{Reason: reason, Message: err.Error()}
+	if env.refusal != nil && *env.refusal == now {
+		return nil // they have said so: every look comes by here
+	}
+	env.refusal = &now
 	return env.keys((*release).hurry)
 }
 
@@ -124,7 +129,7 @@ func (e *Engine) discover(ctx context.Context, env *environment) error {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	for _, r := range releases {
-		ours := r.Spec.Project == project && r.Spec.Environment == env.name
+		ours := belongs(r.Spec, project, env.name, e.cfg.Repository)
 		if ours && env.releases[r.Name] == nil {
 			env.releases[r.Name] = newReleaseMemory(Key{env.name, r.Name})
 		}
@@ -161,7 +166,12 @@ func (env *environment) want(fsys fs.FS, repo *envrepo.Repo, declared envrepo.En
 		}
 	}
 	for name, r := range env.releases {
-		if !slices.Contains(names, name) && (r.set(want{revision: rev, hash: "gone", gone: true, fsys: fsys, repo: repo}, nil) || all) {
+		if slices.Contains(names, name) {
+			continue
+		}
+		// What may be deleted is policy: a pause that ends is a change.
+		policy := policyOf(declared) + leaving(repo, declared, name)
+		if r.set(want{revision: rev, hash: "gone:" + shortHash([]byte(policy)), gone: true, fsys: fsys, repo: repo}, nil) || all {
 			r.hurry()
 			changed = append(changed, r.key)
 		}

@@ -29,7 +29,7 @@ type content struct {
 // seen). Where none of the paths that decided it has another hash, neither has
 // the closure itself, and no file is read.
 func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name string, before *content) (*content, error) {
-	policy := fmt.Sprintf("%+v", []any{env.Name, env.Namespace, env.Paused, env.Traffic.Drain, env.Prune.Protect})
+	policy := policyOf(env)
 	if before != nil {
 		now, err := hashPaths(fsys, before.paths, policy)
 		if err != nil || now.hash == before.hash {
@@ -48,6 +48,11 @@ func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name str
 	// is about other environments, and must not make all releases change.
 	paths := slices.DeleteFunc(slices.Clone(closure.Paths), func(p string) bool { return p == "sluice.yaml" })
 	return hashPaths(fsys, paths, policy)
+}
+
+// policyOf is what sluice.yaml says of an environment that decides its releases.
+func policyOf(env envrepo.Environment) string {
+	return fmt.Sprintf("%+v", []any{env.Name, env.Namespace, env.Paused, env.Traffic.Drain, env.Prune.Protect})
 }
 
 func hashPaths(fsys fs.FS, paths []string, policy string) (*content, error) {

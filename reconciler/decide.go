@@ -25,7 +25,7 @@ func Decide(in Input) Plan {
 		Revision:    in.Revision,
 	}}
 	// Reasons to leave the release alone, the first one counts.
-	for _, refuse := range []func() bool{d.refused, d.gone, d.paused, d.namespaceMissing, d.emptyRender} {
+	for _, refuse := range []func() bool{d.refused, d.paused, d.gone, d.namespaceMissing, d.emptyRender} {
 		if refuse() {
 			return d.plan
 		}
@@ -52,7 +52,7 @@ type decision struct {
 	plan Plan
 
 	units   []*unit
-	floors  map[inventory.ID]int64 // lifted minimums of autoscalers, by workload
+	floors  map[inventory.ID]lift // lifted minimums of autoscalers, by workload
 	objects map[*unit][]*unstructured.Unstructured
 	routes  routing
 
@@ -147,25 +147,21 @@ func (d *decision) divide() {
 		}
 	}
 	routes, rest := traffic.Routes(in.Rendered.Shared, in.Release.Component.Name)
-	had, unsure := carried(in, routes)
-	if unsure {
-		now := roundUp(in.Now)
-		had.RoutedAt = &now
-	}
-	if !in.Release.Tagged() && len(had.Weights) == 0 {
+	c := carried(in, routes)
+	if !in.Release.Tagged() && len(c.most.Weights) == 0 {
 		// The plain Service of a release that was untagged before goes with the
 		// first batch: it selects what it always did.
 		routes, rest = splitService(routes, rest)
 	}
-	d.routes = routing{had: had, want: want, objects: routes}
-	d.units = unitsOf(in, rest, want, had)
-	serving := servingReplicas(in, d.units, had)
-	d.floors = d.lift(serving)
+	d.routes = routing{had: c.had, want: want, objects: routes, plain: routes}
+	d.units = unitsOf(in, rest, want, c)
+	whole := wholeTraffic(in, d.units, c.had)
+	d.floors = d.lift(whole)
 	d.objects = map[*unit][]*unstructured.Unstructured{}
 	for _, u := range d.units {
 		u.retired = d.retires(u)
 		d.objects[u] = u.desired(d.floors)
-		u.assess(in, d.objects[u], d.required(u, serving))
+		u.assess(in, d.objects[u], u.need(whole))
 		if u.failed && u.listed {
 			d.plan.Verdict.Stalled = true
 		}
@@ -183,47 +179,6 @@ func splitService(routes, rest []*unstructured.Unstructured) (r, s []*unstructur
 		}
 	}
 	return r, s
-}
-
-// lift computes, by workload, the replicas that a unit needs while its weight
-// rises, and keeps an autoscaler's lifted minimum for a while afterwards. What is
-// lifted stays at that number: the growing tag counts among those that serve, so
-// asking again would ask for more each time.
-func (d *decision) lift(serving int64) map[inventory.ID]int64 {
-	floors := map[inventory.ID]int64{}
-	for _, u := range d.units {
-		for _, o := range u.backends() {
-			s := u.scalers[inventory.IDOf(o)]
-			if s == nil {
-				continue
-			}
-			lifted := s.liveMin(d.in.live(s.object))
-			switch {
-			case u.rising() && lifted > s.min:
-				floors[s.target] = lifted
-			case u.rising():
-				floors[s.target] = u.need(serving)
-			case u.weight > 0 && lifted > s.min && graceLeft(d.in, d.routes.had) > 0:
-				floors[s.target] = lifted
-			}
-		}
-	}
-	return floors
-}
-
-// required is the number of ready replicas that the unit's new share takes.
-func (d *decision) required(u *unit, serving int64) int64 {
-	if !u.rising() {
-		return 0
-	}
-	var lifted int64
-	for _, o := range u.backends() {
-		lifted += d.floors[inventory.IDOf(o)]
-	}
-	if lifted > 0 {
-		return lifted
-	}
-	return u.need(serving)
 }
 
 // outside refuses objects that do not belong into the environment's namespace.
@@ -265,10 +220,12 @@ func (d *decision) ownedByAnother() bool {
 		}
 		if other, owned := owner(live); owned && other != d.in.key() {
 			taken = append(taken, fmt.Sprintf("%s belongs to release %s of environment %s", inventory.IDOf(o).Display(), other.Release, other.Environment))
+		} else if tool := managedElsewhere(o, live); tool != "" {
+			taken = append(taken, fmt.Sprintf("%s is managed by %s", inventory.IDOf(o).Display(), tool))
 		}
 	}
-	if last := d.in.Last; foreignRelease(d.in) {
-		taken = append(taken, fmt.Sprintf("Release/%s belongs to environment %s of project %s", last.Name, last.Spec.Environment, last.Spec.Project))
+	if foreignRelease(d.in) {
+		taken = append(taken, strangers(d.in))
 	}
 	if len(taken) == 0 {
 		return false
@@ -280,7 +237,7 @@ func (d *decision) ownedByAnother() bool {
 // foreignRelease reports whether the Release of our name was made for something
 // else. It is not reported on: it is not ours.
 func foreignRelease(in *Input) bool {
-	return in.Last != nil && (in.Last.Spec.Environment != in.Release.Environment.Name || in.Last.Spec.Project != in.Project)
+	return in.Last != nil && !belongs(in.Last.Spec, in.Project, in.Release.Environment.Name, in.Repository)
 }
 
 // dependencies hold back what has changed, and only that: a release whose files
@@ -350,8 +307,9 @@ func (d *decision) scale() {
 			if sc == nil || !isWorkload(o) {
 				continue
 			}
-			floor := max(sc.min, min(d.floors[id], max(sc.max, sc.min)))
-			if n := scaleTo(d.in.live(o), floor); n > 0 {
+			floor := max(sc.min, min(d.floors[id].min, max(sc.max, sc.min)))
+			lifting := u.rising() && d.floors[id].min > sc.min
+			if n := scaleTo(d.in.live(o), floor, lifting); n > 0 {
 				s.Items = append(s.Items, Item{Object: o, Replicas: n})
 			}
 		}
@@ -395,30 +353,43 @@ func (d *decision) items(objects []*unstructured.Unstructured) []Item {
 	return items
 }
 
-// route moves the routes to what they may carry, or says why they stay.
+// route moves the routes to what they may carry, or says why they stay. While
+// they stay they are kept: what somebody deleted or edited is restored with the
+// weights that the routes had, because only the change is held, not the route.
 func (d *decision) route() {
 	r := &d.routes
-	if r.held != "" && len(r.objects) == 0 && !d.in.Release.Tagged() {
-		return // nothing to hold
-	}
 	if r.held != "" {
-		d.step(Step{Action: ActionHold, Title: "routes: " + r.held})
-		return
-	}
-	var objects []*unstructured.Unstructured
-	for _, o := range r.objects {
-		if !d.in.synced(o) {
-			objects = append(objects, o)
+		if objects := d.unsynced(r.kept); len(objects) > 0 {
+			d.routeStep(objects, r.next(r.keep, d.in.Now), d.in.Release.Tagged() || len(r.keep.Weights) > 0)
 		}
-	}
-	if len(objects) == 0 && !r.moves() {
+		if len(r.objects) > 0 || d.in.Release.Tagged() {
+			d.step(Step{Action: ActionHold, Title: "routes: " + r.held})
+		}
 		return
 	}
-	sortForApply(objects)
-	title := ""
-	if d.in.Release.Tagged() {
-		title = formatTraffic(sharesOf(r.want.Weights), sharesOf(r.want.Mirrors))
+	objects := d.unsynced(r.objects)
+	if len(objects) == 0 && !r.moves(r.want) {
+		return
 	}
 	d.moving = true
-	d.step(Step{Action: ActionRoute, Title: title, Items: d.items(objects), traffic: r.next(d.in.Now)})
+	d.routeStep(objects, r.next(r.want, d.in.Now), d.in.Release.Tagged())
+}
+
+func (d *decision) unsynced(objects []*unstructured.Unstructured) (out []*unstructured.Unstructured) {
+	for _, o := range objects {
+		if !d.in.synced(o) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// routeStep writes routes; traffic is what they carry then.
+func (d *decision) routeStep(objects []*unstructured.Unstructured, traffic *v1alpha1.TrafficStatus, titled bool) {
+	sortForApply(objects)
+	s := Step{Action: ActionRoute, Items: d.items(objects), traffic: traffic}
+	if titled && traffic != nil {
+		s.Title = formatTraffic(traffic.Weights, traffic.Mirrors)
+	}
+	d.step(s)
 }

@@ -669,6 +669,31 @@ keep
   PersistentVolumeClaim/data (its kind is protected)
 prune
   HTTPRoute/api
+prune later
+  Deployment/api
+  Service/api
+report Removed: the release is no longer in the repository
+note kept PersistentVolumeClaim/data (its kind is protected)
+release api in production, namespace shop, revision 9f8e7d6c5b4a
+keep
+  PersistentVolumeClaim/data (its kind is protected)
+prune later
+  Deployment/api
+  Service/api
+report Waiting Removed: the release is no longer in the repository: what is left is deleted when its requests have ended
+note kept PersistentVolumeClaim/data (its kind is protected)
+again in 15s
+`, w.pass())
+
+	w.after(14 * time.Second)
+	w.restart()
+	assert.Contains(t, w.pass(), "\nprune later\n  Deployment/api\n  Service/api\nreport Waiting Removed", "not a second earlier")
+	w.after(time.Second)
+	equal(t, `
+release api in production, namespace shop, revision 9f8e7d6c5b4a
+keep
+  PersistentVolumeClaim/data (its kind is protected)
+prune
   Deployment/api
   Service/api
 report Removed: the release is no longer in the repository
@@ -685,6 +710,40 @@ keep
 report Removed: the release is no longer in the repository
 note kept PersistentVolumeClaim/data (its kind is protected)
 `, w.pass())
+}
+
+func TestDecideLeavingReleaseThatIsKilledOrReturns(t *testing.T) {
+	w := newWorld(t)
+	objects := []*unstructured.Unstructured{deployment("api", "one", 2), service("api", "api"), httpRoute()}
+	w.untagged("sha256:one", objects...)
+	w.pass()
+	w.up("api")
+	w.pass()
+	rendered := w.in.Rendered
+	w.in.Gone, w.in.Rendered = true, nil
+	w.execute(Decide(w.in)) // and killed before it could report
+	w.after(time.Hour)
+	w.in.Inventory = inventory.Of(w.own(objects)...) // as the status has it
+	assert.Contains(t, w.pass(), "\nprune later\n  Deployment/api\n  Service/api\nreport Waiting Removed", "nobody knows since when the route is gone")
+
+	w.in.Gone, w.in.Rendered = false, rendered
+	assert.Contains(t, w.pass(), "\nroute\n  HTTPRoute/api (create)\n")
+	assert.Contains(t, w.last(), "report Ready")
+}
+
+func TestDecideReleaseWithoutRoutesLeavesAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.untagged("sha256:one", deployment("api", "one", 2))
+	w.pass()
+	w.up("api")
+	w.pass()
+	w.in.Gone, w.in.Rendered = true, nil
+	equal(t, `
+release api in production, namespace shop, revision 9f8e7d6c5b4a
+prune
+  Deployment/api
+report Removed: the release is no longer in the repository
+`, firstOf(w.pass()))
 }
 
 func TestDecideTrustsRoutesMoreThanAnOldStatus(t *testing.T) {

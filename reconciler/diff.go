@@ -125,7 +125,7 @@ func (e *Engine) planPass(env *environment, name string, fsys fs.FS) (*pass, err
 	rel := newReleaseMemory(Key{env.name, name})
 	rel.want = want{fsys: fsys, repo: repo, gone: !slices.Contains(names, name)}
 	return &pass{engine: e, env: own, release: rel, want: rel.want, in: &Input{
-		Now: e.cfg.Clock.Now(), Project: own.project,
+		Now: e.cfg.Clock.Now(), Project: own.project, Repository: e.cfg.Repository,
 		Release:   envrepo.Release{Name: name, Environment: declared},
 		Gone:      rel.want.gone,
 		Namespace: Namespace{Name: own.namespace, Create: e.cfg.CreateNamespaces},

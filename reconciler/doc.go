@@ -18,19 +18,34 @@
 // # Capacity
 //
 // The weight of a tag rises only when the tag can carry its new share. What is
-// needed is taken from what serves now: of S ready replicas behind the routes, a
-// share of p percent needs ceil(S × p / 100), never less than one nor than the
-// autoscaler's minimum, never more than the tag may have (the autoscaler's
-// maximum, or the replicas its manifest asks for). Requests per second would be
-// a better measure, but they are not known without a metrics server, while ready
-// replicas are what the autoscaler of the serving tag has just found right.
+// needed is taken from what serves now: a tag that does its work with r ready pods
+// at w percent has shown that the whole traffic takes no more than
+// ceil(r × 100 / w). The least of these numbers, over all tags that serve, is the
+// whole W; the others have pods to spare. A share of p percent needs
+// ceil(W × p / 100) pods, never less than one nor than the autoscaler's minimum,
+// never more than the tag may have (the autoscaler's maximum, or the replicas its
+// manifest asks for). Requests per second would be a better measure, but they are
+// not known without a metrics server, while ready pods are what the autoscaler of
+// the serving tag has just found right.
 //
 // A tag without requests has no load, so its autoscaler would never raise it to
 // that size and the weight would wait for ever. So while a weight is rising the
 // plan applies the tag's autoscaler with its minimum lifted to what is needed,
 // and keeps it there for capacityGrace after the routes have moved, until load
 // has come and the autoscaler can judge for itself; then the manifest's minimum
-// returns.
+// returns. Every further rise computes its need anew. The lifted pods are an
+// estimate of ours and no evidence: the autoscaler is annotated with the share it
+// was lifted for, so that a tag which has grown stands for the W that it has grown
+// from. Moving weights to and fro therefore does not make releases grow.
+//
+// # Held routes
+//
+// Where a weight may not rise the routes are held, and only that: they keep what
+// they carry, and whoever deletes or edits one has it restored with those weights.
+// A release that nothing is routed to yet starts with the tags that are ready,
+// which then get all of it. What the routes carry is known from the status; what
+// stands in the routes themselves, where anybody may have written it, only ever
+// delays (see carriage).
 //
 // # Replicas
 //

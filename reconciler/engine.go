@@ -44,6 +44,10 @@ type Config struct {
 	REST         *rest.Config
 	Source       Source
 	Environments []EnvironmentConfig
+	// Repository identifies the repository behind Source: an opaque text, kept in
+	// every Release, by which projects of one name are told apart. "": they are
+	// told apart by project and environment only.
+	Repository string
 	// Decrypt opens encrypted files, by environment.
 	Decrypt map[string]render.Decrypt
 	// CreateNamespaces lets the engine create an environment's namespace.

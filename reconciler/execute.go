@@ -2,10 +2,12 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 
 	"github.com/fluxcd/pkg/ssa"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
@@ -85,7 +87,7 @@ func (p *pass) recordIntent(ctx context.Context, intent inventory.Set) error {
 
 func (p *pass) ensureRelease(ctx context.Context) error {
 	if p.in.Last != nil {
-		return nil
+		return p.identify(ctx)
 	}
 	created, err := p.engine.cluster.CreateRelease(ctx, newRelease(p.in), fieldManager)
 	if err != nil {
@@ -93,6 +95,23 @@ func (p *pass) ensureRelease(ctx context.Context) error {
 	}
 	p.release.saw(created.ResourceVersion)
 	p.in.Last = created
+	return nil
+}
+
+// identify writes the repository's identity on a Release of ours that an older
+// version has made without one.
+func (p *pass) identify(ctx context.Context) error {
+	if p.in.Repository == "" || p.in.Last.Spec.Repository == p.in.Repository || foreignRelease(p.in) {
+		return nil
+	}
+	after := p.in.Last.DeepCopy()
+	after.Spec.Repository = p.in.Repository
+	patched, err := p.engine.cluster.PatchRelease(ctx, p.in.Last, after, fieldManager)
+	if err != nil {
+		return err
+	}
+	p.release.saw(patched.ResourceVersion)
+	p.in.Last = patched
 	return nil
 }
 
@@ -124,14 +143,14 @@ func (p *pass) apply(ctx context.Context, s Step) error {
 		action ssa.Action
 		err    error
 	}
-	results := make([]result, len(s.Items))
+	results, before := make([]result, len(s.Items)), make([]*unstructured.Unstructured, len(s.Items))
 	var g errgroup.Group
 	g.SetLimit(writers)
 	for n, i := range s.Items {
-		before := p.in.live(i.Object)
+		before[n] = p.in.live(i.Object)
 		g.Go(func() error {
 			r := &results[n]
-			r.live, r.action, r.err = p.engine.cluster.Apply(ctx, i.Object, before, cluster.ApplyOptions{Manager: fieldManager, TakeOver: foreignManagers})
+			r.live, r.action, r.err = p.engine.cluster.Apply(ctx, i.Object, before[n], cluster.ApplyOptions{Manager: fieldManager, TakeOver: foreignManagers})
 			return nil
 		})
 	}
@@ -143,11 +162,39 @@ func (p *pass) apply(ctx context.Context, s Step) error {
 			failed.Objects = append(failed.Objects, &ObjectError{id, r.err})
 			continue
 		}
+		if p.adopts(id, before[n]) {
+			p.release.adopt(id)
+		}
 		p.release.remember(id, p.in.noteApplied(s.Items[n].Object, r.live))
 		p.release.count(id, r.action)
 	}
 	if len(failed.Objects) > 0 {
 		return failed
+	}
+	return nil
+}
+
+// adopts reports whether applying over a live object made it ours that was
+// nobody's: not one that lost our label while it was in the inventory.
+func (p *pass) adopts(id inventory.ID, live *unstructured.Unstructured) bool {
+	_, known := p.known[id]
+	if live == nil || known {
+		return false
+	}
+	_, owned := owner(live)
+	return !owned
+}
+
+// reread takes in one object as it is now.
+func (p *pass) reread(ctx context.Context, id inventory.ID, gvk schema.GroupVersionKind) error {
+	live, err := p.engine.cluster.Get(ctx, gvk, id.Namespace, id.Name)
+	if err != nil {
+		return err
+	}
+	if live == nil {
+		delete(p.in.Live, id)
+	} else {
+		p.in.Live[id] = live
 	}
 	return nil
 }
@@ -158,7 +205,15 @@ func (p *pass) prune(ctx context.Context, s Step) error {
 	failed := &PruneError{}
 	for _, i := range s.Items {
 		id := inventory.IDOf(i.Object)
-		if err := p.engine.cluster.Delete(ctx, i.Object); err != nil {
+		err := p.engine.cluster.Delete(ctx, i.Object)
+		if errors.Is(err, cluster.ErrChanged) {
+			// Whether it may still be deleted is for the next plan to say.
+			err = p.reread(ctx, id, i.Object.GroupVersionKind())
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
 			failed.Objects = append(failed.Objects, &ObjectError{id, err})
 			continue
 		}

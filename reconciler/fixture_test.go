@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,9 @@ import (
 
 // patience bounds what a test waits for.
 const patience = 60 * time.Second
+
+// tick is how often it looks.
+const tick = 50 * time.Millisecond
 
 // digest is an image digest that starts as given: "bad" cannot be pulled, "dead"
 // crashes.
@@ -219,6 +223,7 @@ type fixture struct {
 	branch    *branch
 	api       client.Client
 	config    *rest.Config
+	http      *http.Client // for what api has a cache of
 	engine    *reconciler.Engine
 }
 
@@ -234,6 +239,8 @@ func newFixtureIn(t *testing.T, namespace string) *fixture {
 	require.NoError(t, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
 	var err error
 	f.api, err = client.New(f.config, client.Options{Scheme: scheme})
+	require.NoError(t, err)
+	f.http, err = rest.HTTPClientFor(f.config)
 	require.NoError(t, err)
 	f.branch = newBranch(project(namespace))
 	f.engine = f.newEngine()
@@ -376,7 +383,7 @@ func (f *fixture) ownedBy(release string) []string {
 // eventually waits for something about the cluster.
 func (f *fixture) eventually(what string, holds func() bool) {
 	f.t.Helper()
-	require.Eventually(f.t, holds, patience, 50*time.Millisecond, what)
+	require.Eventually(f.t, holds, patience, tick, what)
 }
 
 func (f *fixture) image(deployment string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"sync"
@@ -32,13 +33,15 @@ func (p *pass) gather(ctx context.Context) error {
 	if p.in.Refusal != nil {
 		return nil
 	}
+	if p.in.Gone {
+		p.in.Paused = p.leavingPaused()
+	} else if err := p.declare(); err != nil {
+		return err
+	}
+	if p.in.Paused != "" {
+		return nil
+	}
 	if !p.in.Gone {
-		if err := p.declare(); err != nil {
-			return err
-		}
-		if p.in.Paused != "" {
-			return nil
-		}
 		if err := p.render(ctx); err != nil {
 			return err
 		}
@@ -77,6 +80,7 @@ func (p *pass) readRelease(ctx context.Context) error {
 	if in.Inventory, err = inventory.FromStatus(last.Status.Inventory); err != nil {
 		return fmt.Errorf("reading Release/%s: %w", last.Name, err)
 	}
+	p.known = maps.Clone(in.Inventory)
 	return nil
 }
 
@@ -91,14 +95,45 @@ func (p *pass) declare() error {
 	}
 	release.Environment.Namespace = p.in.Namespace.Name
 	p.in.Release = release
-	switch {
-	case release.Environment.Paused:
-		p.in.Paused = "paused by sluice.yaml"
-	case release.Component.Paused:
-		p.in.Paused = "paused by " + path.Join("components", release.Component.Name, "component.yaml")
-	}
+	p.in.Paused = pausedBy(release.Environment, release.Component)
 	p.in.Dependencies = p.engine.dependencies(p.env, release)
 	return nil
+}
+
+// leavingPaused says what pauses a release that the repository no longer has. A
+// commit that pauses counts as soon as it is known, one that ends the pause not
+// before what it wants of the release is: it may bring the release back.
+func (p *pass) leavingPaused() string {
+	if p.want.repo != nil {
+		if declared, err := p.want.repo.Environment(p.env.name); err == nil {
+			if paused := leaving(p.want.repo, declared, p.in.Release.Name); paused != "" {
+				return paused
+			}
+		}
+	}
+	return pausedBy(p.in.Release.Environment, envrepo.Component{})
+}
+
+// leaving says what pauses a release that is not in repo any more. Its component
+// may still be there.
+func leaving(repo *envrepo.Repo, declared envrepo.Environment, name string) string {
+	component := envrepo.Component{}
+	if name != envrepo.EnvironmentRelease {
+		if c, err := repo.Component(name); err == nil {
+			component = c
+		}
+	}
+	return pausedBy(declared, component)
+}
+
+func pausedBy(env envrepo.Environment, component envrepo.Component) string {
+	switch {
+	case env.Paused:
+		return "paused by sluice.yaml"
+	case component.Paused:
+		return "paused by " + path.Join("components", component.Name, "component.yaml")
+	}
+	return ""
 }
 
 // render renders the release, unless this content has been rendered already.
@@ -173,6 +208,10 @@ func (p *pass) readObjects(ctx context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
 			p.in.Live[id] = live
+			if mark, ok := p.in.Marks[id].renewed(live); ok {
+				p.in.Marks[id] = mark
+				p.release.remember(id, mark)
+			}
 			return nil
 		})
 	}

@@ -19,7 +19,11 @@ func hintFor(in *Input, v Verdict, cause error) string {
 	case v1alpha1.ReasonEmptyRender:
 		return "delete the release's folder to remove the release; an empty kustomization is taken for a mistake"
 	case v1alpha1.ReasonOwnedByAnother:
-		return "rename the object, or remove it from the other release first; to adopt an object that was left behind, remove its label " + v1alpha1.LabelRelease
+		if foreignRelease(in) && in.Last.Spec.Project == in.Project {
+			return fmt.Sprintf("give one of the projects another name; if the repository has moved, clear it in the Release: kubectl patch release %s -n %s --type=merge -p '{\"spec\":{\"repository\":null}}'", in.Last.Name, in.Last.Namespace)
+		}
+		return "rename the object, or remove it from the other release first; to adopt an object that was left behind, remove its label " + v1alpha1.LabelRelease +
+			", one of another tool, annotate it with " + v1alpha1.AnnotationAdopt + ": \"true\""
 	case v1alpha1.ReasonNamespaceRefused:
 		return "a release may only hold objects of its environment's namespace"
 	case v1alpha1.ReasonTrafficHeld:

@@ -20,6 +20,9 @@ type Input struct {
 	Revision string // full commit hash
 	Hash     string // of the files that decide the release; "" when unknown
 	Project  string
+	// Repository identifies the repository that the project is in; "" when that is
+	// not known.
+	Repository string
 
 	// Release is what the repository declares, Rendered its objects. They are
 	// zero when the release is Gone from the repository.
@@ -104,7 +107,7 @@ func (in *Input) synced(desired *unstructured.Unstructured) bool {
 	id := inventory.IDOf(desired)
 	mark, applied := in.Marks[id]
 	live := in.Live[id]
-	return applied && live != nil && mark.Live == fingerprint(live) && mark.Rendered == hashOf(desired)
+	return applied && live != nil && mark.holds(live) && mark.Rendered == hashOf(desired)
 }
 
 // judge is the health of the live object behind a desired one.
@@ -115,7 +118,7 @@ func (in *Input) judge(desired *unstructured.Unstructured) health.State {
 // noteApplied takes in what came back for an applied object.
 func (in *Input) noteApplied(desired, live *unstructured.Unstructured) Mark {
 	id := inventory.IDOf(desired)
-	mark := Mark{Rendered: hashOf(desired), Live: fingerprint(live)}
+	mark := markOf(desired, live)
 	in.Live[id], in.Marks[id] = live, mark
 	return mark
 }

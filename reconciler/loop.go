@@ -73,7 +73,10 @@ func (l *loop) next(ctx context.Context) bool {
 	}
 	defer l.queue.Done(key)
 	env, rel := l.engine.find(key)
-	if rel == nil || env.park(rel) || !rel.due(l.engine.cfg.Clock.Now()) {
+	if rel == nil || env.park(rel) {
+		return true
+	}
+	if due, unsure := rel.due(l.engine.cfg.Clock.Now()); !due && !l.engine.changed(ctx, rel, unsure) {
 		return true
 	}
 	before := rel.bearing()
@@ -103,6 +106,18 @@ func (l *loop) next(ctx context.Context) bool {
 	}
 	l.observe(status, err)
 	return true
+}
+
+// changed reads objects again of which a watch could not tell what has changed,
+// one by one until one is not as it was applied. Most often it was their status.
+func (e *Engine) changed(ctx context.Context, rel *release, unsure []sighting) bool {
+	for _, s := range unsure {
+		live, err := e.cluster.Get(ctx, s.kind(), s.id.Namespace, s.id.Name)
+		if err != nil || live == nil || !rel.acquit(live) {
+			return true // the pass finds out
+		}
+	}
+	return false
 }
 
 // retry comes back to a release whose pass ended with an error: soon, and less

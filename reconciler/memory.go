@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/ssa"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/health"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
 	"github.com/sluice-dev/sluice/render"
 )
@@ -62,6 +65,16 @@ type want struct {
 	repo     *envrepo.Repo
 }
 
+// sighting is an object as a watch saw it; its fingerprint is "" when it was
+// deleted.
+type sighting struct {
+	id          inventory.ID
+	version     string // API version to read it at
+	fingerprint string
+}
+
+func (s sighting) kind() schema.GroupVersionKind { return s.id.GroupKind().WithVersion(s.version) }
+
 // release is what the engine knows of a release between passes. It is memory
 // only: all that must survive a restart is in the Release object.
 type release struct {
@@ -78,7 +91,8 @@ type release struct {
 
 	actions map[inventory.ID]ssa.Action // since this content came in
 	pruned  int
-	written []string // resourceVersions of the Release as we wrote it, the last few
+	adopted map[inventory.ID]bool // likewise: were nobody's before
+	written []string              // resourceVersions of the Release as we wrote it, the last few
 
 	failure  string // message of the last pass, if it ended with an error
 	failures int    // how often in a row
@@ -88,9 +102,9 @@ type release struct {
 	verdict Verdict
 	status  Status
 
-	// Why the next pass is due: events has the fingerprints that were seen and
-	// may turn out to be our own writes, urgent is anything else.
-	events   map[inventory.ID]string
+	// Why the next pass is due: events has what was seen of objects and may turn
+	// out to be our own writes, urgent is anything else.
+	events   map[inventory.ID]sighting
 	reported []string // resourceVersions of the Release that were seen
 	urgent   bool
 	parked   bool      // waits for the environment's own release
@@ -98,7 +112,7 @@ type release struct {
 }
 
 func newReleaseMemory(key Key) *release {
-	return &release{key: key, marks: map[inventory.ID]Mark{}, actions: map[inventory.ID]ssa.Action{}, events: map[inventory.ID]string{}}
+	return &release{key: key, marks: map[inventory.ID]Mark{}, actions: map[inventory.ID]ssa.Action{}, events: map[inventory.ID]sighting{}, adopted: map[inventory.ID]bool{}}
 }
 
 func (r *release) wanted() want {
@@ -119,7 +133,7 @@ func (r *release) set(w want, c *content) bool {
 		return false
 	}
 	r.want, r.content = w, c
-	r.actions, r.pruned = map[inventory.ID]ssa.Action{}, 0
+	r.actions, r.pruned, r.adopted = map[inventory.ID]ssa.Action{}, 0, map[inventory.ID]bool{}
 	r.urgent = true
 	return true
 }
@@ -168,6 +182,25 @@ func (r *release) count(id inventory.ID, action ssa.Action) {
 	}
 }
 
+// adopt keeps that an object was nobody's before it was applied.
+func (r *release) adopt(id inventory.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.adopted[id] = true
+}
+
+// adoptions are the notes about such objects. They are said for as long as this
+// content stands: it will be pruned with the release from now on.
+func (r *release) adoptions() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var notes []string
+	for _, id := range slices.SortedFunc(maps.Keys(r.adopted), inventory.ID.Compare) {
+		notes = append(notes, "adopted "+id.Display()+", which existed and was nobody's")
+	}
+	return notes
+}
+
 // counts sums up what was done to total objects.
 func (r *release) counts(total int) Counts {
 	r.mu.Lock()
@@ -214,6 +247,7 @@ func (r *release) begin(scope bool) {
 	defer r.mu.Unlock()
 	r.scope, r.urgent = scope, true
 	r.actions, r.pruned, r.failure, r.failures = map[inventory.ID]ssa.Action{}, 0, "", 0
+	r.adopted = map[inventory.ID]bool{}
 	r.passed = "" // another process may have been here since
 }
 
@@ -278,14 +312,21 @@ func (r *release) settled() bool {
 }
 
 // due takes the reasons for a pass; false when all of them were our own writes.
-func (r *release) due(now time.Time) bool {
+// Without a reason there may be objects of which only their content tells whether
+// they are one: unsure.
+func (r *release) due(now time.Time) (due bool, unsure []sighting) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	events, reported := r.events, r.reported
-	due := r.urgent || !r.settled() || !r.wake.IsZero() && !now.Before(r.wake)
-	r.events, r.reported, r.urgent = map[inventory.ID]string{}, nil, false
-	for id, seen := range events {
-		if mark, ours := r.marks[id]; ours && mark.Live != seen {
+	due = r.urgent || !r.settled() || !r.wake.IsZero() && !now.Before(r.wake)
+	r.events, r.reported, r.urgent = map[inventory.ID]sighting{}, nil, false
+	for id, s := range events {
+		mark, ours := r.marks[id]
+		switch {
+		case !ours || mark.Live == s.fingerprint:
+		case s.fingerprint != "" && mark.Content != "" && !health.Judged(id.GroupKind()):
+			unsure = append(unsure, s)
+		default:
 			due = true
 		}
 	}
@@ -293,9 +334,22 @@ func (r *release) due(now time.Time) bool {
 		due = due || !slices.Contains(r.written, version)
 	}
 	if due {
-		r.wake = time.Time{}
+		r.wake, unsure = time.Time{}, nil
 	}
-	return due
+	return due, unsure
+}
+
+// acquit reports whether an object that was read again has the content that was
+// applied, and if so remembers it as it is now.
+func (r *release) acquit(live *unstructured.Unstructured) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	id := inventory.IDOf(live)
+	mark, ok := r.marks[id].renewed(live)
+	if ok {
+		r.marks[id] = mark
+	}
+	return ok
 }
 
 // wakeAt has the release looked at again at a time.

@@ -2,6 +2,8 @@ package reconciler
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
 	"sort"
 
@@ -14,7 +16,10 @@ import (
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 )
 
-const labelManagedBy = "app.kubernetes.io/managed-by"
+const (
+	labelManagedBy  = "app.kubernetes.io/managed-by"
+	managedBySluice = "sluice"
+)
 
 // claim puts the owner's labels on objects, in place, and brings them into the
 // form that server-side apply wants. Pod templates are left alone: a label there
@@ -28,7 +33,7 @@ func claim(objects []*unstructured.Unstructured, key Key) error {
 		labels[v1alpha1.LabelRelease] = key.Release
 		labels[v1alpha1.LabelEnvironment] = key.Environment
 		if labels[labelManagedBy] == "" {
-			labels[labelManagedBy] = "sluice"
+			labels[labelManagedBy] = managedBySluice
 		}
 		o.SetLabels(labels)
 		unstructured.RemoveNestedField(o.Object, "status")
@@ -51,6 +56,72 @@ func owner(live metav1.Object) (key Key, ok bool) {
 	labels := live.GetLabels()
 	release, ok := labels[v1alpha1.LabelRelease]
 	return Key{Environment: labels[v1alpha1.LabelEnvironment], Release: release}, ok
+}
+
+// belongs reports whether a Release was made for an environment of a project. The
+// repository counts where both sides know it: older versions wrote none.
+func belongs(spec v1alpha1.ReleaseSpec, project, environment, repository string) bool {
+	return spec.Project == project && spec.Environment == environment &&
+		(spec.Repository == "" || repository == "" || spec.Repository == repository)
+}
+
+// strangers names the foreign Release of our name, and whose it is.
+func strangers(in *Input) string {
+	spec := in.Last.Spec
+	text := fmt.Sprintf("Release/%s belongs to environment %s of project %s", in.Last.Name, spec.Environment, spec.Project)
+	if spec.Project == in.Project && spec.Environment == in.Release.Environment.Name {
+		text = fmt.Sprintf("Release/%s belongs to a project %s of another repository", in.Last.Name, spec.Project)
+	}
+	return text
+}
+
+// managedElsewhere says what besides Sluice manages a live object that carries
+// no label of ours, or "". To take such an object over would start a fight, and
+// end with its deletion once it leaves our repository. Marks that the repository
+// itself declares are no sign of anybody else. Whoever means it annotates the
+// object, here or there, with sluice.dev/adopt.
+func managedElsewhere(desired, live *unstructured.Unstructured) string {
+	if _, owned := owner(live); owned {
+		return ""
+	}
+	for _, o := range []*unstructured.Unstructured{desired, live} {
+		if o.GetAnnotations()[v1alpha1.AnnotationAdopt] == "true" {
+			return ""
+		}
+	}
+	if c := metav1.GetControllerOf(live); c != nil {
+		return c.Kind + "/" + c.Name
+	}
+	find := func(theirs, declared map[string]string, key string) string {
+		if theirs[key] == "" || theirs[key] == declared[key] {
+			return ""
+		}
+		return fmt.Sprintf("%s (%s: %s)", toolMarks[key], key, theirs[key])
+	}
+	for _, key := range slices.Sorted(maps.Keys(toolMarks)) {
+		if found := find(live.GetLabels(), desired.GetLabels(), key); found != "" {
+			return found
+		}
+		if found := find(live.GetAnnotations(), desired.GetAnnotations(), key); found != "" {
+			return found
+		}
+	}
+	switch by := live.GetLabels()[labelManagedBy]; by {
+	case "", managedBySluice, desired.GetLabels()[labelManagedBy]:
+		return ""
+	default:
+		return fmt.Sprintf("%s (%s)", by, labelManagedBy)
+	}
+}
+
+// toolMarks are the labels and annotations by which other tools know what is
+// theirs.
+var toolMarks = map[string]string{
+	"argocd.argoproj.io/instance":      "Argo CD",
+	"argocd.argoproj.io/tracking-id":   "Argo CD",
+	"kustomize.toolkit.fluxcd.io/name": "Flux",
+	"helm.toolkit.fluxcd.io/name":      "Flux",
+	"meta.helm.sh/release-name":        "Helm",
 }
 
 // stage is when an object is applied: each stage may need what is in those

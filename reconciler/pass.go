@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,7 +28,8 @@ type pass struct {
 	release *release
 	want    want
 	in      *Input
-	values  []string // decrypted, to be taken out of messages
+	values  []string      // decrypted, to be taken out of messages
+	known   inventory.Set // as the pass found it
 }
 
 // reconcile is the whole of it: gather, decide and do until nothing is left to
@@ -72,7 +74,7 @@ func (e *Engine) newPass(key Key) *pass {
 	p := &pass{engine: e, env: env, release: rel, want: rel.wanted()}
 	refusal, project, namespace, declared := env.view()
 	p.in = &Input{
-		Now: e.cfg.Clock.Now(), Revision: p.want.revision, Hash: p.want.hash, Project: project,
+		Now: e.cfg.Clock.Now(), Revision: p.want.revision, Hash: p.want.hash, Project: project, Repository: e.cfg.Repository,
 		Release:   envrepo.Release{Name: key.Release, Environment: declared},
 		Gone:      p.want.gone,
 		Refusal:   refusal,
@@ -162,7 +164,7 @@ func (p *pass) write(ctx context.Context, v Verdict) error {
 func (p *pass) status(v Verdict, cause error) Status {
 	s := Status{
 		Environment: p.in.Release.Environment.Name, Namespace: p.in.Namespace.Name, Release: p.in.Release.Name, Revision: p.in.Revision,
-		State: v.State, Reason: v.Reason, Message: v.Message, Hint: hintFor(p.in, v, cause), Notes: v.Notes, Final: v.Final(),
+		State: v.State, Reason: v.Reason, Message: v.Message, Hint: hintFor(p.in, v, cause), Notes: append(slices.Clone(v.Notes), p.release.adoptions()...), Final: v.Final(),
 	}
 	total := len(p.rendered())
 	if p.in.Paused != "" || p.in.Refusal != nil {

@@ -127,6 +127,7 @@ func TestPlanOfAReleaseThatLeaves(t *testing.T) {
 	assert.Equal(t, `release web in production, namespace NAMESPACE
 prune
   HTTPRoute/web
+prune later
   Deployment/web
   Service/web
   ConfigMap/web-one

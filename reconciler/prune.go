@@ -123,30 +123,9 @@ func (d *decision) protected(live *unstructured.Unstructured) string {
 	return ""
 }
 
-// gone removes a release that the repository no longer has: its objects, then
-// the Release itself.
-func (d *decision) gone() bool {
-	if !d.in.Gone {
-		return false
-	}
-	v := Verdict{State: StateRemoved, Reason: v1alpha1.ReasonRemoved, Message: "the release is no longer in the repository"}
-	var prune, keep []*unstructured.Unstructured
-	notes := map[inventory.ID]string{}
-	for _, id := range d.in.Inventory.Sorted() {
-		live := d.in.Live[id]
-		if live == nil {
-			continue
-		}
-		if why := d.protected(live); why != "" {
-			keep, notes[id] = append(keep, live), why
-		} else {
-			prune = append(prune, live)
-		}
-	}
-	d.pruneSteps(prune, keep, notes)
-	v.Notes = d.plan.Verdict.Notes
-	if len(prune) == 0 && d.in.Last != nil {
-		d.step(Step{Action: ActionForget})
-	}
-	return d.stop(v)
+// neverOurs ends a release that has left the repository while the Release of its
+// name is another's, and so is all that it lists.
+func (d *decision) neverOurs() bool {
+	return d.stop(Verdict{State: StateRemoved, Reason: v1alpha1.ReasonRemoved, Message: "the release is no longer in the repository",
+		Notes: []string{"kept what is not ours: " + strangers(d.in)}})
 }

@@ -20,7 +20,7 @@ func newRelease(in *Input) *v1alpha1.Release {
 			v1alpha1.LabelRelease:     in.Release.Name,
 			v1alpha1.LabelEnvironment: in.Release.Environment.Name,
 		}},
-		Spec: v1alpha1.ReleaseSpec{Project: in.Project, Environment: in.Release.Environment.Name},
+		Spec: v1alpha1.ReleaseSpec{Project: in.Project, Repository: in.Repository, Environment: in.Release.Environment.Name},
 	}
 	if in.Release.Name != envrepo.EnvironmentRelease {
 		r.Spec.Component = in.Release.Component.Name
@@ -87,15 +87,38 @@ func setConditions(in *Input, after *v1alpha1.ReleaseStatus, before v1alpha1.Rel
 	set(v1alpha1.ConditionReady, ready, said(true))
 	set(v1alpha1.ConditionReconciling, boolean(v.Reconciling), said(v.Reconciling))
 	set(v1alpha1.ConditionStalled, boolean(v.Stalled), said(v.Stalled))
-	if v.Ready && !equalDigests(before, *after) {
-		// Ready since then with exactly these digests.
+	if v.Ready && !serveAlike(before, *after) {
+		// Ready since then with exactly these digests, most requests to this one.
 		meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady).LastTransitionTime = now
 	}
 }
 
-func equalDigests(a, b v1alpha1.ReleaseStatus) bool {
+// serveAlike reports whether the same digests run, and the same of them serves:
+// a digest has proved itself only for as long as it had requests, so the time that
+// it ran beside another one is not counted.
+func serveAlike(a, b v1alpha1.ReleaseStatus) bool {
 	x, y := v1alpha1.Release{Status: a}, v1alpha1.Release{Status: b}
-	return slices.Equal(x.Digests(), y.Digests())
+	return slices.Equal(x.Digests(), y.Digests()) && servingDigest(a) == servingDigest(b)
+}
+
+// servingDigest is the digest with the largest weight that the routes carry, the
+// first in document order on a tie; that of the release when it is untagged.
+func servingDigest(s v1alpha1.ReleaseStatus) string {
+	if len(s.Tags) == 0 || s.Traffic == nil {
+		return s.Digest
+	}
+	var most v1alpha1.TagPercent
+	for _, w := range s.Traffic.Weights {
+		if w.Percent > most.Percent {
+			most = w
+		}
+	}
+	for _, t := range s.Tags {
+		if t.Name == most.Tag {
+			return t.Digest
+		}
+	}
+	return ""
 }
 
 func boolean(b bool) metav1.ConditionStatus {

@@ -19,9 +19,9 @@ func (d *decision) retires(u *unit) bool {
 	}
 	live := slices.ContainsFunc(u.objects, func(o *unstructured.Unstructured) bool { return running(d.in.live(o)) })
 	if !live {
-		return u.hadWeight == 0
+		return !u.mayHave
 	}
-	if u.hadWeight > 0 || u.hadCopy > 0 {
+	if u.mayHave {
 		return false
 	}
 	had := d.routes.had
@@ -69,7 +69,7 @@ func graceLeft(in *Input, had v1alpha1.TrafficStatus) time.Duration {
 func (d *decision) lifted() bool {
 	for _, u := range d.units {
 		for id, s := range u.scalers {
-			if d.floors[id] > s.min {
+			if d.floors[id].min > s.min {
 				return true
 			}
 		}

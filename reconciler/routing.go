@@ -21,48 +21,48 @@ import (
 // routing is what the routes of a release should carry now, and why that is not
 // what the repository wants.
 type routing struct {
-	had     v1alpha1.TrafficStatus // what the routes carry
-	want    envrepo.Traffic        // what they may carry now: sick mirrors left out
-	objects []*unstructured.Unstructured
+	had     v1alpha1.TrafficStatus       // what the routes carry
+	want    envrepo.Traffic              // what they may carry now: sick mirrors left out
+	plain   []*unstructured.Unstructured // as rendered
+	objects []*unstructured.Unstructured // with what is wanted written into them
 
 	held     string // why the routes stay; "" when they may move
 	heldUnit bool   // by a unit that is not ready
 	refused  error  // the weights cannot be written into the routes
 	mirrors  []string
-}
 
-// carried is the traffic that the routes carry before this pass. A status may
-// miss the last route that was written (the reconciler was killed in between),
-// so the routes' own annotations count too: the larger share of each, which never
-// retires a tag that still gets requests. unsure says that the routes carry more
-// than the status knows of, so that nobody knows since when.
-func carried(in *Input, routes []*unstructured.Unstructured) (had v1alpha1.TrafficStatus, unsure bool) {
-	if in.routed != nil {
-		return *in.routed.DeepCopy(), false
-	}
-	if t := in.status().Traffic; t != nil {
-		had = *t.DeepCopy()
-	}
-	for _, r := range routes {
-		live := in.live(r)
-		if live == nil {
-			continue
-		}
-		weights, mirrors, ok := parseTraffic(live.GetAnnotations()[v1alpha1.AnnotationTraffic])
-		if !ok {
-			continue
-		}
-		weights, mirrors = larger(had.Weights, weights), larger(had.Mirrors, mirrors)
-		unsure = unsure || !equalShares(weights, had.Weights) || !equalShares(mirrors, had.Mirrors)
-		had.Weights, had.Mirrors = weights, mirrors
-	}
-	return had, unsure
+	// While the routes are held: what they carry meanwhile, and the routes with
+	// that. There are no kept objects where nobody knows what they should carry.
+	keep envrepo.Traffic
+	kept []*unstructured.Unstructured
 }
 
 // route decides what the routes may carry, from the assessed units.
 func route(in *Input, r *routing, units []*unit) {
-	var waiting []string
-	first := len(r.had.Weights) == 0
+	waiting := r.judge(units)
+	write(in, r)
+	if len(waiting) > 0 && r.held == "" {
+		r.heldUnit, r.held = true, strings.Join(waiting, "; ")
+	}
+	if r.held == "" {
+		return
+	}
+	start := len(r.had.Weights) == 0
+	r.hold(in, units)
+	switch {
+	case !r.heldUnit || !in.Release.Tagged():
+	case !start:
+		r.held = "routes stay at " + formatTraffic(r.had.Weights, r.had.Mirrors) + ": " + r.held
+	case len(r.kept) > 0:
+		r.held = "routes start at " + formatTraffic(sharesOf(r.keep.Weights), nil) + ": " + r.held
+	default:
+		r.held = "nothing is routed yet: " + r.held
+	}
+}
+
+// judge says which units keep the routes where they are, and takes sick mirrors
+// out of what is wanted.
+func (r *routing) judge(units []*unit) (waiting []string) {
 	for _, u := range units {
 		if u.shared || !u.listed {
 			continue
@@ -77,16 +77,110 @@ func route(in *Input, r *routing, units []*unit) {
 			r.mirrors = append(r.mirrors, fmt.Sprintf("the mirror to tag %s is left out: %s", u.tag, u.message))
 		}
 	}
-	if len(waiting) > 0 {
-		r.heldUnit = true
-		r.held = strings.Join(waiting, "; ")
-		if in.Release.Tagged() && !first {
-			r.held = "routes stay at " + formatTraffic(r.had.Weights, r.had.Mirrors) + ": " + r.held
-		} else if in.Release.Tagged() {
-			r.held = "nothing is routed yet: " + r.held
+	return waiting
+}
+
+// hold finds what held routes carry meanwhile:
+//
+//  1. Routes that have weights keep them. A tag that does not exist any more is
+//     left out, and so is the mirror to one that has fallen ill.
+//  2. Where nothing is routed at all, the tags that are ready get everything: a
+//     broken canary must not keep the release from being reached for the first
+//     time. This is not for a release that is being converted, which is reached.
+//  3. An untagged release has no weights. Its routes are kept where they are known
+//     to be as they were: the change of this commit stays held.
+func (r *routing) hold(in *Input, units []*unit) {
+	tags := tagNames(in, r.had)
+	switch {
+	case len(r.had.Weights) > 0:
+		exists := func(tag string) bool { return slices.Contains(tags, tag) }
+		r.keep.Weights = slices.DeleteFunc(handOver(weightsOf(r.had.Weights), exists), func(w envrepo.Weight) bool { return !exists(w.Tag) })
+		for _, m := range weightsOf(r.had.Mirrors) {
+			sick := slices.ContainsFunc(units, func(u *unit) bool { return u.tag == m.Tag && !u.ready && !u.serving })
+			if _, listed := r.keep.Weight(m.Tag); listed && !sick {
+				r.keep.Mirrors = append(r.keep.Mirrors, m)
+			}
+		}
+	case !in.Release.Tagged():
+		whole := in.Hash != "" && in.Hash == in.status().LastAppliedHash
+		for _, o := range r.plain {
+			if whole || in.Marks[inventory.IDOf(o)].Rendered == hashOf(o) {
+				r.kept = append(r.kept, o)
+			}
+		}
+		return
+	case unrouted(in, r.plain):
+		r.keep.Weights = handOver(r.want.Weights, func(tag string) bool {
+			return slices.ContainsFunc(units, func(u *unit) bool { return u.tag == tag && u.listed && u.ready })
+		})
+	}
+	if len(r.keep.Weights) == 0 {
+		return
+	}
+	kept, err := transformed(in, r.plain, r.keep, tags)
+	if err != nil && len(r.keep.Mirrors) > 0 {
+		r.keep.Mirrors = nil
+		kept, err = transformed(in, r.plain, r.keep, tags)
+	}
+	if err == nil { // otherwise they stay as they are: the wanted weights fail likewise, and say why
+		r.kept = kept
+	}
+}
+
+// tagNames are the tags that routes can lead to: those that are rendered, and
+// those that had weight and still have their Service.
+func tagNames(in *Input, had v1alpha1.TrafficStatus) []string {
+	var names []string
+	for _, t := range in.Rendered.Tags {
+		names = append(names, t.Name)
+	}
+	for _, s := range had.Weights {
+		service := inventory.ID{Namespace: in.Namespace.Name, Name: in.Release.Component.Name + "-" + s.Tag, Kind: "Service"}
+		if !slices.Contains(names, s.Tag) && in.Live[service] != nil {
+			names = append(names, s.Tag)
 		}
 	}
-	write(in, r)
+	return names
+}
+
+// unrouted reports whether no request can have reached the release yet: there is
+// no route without weights, and no workload of an untagged release.
+func unrouted(in *Input, routes []*unstructured.Unstructured) bool {
+	for _, r := range routes {
+		live := in.live(r)
+		if live == nil {
+			continue
+		}
+		if _, _, ours := parseTraffic(live.GetAnnotations()[v1alpha1.AnnotationTraffic]); !ours {
+			return false
+		}
+	}
+	shared := inventory.Of(in.Rendered.Shared...)
+	for id := range in.Inventory.Minus(shared) {
+		if live := in.Live[id]; live != nil && isWorkload(live) && live.GetLabels()[v1alpha1.LabelTag] == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// handOver gives the shares of the tags that may not keep theirs to the largest
+// of the others, the first in document order of several; nil when there is none.
+func handOver(weights []envrepo.Weight, keeps func(tag string) bool) []envrepo.Weight {
+	out, largest, left := slices.Clone(weights), -1, 0
+	for i, w := range out {
+		switch {
+		case !keeps(w.Tag):
+			left, out[i].Percent = left+w.Percent, 0
+		case w.Percent > 0 && (largest < 0 || w.Percent > out[largest].Percent):
+			largest = i
+		}
+	}
+	if largest < 0 {
+		return nil
+	}
+	out[largest].Percent += left
+	return out
 }
 
 // write puts the traffic into the routes. A mirror that the gateway cannot do is
@@ -96,22 +190,28 @@ func write(in *Input, r *routing) {
 		r.want = envrepo.Traffic{}
 		return
 	}
-	tags := make([]string, len(in.Rendered.Tags))
-	for i, t := range in.Rendered.Tags {
-		tags[i] = t.Name
-	}
-	component := in.Release.Component.Name
-	objects, err := traffic.Transform(r.objects, component, r.want, tags, in.Support)
+	tags := tagNames(in, v1alpha1.TrafficStatus{})
+	objects, err := transformed(in, r.plain, r.want, tags)
 	if err != nil && len(r.want.Mirrors) > 0 && aboutMirror(err) {
 		r.refused = err
 		r.want.Mirrors = nil
-		objects, err = traffic.Transform(r.objects, component, r.want, tags, in.Support)
+		objects, err = transformed(in, r.plain, r.want, tags)
 	}
 	if err != nil {
 		r.refused, r.held = err, err.Error()
 		return
 	}
-	text := formatTraffic(sharesOf(r.want.Weights), sharesOf(r.want.Mirrors))
+	r.objects = objects
+}
+
+// transformed are the routes with traffic written into them, and into an
+// annotation.
+func transformed(in *Input, routes []*unstructured.Unstructured, t envrepo.Traffic, tags []string) ([]*unstructured.Unstructured, error) {
+	objects, err := traffic.Transform(routes, in.Release.Component.Name, t, tags, in.Support)
+	if err != nil {
+		return nil, err
+	}
+	text := formatTraffic(sharesOf(t.Weights), sharesOf(t.Mirrors))
 	for _, o := range objects {
 		if o.GetKind() == "ReferenceGrant" {
 			continue
@@ -123,7 +223,7 @@ func write(in *Input, r *routing) {
 		annotations[v1alpha1.AnnotationTraffic] = text
 		o.SetAnnotations(annotations)
 	}
-	r.objects = objects
+	return objects, nil
 }
 
 func aboutMirror(err error) bool {
@@ -132,15 +232,16 @@ func aboutMirror(err error) bool {
 	return errors.As(err, &mirror) || errors.As(err, &unknown)
 }
 
-// moves reports whether the routes would carry something else than they do.
-func (r *routing) moves() bool {
-	return !equalShares(sharesOf(r.want.Weights), r.had.Weights) || !equalShares(sharesOf(r.want.Mirrors), r.had.Mirrors)
+// moves reports whether routes with this traffic carry something else than they
+// do.
+func (r *routing) moves(t envrepo.Traffic) bool {
+	return !equalShares(sharesOf(t.Weights), r.had.Weights) || !equalShares(sharesOf(t.Mirrors), r.had.Mirrors)
 }
 
-// next is the traffic status once the routes are written.
-func (r *routing) next(now time.Time) *v1alpha1.TrafficStatus {
-	t := &v1alpha1.TrafficStatus{Weights: sharesOf(r.want.Weights), Mirrors: sharesOf(r.want.Mirrors), RoutedAt: r.had.RoutedAt}
-	if r.moves() {
+// next is the traffic status once routes with this traffic are written.
+func (r *routing) next(traffic envrepo.Traffic, now time.Time) *v1alpha1.TrafficStatus {
+	t := &v1alpha1.TrafficStatus{Weights: sharesOf(traffic.Weights), Mirrors: sharesOf(traffic.Mirrors), RoutedAt: r.had.RoutedAt}
+	if r.moves(traffic) {
 		at := roundUp(now)
 		t.RoutedAt = &at
 	}
@@ -148,6 +249,20 @@ func (r *routing) next(now time.Time) *v1alpha1.TrafficStatus {
 		return nil
 	}
 	return t
+}
+
+// carries is the traffic of the routes once the plan is done; nil for none that
+// is known.
+func (r *routing) carries(now time.Time) *v1alpha1.TrafficStatus {
+	switch {
+	case r.held == "":
+		return r.next(r.want, now)
+	case len(r.kept) > 0 && len(r.keep.Weights) > 0:
+		return r.next(r.keep, now)
+	case len(r.had.Weights) == 0 && r.had.RoutedAt == nil:
+		return nil
+	}
+	return r.had.DeepCopy()
 }
 
 // roundUp is a time as a status keeps it, in whole seconds, and not before now.
@@ -179,32 +294,6 @@ func accepted(in *Input, routes []*unstructured.Unstructured) (pending bool, ref
 	return pending, refusal
 }
 
-// servingReplicas is the number of ready pods that carry all requests now,
-// whether or not what they belong to is still rendered.
-func servingReplicas(in *Input, units []*unit, had v1alpha1.TrafficStatus) int64 {
-	var n int64
-	rendered := map[inventory.ID]bool{}
-	for _, u := range units {
-		for _, o := range u.objects {
-			rendered[inventory.IDOf(o)] = true
-		}
-		if u.hadWeight > 0 {
-			n += u.readyReplicas(in)
-		}
-	}
-	for id, live := range in.Live {
-		if _, ours := in.Inventory[id]; !ours || rendered[id] || !isWorkload(live) {
-			continue
-		}
-		tag := live.GetLabels()[v1alpha1.LabelTag]
-		if tag == "" && len(had.Weights) == 0 || tag != "" && share(had.Weights, tag) > 0 {
-			_, ready := health.Replicas(live)
-			n += ready
-		}
-	}
-	return n
-}
-
 func sharesOf(weights []envrepo.Weight) []v1alpha1.TagPercent {
 	if len(weights) == 0 {
 		return nil
@@ -216,6 +305,14 @@ func sharesOf(weights []envrepo.Weight) []v1alpha1.TagPercent {
 	return out
 }
 
+func weightsOf(shares []v1alpha1.TagPercent) []envrepo.Weight {
+	out := make([]envrepo.Weight, len(shares))
+	for i, s := range shares {
+		out[i] = envrepo.Weight{Tag: s.Tag, Percent: s.Percent}
+	}
+	return out
+}
+
 func without(weights []envrepo.Weight, tag string) []envrepo.Weight {
 	return slices.DeleteFunc(slices.Clone(weights), func(w envrepo.Weight) bool { return w.Tag == tag })
 }
@@ -223,21 +320,6 @@ func without(weights []envrepo.Weight, tag string) []envrepo.Weight {
 // equalShares compares in order: the first of two equal weights gets the plain
 // Service.
 func equalShares(a, b []v1alpha1.TagPercent) bool { return slices.Equal(a, b) }
-
-// larger is the larger share of each tag of a and b.
-func larger(a, b []v1alpha1.TagPercent) []v1alpha1.TagPercent {
-	out := slices.Clone(a)
-	for _, s := range b {
-		i := slices.IndexFunc(out, func(o v1alpha1.TagPercent) bool { return o.Tag == s.Tag })
-		switch {
-		case i < 0:
-			out = append(out, s)
-		case out[i].Percent < s.Percent:
-			out[i].Percent = s.Percent
-		}
-	}
-	return out
-}
 
 // formatTraffic is the text of weights and mirrors: "blue=90 green=10",
 // "blue=100 green=0 mirror:green=5".

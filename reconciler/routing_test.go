@@ -60,8 +60,9 @@ func TestScalers(t *testing.T) {
 			s := asScaler(object(tt.object))
 			assert.Equal(t, tt.target, s.target.String())
 			assert.Equal(t, []int64{tt.min, tt.max}, []int64{s.min, s.max})
-			assert.Equal(t, tt.lifted20, s.liveMin(s.withMin(20)))
-			assert.Same(t, s.object, s.withMin(tt.min))
+			assert.Equal(t, lift{tt.lifted20, 25}, s.liveLift(s.withLift(lift{20, 25})))
+			assert.Same(t, s.object, s.withLift(lift{tt.min, 25}))
+			assert.Zero(t, s.liveLift(s.object))
 		})
 	}
 	assert.Nil(t, asScaler(object("{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {scaleTargetRef: 3}}")))

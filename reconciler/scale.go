@@ -3,6 +3,7 @@ package reconciler
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -67,24 +68,46 @@ func asScaler(o *unstructured.Unstructured) *scaler {
 	return s
 }
 
-// withMin is the autoscaler with another minimum, a copy if that differs.
-func (s *scaler) withMin(n int64) *unstructured.Unstructured {
-	if n = min(n, max(s.max, s.min)); n <= s.min {
+// annotationLift stands on an autoscaler whose minimum is lifted: the share in
+// percent that it was lifted for. It tells, as long as the lift lasts and across
+// restarts, what that number of pods was meant to carry.
+const annotationLift = "sluice.dev/lifted-for"
+
+// lift is a raised minimum of an autoscaler, the zero one for none.
+type lift struct {
+	min   int64
+	share int // percent of the traffic that it is for
+}
+
+// withLift is the autoscaler with a raised minimum, a copy if that differs.
+func (s *scaler) withLift(l lift) *unstructured.Unstructured {
+	n := min(l.min, max(s.max, s.min))
+	if n <= s.min {
 		return s.object
 	}
 	lifted := s.object.DeepCopy()
 	// The path exists and holds maps: asScaler has read it.
 	_ = unstructured.SetNestedField(lifted.Object, n, "spec", s.minField)
+	annotations := lifted.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[annotationLift] = strconv.Itoa(l.share)
+	lifted.SetAnnotations(annotations)
 	return lifted
 }
 
-// liveMin is the minimum that the autoscaler of the cluster has now.
-func (s *scaler) liveMin(live *unstructured.Unstructured) int64 {
+// liveLift is how the autoscaler of the cluster is lifted now.
+func (s *scaler) liveLift(live *unstructured.Unstructured) lift {
 	if live == nil {
-		return 0
+		return lift{}
 	}
 	n, _, _ := unstructured.NestedInt64(live.Object, "spec", s.minField)
-	return n
+	share, err := strconv.Atoi(live.GetAnnotations()[annotationLift])
+	if err != nil || share < 1 || share > 100 || n <= s.min {
+		return lift{}
+	}
+	return lift{min: n, share: share}
 }
 
 // withoutReplicas is the workload without spec.replicas, a copy if it has any.
@@ -136,12 +159,21 @@ func running(live *unstructured.Unstructured) bool {
 // field away: when the main manager owns it, or one whose fields the main
 // manager takes over first.
 func ownsReplicas(live *unstructured.Unstructured) bool {
+	return replicasOf(live, func(e metav1.ManagedFieldsEntry) bool {
+		return e.Manager == fieldManager && e.Operation == metav1.ManagedFieldsOperationApply || slices.Contains(foreignManagers, e.Manager)
+	})
+}
+
+// scaledByUs reports whether the present number of replicas is one that we wrote
+// and no autoscaler has changed since.
+func scaledByUs(live *unstructured.Unstructured) bool {
+	return replicasOf(live, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == scaleManager })
+}
+
+// replicasOf reports whether a manager that is meant owns spec.replicas.
+func replicasOf(live *unstructured.Unstructured, meant func(metav1.ManagedFieldsEntry) bool) bool {
 	for _, entry := range live.GetManagedFields() {
-		if entry.Subresource != "" || entry.FieldsV1 == nil {
-			continue
-		}
-		ours := entry.Manager == fieldManager && entry.Operation == metav1.ManagedFieldsOperationApply
-		if !ours && !slices.Contains(foreignManagers, entry.Manager) {
+		if entry.Subresource != "" || entry.FieldsV1 == nil || !meant(entry) {
 			continue
 		}
 		var fields struct {
@@ -158,8 +190,10 @@ func ownsReplicas(live *unstructured.Unstructured) bool {
 
 // scaleTo is the replicas that have to be written for a workload under an
 // autoscaler before it is applied, or 0 for none. floor is the least it should
-// run; see the package comment.
-func scaleTo(live *unstructured.Unstructured, floor int64) int64 {
+// run; see the package comment. Where an autoscaler is being lifted, more pods than
+// that are written down too: they are left from a larger share, and only a change
+// by the autoscaler makes them a finding of its own.
+func scaleTo(live *unstructured.Unstructured, floor int64, lifting bool) int64 {
 	if live == nil {
 		return 0 // created with one, and asked again
 	}
@@ -167,7 +201,7 @@ func scaleTo(live *unstructured.Unstructured, floor int64) int64 {
 	if !found {
 		present = 1
 	}
-	if ownsReplicas(live) {
+	if ownsReplicas(live) || lifting && !scaledByUs(live) {
 		return max(present, floor, 1)
 	}
 	if present < floor {

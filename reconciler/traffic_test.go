@@ -92,9 +92,10 @@ func TestRouteComesAfterHealth(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.until(f.bluegreen("weights: {blue: 50, green: 50}", "1", "bad"), "api", func(s reconciler.Status) bool {
-		return strings.Contains(s.Message, "ImagePullBackOff")
+		assert.NotContains(t, f.weights(), "green=50")
+		return s.State == reconciler.StateHeld && strings.Contains(s.Message, "ImagePullBackOff")
 	})
-	assert.Empty(t, f.weights())
+	assert.Equal(t, "api-blue=100 api-green=0", f.weights(), "what is ready is reached")
 	f.ready(f.bluegreen("weights: {blue: 50, green: 50}", "1", "2"))
 	assert.Equal(t, "api-blue=50 api-green=50", f.weights())
 	selector := f.get("Service", "api").Object["spec"].(map[string]any)["selector"].(map[string]any)
@@ -114,7 +115,7 @@ func TestUnlistedTagRetiresAndReturnsAtItsMinimum(t *testing.T) {
 	assert.EqualValues(t, 0, f.replicas("api-green"))
 	assert.Nil(t, f.get("HorizontalPodAutoscaler", "api-green"))
 	assert.NotNil(t, f.get("Service", "api-green"), "it stays in the inventory")
-	assert.EqualValues(t, 6, f.replicas("api-blue"), "it has taken over what six pods have carried")
+	assert.EqualValues(t, 4, f.replicas("api-blue"), "three pods have carried 90 percent")
 
 	f.ready(tags("weights: {blue: 100, green: 0}"))
 	assert.EqualValues(t, 3, f.replicas("api-green"))
@@ -164,4 +165,50 @@ func TestFixIsPickedUpAtOnceWhileWaiting(t *testing.T) {
 	f.branch.push(f.bluegreen("weights: {blue: 0, green: 100}", "1", "2"))
 	f.eventually("the fix is routed", func() bool { return f.weights() == "api-blue=0 api-green=100" })
 	f.eventually("and reported", func() bool { r := f.release("api"); return r.Ready() && r.Status.LastAppliedRevision == revision(4) })
+}
+
+func TestHeldRoutesAreKept(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.branch.push(f.bluegreen("weights: {blue: 100, green: 0}", "1", "bad"))
+	f.run()
+	f.eventually("the first commit is routed", func() bool { return f.weights() == "api-blue=100 api-green=0" })
+	f.branch.push(f.bluegreen("weights: {blue: 90, green: 10}", "1", "bad"))
+	held := func() bool {
+		r := f.release("api")
+		return r.Condition(v1alpha1.ConditionReady).Reason == v1alpha1.ReasonTrafficHeld && r.Status.Summary.Traffic == "blue=100 green=0"
+	}
+	f.eventually("the second is held", held)
+	asBefore := func() bool {
+		r := f.get("HTTPRoute", "api")
+		return r != nil && f.weights() == "api-blue=100 api-green=0" && r.GetAnnotations()[v1alpha1.AnnotationTraffic] == "blue=100 green=0"
+	}
+	patch := func(kind, name, body string) {
+		require.NoError(t, f.api.Patch(context.Background(), f.get(kind, name), client.RawPatch("application/merge-patch+json", []byte(body))))
+	}
+	t.Run("a deleted route", func(t *testing.T) {
+		require.NoError(t, f.api.Delete(context.Background(), f.get("HTTPRoute", "api")))
+		f.eventually("it is there again", asBefore)
+	})
+	t.Run("an edited route", func(t *testing.T) {
+		patch("HTTPRoute", "api", `{"spec":{"rules":[{"backendRefs":[{"name":"api-green","port":80}]}]}}`)
+		f.eventually("it is as it was", asBefore)
+	})
+	t.Run("an annotation that claims the traffic is there", func(t *testing.T) {
+		patch("HTTPRoute", "api", `{"metadata":{"annotations":{"sluice.dev/traffic":"blue=90 green=10"}}}`)
+		f.eventually("it is as it was", asBefore)
+	})
+	t.Run("a deleted plain Service", func(t *testing.T) {
+		require.NoError(t, f.api.Delete(context.Background(), f.get("Service", "api")))
+		f.eventually("it is there again", func() bool { return f.get("Service", "api") != nil })
+	})
+	t.Run("a route deleted while nobody looked", func(t *testing.T) {
+		f.engine = f.newEngine()
+		require.NoError(t, f.api.Delete(context.Background(), f.get("HTTPRoute", "api")))
+		f.converge()
+		assert.True(t, asBefore())
+	})
+	assert.True(t, held())
+	f.branch.push(f.bluegreen("weights: {blue: 90, green: 10}", "1", "2"))
+	f.eventually("what is ready is routed", func() bool { return f.weights() == "api-blue=90 api-green=10" })
 }

@@ -77,6 +77,23 @@ func (l *line) quiet() {
 	l.requests = nil
 }
 
+// calm waits until doing something again and again has sent nothing for some
+// rounds in a row: events of what was done before may come in late, but who sends
+// because of it does so every time.
+func (f *fixture) calm(what string, l *line, do func()) {
+	f.t.Helper()
+	before, rounds := -1, 0
+	f.eventually(what, func() bool {
+		do()
+		sent := len(l.sent())
+		rounds++
+		if sent != before {
+			before, rounds = sent, 0
+		}
+		return rounds == 6
+	})
+}
+
 // sent are the requests since then, without renewals of watches.
 func (l *line) sent() []string {
 	l.mu.Lock()

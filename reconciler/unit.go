@@ -33,8 +33,10 @@ type unit struct {
 	scalers map[inventory.ID]*scaler
 
 	listed             bool
-	weight, mirror     int // wanted, in percent
-	hadWeight, hadCopy int // what the routes carry
+	weight, mirror     int  // wanted, in percent
+	hadWeight, hadCopy int  // what the routes carry
+	sureWeight         int  // what they carry by all accounts: what a rise starts from
+	mayHave            bool // they may carry or copy requests to it
 	retired            bool
 
 	ready   bool   // can take the share it is meant to get
@@ -43,8 +45,8 @@ type unit struct {
 	message string // why it is not ready
 }
 
-// rising reports whether the unit is to get more requests than it gets.
-func (u *unit) rising() bool { return u.weight > u.hadWeight }
+// rising reports whether the unit is to get more requests than it is sure to get.
+func (u *unit) rising() bool { return u.weight > u.sureWeight }
 
 // name is what messages call the unit.
 func (u *unit) name() string {
@@ -58,11 +60,11 @@ func (u *unit) name() string {
 }
 
 // unitsOf divides the rendered objects. Routes are not among them.
-func unitsOf(in *Input, rest []*unstructured.Unstructured, want envrepo.Traffic, had v1alpha1.TrafficStatus) []*unit {
+func unitsOf(in *Input, rest []*unstructured.Unstructured, want envrepo.Traffic, c carriage) []*unit {
 	if !in.Release.Tagged() {
-		u := &unit{digest: in.Release.Digest, service: in.Release.Component.Name, objects: rest, listed: true, weight: 100, hadWeight: 100}
-		if len(had.Weights) > 0 {
-			u.hadWeight = 0 // its requests go to tags still
+		u := &unit{digest: in.Release.Digest, service: in.Release.Component.Name, objects: rest, listed: true, weight: 100, hadWeight: 100, sureWeight: 100}
+		if len(c.had.Weights) > 0 {
+			u.hadWeight, u.sureWeight = 0, 0 // its requests go to tags still
 		}
 		u.findScalers()
 		return []*unit{u}
@@ -72,7 +74,9 @@ func unitsOf(in *Input, rest []*unstructured.Unstructured, want envrepo.Traffic,
 		u := &unit{tag: t.Name, digest: t.Digest, service: in.Release.Component.Name + "-" + t.Name, objects: t.Objects}
 		u.weight, u.listed = want.Weight(t.Name)
 		u.mirror = percentOf(want.Mirrors, t.Name)
-		u.hadWeight, u.hadCopy = share(had.Weights, t.Name), share(had.Mirrors, t.Name)
+		u.hadWeight, u.hadCopy = share(c.had.Weights, t.Name), share(c.had.Mirrors, t.Name)
+		u.sureWeight = share(c.least, t.Name)
+		u.mayHave = share(c.most.Weights, t.Name) > 0 || share(c.most.Mirrors, t.Name) > 0
 		units = append(units, u)
 	}
 	for _, u := range units {
@@ -92,7 +96,7 @@ func (u *unit) findScalers() {
 
 // desired are the unit's objects in the form they should have now. floors lifts
 // the minimum of autoscalers, by workload.
-func (u *unit) desired(floors map[inventory.ID]int64) []*unstructured.Unstructured {
+func (u *unit) desired(floors map[inventory.ID]lift) []*unstructured.Unstructured {
 	out := make([]*unstructured.Unstructured, 0, len(u.objects))
 	for _, o := range u.objects {
 		if u.retired {
@@ -102,7 +106,7 @@ func (u *unit) desired(floors map[inventory.ID]int64) []*unstructured.Unstructur
 			continue
 		}
 		if s := asScaler(o); s != nil {
-			o = s.withMin(floors[s.target])
+			o = s.withLift(floors[s.target])
 		} else if u.scalers[inventory.IDOf(o)] != nil {
 			o = withoutReplicas(o)
 		}
@@ -153,30 +157,6 @@ func (u *unit) readyReplicas(in *Input) int64 {
 		n += ready
 	}
 	return n
-}
-
-// capacity is the most replicas that the unit may have.
-func (u *unit) capacity() int64 {
-	var n int64
-	for _, o := range u.backends() {
-		if s := u.scalers[inventory.IDOf(o)]; s != nil {
-			n += max(s.max, s.min)
-			continue
-		}
-		wanted, _ := health.Replicas(o)
-		n += wanted
-	}
-	return n
-}
-
-// need is the number of ready replicas for the unit's new share, when serving is
-// the number of those that carry all requests now.
-func (u *unit) need(serving int64) int64 {
-	if !u.rising() {
-		return 0
-	}
-	n := (serving*int64(u.weight) + 99) / 100
-	return min(n, u.capacity())
 }
 
 // assess fills in how the unit is doing. need is from need, desired the objects

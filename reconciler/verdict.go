@@ -18,7 +18,7 @@ func (d *decision) conclude() {
 	v := &d.plan.Verdict
 	v.applied = true
 	v.digest, v.tags = d.tags()
-	v.traffic = d.trafficStatus()
+	v.traffic = d.routes.carries(d.in.Now)
 	v.inventory = inventory.Of(d.all()...).Union(d.left)
 	v.Notes = append(v.Notes, d.routes.mirrors...)
 	failed := v.Stalled
@@ -45,7 +45,7 @@ func (d *decision) judge(v *Verdict) {
 	case refused != nil && !d.routes.heldUnit:
 		say(StateFailed, v1alpha1.ReasonTrafficRefused, refused.Error())
 		v.Reconciling, v.Stalled = false, true
-	case d.routes.held != "" && len(d.routes.had.Weights) > 0 && d.in.Release.Tagged():
+	case d.routes.held != "" && d.in.Release.Tagged() && (len(d.routes.had.Weights) > 0 || len(d.routes.kept) > 0):
 		say(StateHeld, v1alpha1.ReasonTrafficHeld, d.routes.held)
 	case d.pending:
 		say(StateWaiting, v1alpha1.ReasonApplying, "objects are being applied")
@@ -157,28 +157,14 @@ func later(a, b time.Duration) time.Duration {
 	return a
 }
 
-// trafficStatus is what is recorded about the routes.
-func (d *decision) trafficStatus() *v1alpha1.TrafficStatus {
-	if d.routes.held == "" {
-		return d.routes.next(d.in.Now)
-	}
-	had := d.routes.had
-	if len(had.Weights) == 0 && had.RoutedAt == nil {
-		return nil
-	}
-	return &had
-}
-
 // tags is what is reported of the deployments.
 func (d *decision) tags() (digest string, tags []v1alpha1.TagStatus) {
 	if !d.in.Release.Tagged() {
 		return d.in.Release.Digest, nil
 	}
-	carries := d.routes.had
-	if d.routes.held == "" {
-		if next := d.routes.next(d.in.Now); next != nil {
-			carries = *next
-		}
+	carries := v1alpha1.TrafficStatus{}
+	if t := d.routes.carries(d.in.Now); t != nil {
+		carries = *t
 	}
 	for _, u := range d.units {
 		if u.shared {

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -86,9 +87,12 @@ func (r *release) event(gvk schema.GroupVersionKind, object metav1.Object, delet
 	if deleted {
 		seen = ""
 	}
-	r.events[id] = seen
+	if !ours && r.settled() {
+		return false // nor kept: nobody would come for it
+	}
+	r.events[id] = sighting{id: id, version: cmp.Or(mark.Version, gvk.Version), fingerprint: seen}
 	if ours && mark.Live == seen && health.Judged(gvk.GroupKind()) {
 		r.urgent = true // its status has changed: only a pass can tell how
 	}
-	return !r.settled() || ours
+	return true
 }

@@ -26,6 +26,9 @@ const (
 	// AnnotationPrune with the value "disabled" keeps an object that has left
 	// the repository.
 	AnnotationPrune = Group + "/prune"
+	// AnnotationAdopt with the value "true", on an object in the cluster or in
+	// the repository, lets a release take the object over from another tool.
+	AnnotationAdopt = Group + "/adopt"
 	// AnnotationTraffic is written on routes together with the weights they
 	// carry: the truth about them when a status could not be written any more.
 	AnnotationTraffic = Group + "/traffic"
@@ -34,7 +37,7 @@ const (
 // Conditions of a Release, as kstatus and `kubectl wait` understand them. Ready
 // says that everything the repository declares runs and is routed; its
 // lastTransitionTime is the time since when that has been so with exactly the
-// digests of the status. Reconciling says that something is still being done or
+// digests of the status, the same of them with the largest weight. Reconciling says that something is still being done or
 // awaited, Stalled that it will not come without a person or a newer commit.
 const (
 	ConditionReady       = "Ready"
@@ -80,7 +83,10 @@ type Release struct {
 
 // ReleaseSpec says what the Release stands for. It orders nothing.
 type ReleaseSpec struct {
-	Project     string `json:"project,omitempty"`
+	Project string `json:"project,omitempty"`
+	// Repository tells projects of one name in different repositories apart: an
+	// opaque identity, "" when the reconciler was given none.
+	Repository  string `json:"repository,omitempty"`
 	Environment string `json:"environment,omitempty"`
 	Component   string `json:"component,omitempty"` // "" for the environment's own objects
 }

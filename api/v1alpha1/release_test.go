@@ -21,7 +21,7 @@ func full() *v1alpha1.Release {
 	now := metav1.NewTime(time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC))
 	return &v1alpha1.Release{
 		ObjectMeta: metav1.ObjectMeta{Name: "api", Labels: map[string]string{"a": "b"}},
-		Spec:       v1alpha1.ReleaseSpec{Project: "shop", Environment: "production", Component: "api"},
+		Spec:       v1alpha1.ReleaseSpec{Project: "shop", Repository: "3fa9", Environment: "production", Component: "api"},
 		Status: v1alpha1.ReleaseStatus{
 			ObservedGeneration: 1, ObservedRevision: "r2", LastAppliedRevision: "r1", LastAppliedHash: "h",
 			Attempt:    &v1alpha1.Attempt{Hash: "h", Since: now},

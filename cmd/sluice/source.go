@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -81,7 +83,7 @@ func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remot
 	if err != nil || fixedNamespaces(o.environments) {
 		return e, names, err
 	}
-	return e, names, unmoved(ctx, e, files.Project(), o.environments)
+	return e, names, unmoved(ctx, e, repositoryIdentity(repo.Name()), files.Project(), o.environments)
 }
 
 // fixedNamespaces reports whether every environment is given with its
@@ -92,8 +94,9 @@ func fixedNamespaces(args []string) bool {
 
 // unmoved refuses an environment whose namespace is taken from the repository
 // when its releases are in another one: a commit must not move an environment,
-// not even across a restart (docs/adr/0004).
-func unmoved(ctx context.Context, e *reconciler.Engine, project envrepo.Project, args []string) error {
+// not even across a restart (docs/adr/0004). Releases of another repository are
+// none of its business, though its project may have the same name.
+func unmoved(ctx context.Context, e *reconciler.Engine, repository string, project envrepo.Project, args []string) error {
 	fixed := map[string]bool{}
 	for _, arg := range args {
 		name, namespace, _ := strings.Cut(arg, "=")
@@ -112,13 +115,35 @@ func unmoved(ctx context.Context, e *reconciler.Engine, project envrepo.Project,
 			continue
 		}
 		for _, r := range releases {
-			if r.Spec.Project == project.Name && r.Spec.Environment == env.Name && r.Namespace != env.Namespace {
+			if r.Spec.Repository == repository && r.Spec.Project == project.Name && r.Spec.Environment == env.Name && r.Namespace != env.Namespace {
 				return withHint(fmt.Errorf("environment %s is in namespace %s, where its release %s is, and sluice.yaml says %s", env.Name, r.Namespace, r.Name, env.Namespace),
 					"the repository does not decide where an environment is: correct sluice.yaml; or say that it moves with --environment %s=%s, and delete the old releases", env.Name, env.Namespace)
 			}
 		}
 	}
 	return nil
+}
+
+// repositoryIdentity is the same for all ways to name one repository, so that who
+// applies by ssh and a controller that reads by https work on the same Releases.
+// name is a URL without credentials, or an absolute path. The identity is a hash,
+// as it stands where others can read it.
+func repositoryIdentity(name string) string {
+	if scheme, rest, ok := strings.Cut(name, "://"); ok && scheme != "file" {
+		host, path, _ := strings.Cut(rest, "/")
+		host = strings.ToLower(host[strings.LastIndex(host, "@")+1:])
+		if port := map[string]string{"https": ":443", "http": ":80", "ssh": ":22"}[scheme]; port != "" {
+			host = strings.TrimSuffix(host, port)
+		}
+		name = host + "/" + path
+	} else if ok {
+		name = rest
+	} else if host, path, ok := strings.Cut(name, ":"); ok && isRemoteURL(name) { // as scp writes it
+		name = strings.ToLower(host[strings.LastIndex(host, "@")+1:]) + "/" + strings.TrimPrefix(path, "/")
+	}
+	name = strings.TrimSuffix(strings.TrimRight(name, "/"), ".git")
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])[:16]
 }
 
 // newEngine is an engine for the environments of o, with their keys. files is
@@ -140,8 +165,12 @@ func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *en
 	for _, name := range names {
 		decrypt[name] = keys.decrypt(name)
 	}
+	identity := "" // a working tree's is not known
+	if s, ok := source.(interface{ Name() string }); ok {
+		identity = repositoryIdentity(s.Name())
+	}
 	e, err := reconciler.New(reconciler.Config{
-		REST: config, Source: source, Environments: environments, Decrypt: decrypt,
+		REST: config, Source: source, Repository: identity, Environments: environments, Decrypt: decrypt,
 		CreateNamespaces: true, Log: a.logger(o.logLevel), Concurrency: o.concurrency,
 	})
 	return e, names, err

@@ -106,8 +106,13 @@ func (c *Client) Ping(ctx context.Context) error {
 // secret, and nothing is decided by it.
 var metadataOnly = map[schema.GroupKind]bool{{Kind: "Secret"}: true, {Kind: "ConfigMap"}: true}
 
+// MetadataOnly reports whether Get and Apply leave the content of a kind out.
+func MetadataOnly(kind schema.GroupKind) bool { return metadataOnly[kind] }
+
 // Get reads an object; nil when it does not exist or its kind is not known to
-// the cluster. Of Secrets and ConfigMaps only the metadata is read.
+// the cluster. Where the cluster has ceased to serve the version that is asked
+// for, the object comes in another one: it exists all the same. Of Secrets and
+// ConfigMaps only the metadata is read.
 func (c *Client) Get(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) (*unstructured.Unstructured, error) {
 	return c.get(ctx, gvk, namespace, name, metadataOnly[gvk.GroupKind()])
 }
@@ -121,8 +126,27 @@ func (c *Client) get(ctx context.Context, gvk schema.GroupVersionKind, namespace
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	key := client.ObjectKey{Namespace: namespace, Name: name}
-	var object *unstructured.Unstructured
-	var err error
+	object, err := c.read(ctx, gvk, key, metadataOnly)
+	if unserved(err) {
+		served, found, discoverErr := c.servedAs(ctx, gvk.GroupKind())
+		switch {
+		case discoverErr != nil:
+			return nil, c.explain(discoverErr, "looking up kind %s", gvk.Kind)
+		case !found:
+			return nil, nil
+		}
+		object, err = c.read(ctx, served, key, metadataOnly)
+	}
+	if absent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, c.explain(err, "reading %s/%s", gvk.Kind, name)
+	}
+	return object, nil
+}
+
+func (c *Client) read(ctx context.Context, gvk schema.GroupVersionKind, key client.ObjectKey, metadataOnly bool) (object *unstructured.Unstructured, err error) {
 	if metadataOnly {
 		partial := &metav1.PartialObjectMetadata{}
 		partial.SetGroupVersionKind(gvk)
@@ -134,13 +158,7 @@ func (c *Client) get(ctx context.Context, gvk schema.GroupVersionKind, namespace
 		object.SetGroupVersionKind(gvk)
 		err = c.api.Get(ctx, key, object)
 	}
-	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, c.explain(err, "reading %s/%s", gvk.Kind, name)
-	}
-	return object, nil
+	return object, err
 }
 
 func fromPartial(partial *metav1.PartialObjectMetadata, gvk schema.GroupVersionKind) (*unstructured.Unstructured, error) {

@@ -49,6 +49,20 @@ func (c *Client) CreateRelease(ctx context.Context, release *v1alpha1.Release, m
 	return created, nil
 }
 
+// PatchRelease writes what differs between two states of a Release other than its
+// status. It fails with a conflict when somebody else has written since before
+// was read.
+func (c *Client) PatchRelease(ctx context.Context, before, after *v1alpha1.Release, manager string) (*v1alpha1.Release, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	patched := after.DeepCopy()
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := c.api.Patch(ctx, patched, patch, client.FieldOwner(manager)); err != nil {
+		return nil, c.explainRelease(err, "writing Release/%s", after.Name)
+	}
+	return patched, nil
+}
+
 // PatchReleaseStatus writes what differs between two states of a status. It
 // fails with a conflict when somebody else has written since before was read:
 // half of two inventories is none.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/fluxcd/pkg/ssa"
@@ -105,19 +106,27 @@ func (c *Client) Scale(ctx context.Context, workload *unstructured.Unstructured,
 	return patch, nil
 }
 
-// Delete deletes the object that live is, in the background. One that is gone
-// already is deleted; one that has been replaced by another of the same name is
-// left alone and an error.
+// ErrChanged says that an object is not, or not any more, as it was shown: what
+// was decided about it has to be decided again.
+var ErrChanged = errors.New("it has changed since it was read")
+
+// Delete deletes the object that live is, as it is, in the background. One that
+// is gone already is deleted. One that has changed since live was read (somebody
+// may have taken it over, or protected it), or was replaced by another of the same
+// name, is left alone: ErrChanged.
 func (c *Client) Delete(ctx context.Context, live *unstructured.Unstructured) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	uid := live.GetUID()
+	uid, version := live.GetUID(), live.GetResourceVersion()
 	target := &metav1.PartialObjectMetadata{}
 	target.SetGroupVersionKind(live.GroupVersionKind())
 	target.SetNamespace(live.GetNamespace())
 	target.SetName(live.GetName())
-	err := c.api.Delete(ctx, target, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-	if err != nil && !apierrors.IsNotFound(err) {
+	err := c.api.Delete(ctx, target, client.Preconditions{UID: &uid, ResourceVersion: &version}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if apierrors.IsConflict(err) {
+		return fmt.Errorf("pruning %s/%s: %w", live.GetKind(), live.GetName(), ErrChanged)
+	}
+	if err != nil && !absent(err) {
 		return c.explain(err, "pruning %s/%s", live.GetKind(), live.GetName())
 	}
 	return nil

@@ -1,0 +1,106 @@
+package reconciler
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// defaultDrain is the drain delay where the environment's policy is not known.
+const defaultDrain = 15 * time.Second
+
+// gone removes a release that the repository no longer has:
+//
+//  1. The routes, so that no new request comes.
+//  2. After the drain delay all else, workloads before the Services and the
+//     configuration that they use: until then they answer what is on its way.
+//  3. The Release itself.
+func (d *decision) gone() bool {
+	if !d.in.Gone {
+		return false
+	}
+	if foreignRelease(d.in) {
+		return d.neverOurs()
+	}
+	v := Verdict{State: StateRemoved, Reason: v1alpha1.ReasonRemoved, Message: "the release is no longer in the repository"}
+	var routes, rest, keep []*unstructured.Unstructured
+	notes := map[inventory.ID]string{}
+	for _, id := range d.in.Inventory.Sorted() {
+		live := d.in.Live[id]
+		if live == nil {
+			continue
+		}
+		why := d.protected(live)
+		switch {
+		case why != "":
+			keep, notes[id] = append(keep, live), why
+		case leadsRequests(live):
+			routes = append(routes, live)
+		default:
+			rest = append(rest, live)
+		}
+	}
+	traffic := d.withoutRoutes()
+	if d.in.Release.Environment.Traffic == (envrepo.TrafficPolicy{}) {
+		d.in.Release.Environment.Traffic.Drain = defaultDrain // the environment's is not known
+	}
+	switch left := drained(d.in, traffic.RoutedAt); {
+	case len(routes) > 0:
+		d.pruneSteps(routes, keep, notes)
+		d.list(ActionLater, rest)
+	case len(rest) > 0 && left > 0:
+		d.pruneSteps(nil, keep, notes)
+		d.list(ActionLater, rest)
+		v = Verdict{State: StateWaiting, Reason: v1alpha1.ReasonRemoved, Reconciling: true, After: left,
+			Message: "the release is no longer in the repository: what is left is deleted when its requests have ended"}
+	default:
+		d.pruneSteps(rest, keep, notes)
+		if len(rest) == 0 && d.in.Last != nil {
+			d.step(Step{Action: ActionForget})
+		}
+	}
+	v.Notes = d.plan.Verdict.Notes
+	d.stop(v)
+	d.plan.Verdict.traffic = &traffic
+	return true
+}
+
+// withoutRoutes is the traffic of a release without routes: none, and since when. That
+// is now, where one that was reported last is not there any more; a release that
+// had none has nothing to wait for.
+func (d *decision) withoutRoutes() v1alpha1.TrafficStatus {
+	var none v1alpha1.TrafficStatus
+	if t := d.in.status().Traffic; t != nil {
+		none.RoutedAt = t.RoutedAt
+	}
+	reported, err := inventory.FromStatus(d.in.status().Inventory)
+	if err != nil { // which the pass would have ended with
+		return none
+	}
+	for id := range reported {
+		if d.in.Live[id] == nil && routesRequests(schema.GroupKind{Group: id.Group, Kind: id.Kind}) {
+			now := roundUp(d.in.Now)
+			none.RoutedAt = &now
+		}
+	}
+	return none
+}
+
+func leadsRequests(live *unstructured.Unstructured) bool {
+	return routesRequests(live.GroupVersionKind().GroupKind())
+}
+
+// routesRequests reports whether objects of a kind lead requests from outside to
+// Services.
+func routesRequests(kind schema.GroupKind) bool {
+	switch kind.Group {
+	case gatewayGroup, "networking.istio.io", "traefik.io":
+		return true
+	}
+	return kind == schema.GroupKind{Group: "networking.k8s.io", Kind: "Ingress"}
+}
