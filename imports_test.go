@@ -132,7 +132,6 @@ func TestThirdPartyTypesStayInTheirRoom(t *testing.T) {
 	}
 }
 
-
 func containsRoom(rooms []string, rel string) bool {
 	return slices.ContainsFunc(rooms, func(r string) bool { return within(rel, r) })
 }
