@@ -322,9 +322,9 @@ func TestNearest(t *testing.T) {
 		"developement": "development", "dev": "development", "prod": "production", "stagign": "staging", "production": "",
 		"xyz": "", "": "", "s": "", "Staging": "staging",
 	} {
-		assert.Equal(t, want, nearest(name, known), name)
+		assert.Equal(t, want, Nearest(name, known), name)
 	}
-	assert.Empty(t, nearest("api", []string{"api-a", "api-b"}), "two are equally near by their start")
+	assert.Empty(t, Nearest("api", []string{"api-a", "api-b"}), "two are equally near by their start")
 	assert.Equal(t, "a, b and 1 more", strings.Replace(abbreviate(append([]string{"a", "b"}, make([]string, 11)...)), strings.Repeat(", ", 10), "", 1))
 }
 

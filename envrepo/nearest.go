@@ -7,27 +7,36 @@ import (
 
 // didYouMean suggests the known name nearest to a misspelt one, or nothing.
 func didYouMean(name string, known []string) string {
-	if best := nearest(name, known); best != "" {
+	if best := Nearest(name, known); best != "" {
 		return fmt.Sprintf(" (did you mean %q?)", best)
 	}
 	return ""
 }
 
-// nearest returns the known name with the fewest typing errors from name, the
-// first of several, or else the only one that name is the start of; "" when
-// none is near enough to be meant.
-func nearest(name string, known []string) string {
+// Nearest returns the known name that a misspelt one most likely means: the one
+// with the fewest typing errors, the first of several, or else the only one that
+// name is the start of; "" when none is near enough to be meant. Case and which
+// of - _ . separates words are no typing errors, but decide between names that
+// are equally near otherwise; a name that differs in those and in where words are
+// separated only is as near as can be.
+func Nearest(name string, known []string) string {
 	const longest = 128 // distance is quadratic in the length, and names are hostile input
+	plain := fold(name)
 	if name == "" || len(name) > longest {
 		return ""
 	}
-	limit := max(1, min(3, len(name)/3))
+	limit := max(1, min(3, len(plain)/3))
 	best, bestDistance := "", limit+1
 	for _, k := range known {
-		if k == name || len(k) > longest || abs(len(k)-len(name)) > 4*limit {
+		candidate := fold(k)
+		if k == name || len(k) > longest || abs(len(candidate)-len(plain)) > 4*limit {
 			continue
 		}
-		if d := distance(name, k); d < bestDistance {
+		d := 0
+		if letters(candidate) != letters(plain) || letters(plain) == "" {
+			d = distance(plain, candidate)
+		}
+		if d < bestDistance || best != "" && d == bestDistance && distance(name, k) < distance(name, best) {
 			best, bestDistance = k, d
 		}
 	}
@@ -35,7 +44,7 @@ func nearest(name string, known []string) string {
 		return best
 	}
 	for _, k := range known {
-		if k == name || !strings.HasPrefix(k, name) {
+		if k == name || !strings.HasPrefix(fold(k), plain) {
 			continue
 		}
 		if best != "" {
@@ -45,6 +54,17 @@ func nearest(name string, known []string) string {
 	}
 	return best
 }
+
+// nearest is Nearest, as images.go calls it.
+func nearest(name string, known []string) string { return Nearest(name, known) }
+
+var separators = strings.NewReplacer("_", "-", ".", "-")
+
+// fold removes what Nearest takes for no error.
+func fold(name string) string { return strings.ToLower(separators.Replace(name)) }
+
+// letters is a folded name without separators.
+func letters(folded string) string { return strings.ReplaceAll(folded, "-", "") }
 
 // distance is the optimal string alignment distance: insertions, deletions,
 // substitutions and swaps of neighbours each count one.

@@ -77,6 +77,13 @@ func BenchmarkBuild(b *testing.B) {
 			bare(b, mem, api...)
 		}
 	})
+	b.Run("tagged/lint", func(b *testing.B) { // what Lint is of tagged
+		res, err := render.Build(context.Background(), render.Request{FS: shop(), Release: releaseOf(b, shop(), "production", "api"), Decrypt: keyless})
+		require.NoError(b, err)
+		for b.Loop() {
+			render.Lint(res)
+		}
+	})
 	b.Run("closure", func(b *testing.B) {
 		rel := releaseOf(b, shop(), "production", "api")
 		for b.Loop() {
@@ -140,5 +147,32 @@ func BenchmarkBuildMany(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "µs/release")
+	})
+}
+
+// A tag of many workloads, each with a Service: what Lint takes grows with their
+// product at worst, what Kustomize takes does too.
+func BenchmarkLintLarge(b *testing.B) {
+	var objects strings.Builder
+	for i := range 400 {
+		fmt.Fprintf(&objects, "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: w%[1]d}\nspec:\n  selector: {matchLabels: {app: w%[1]d, app.kubernetes.io/instance: api}}\n"+
+			"  template: {metadata: {labels: {app: w%[1]d, app.kubernetes.io/instance: api}}, spec: {containers: [{name: w, image: w}]}}\n"+
+			"---\napiVersion: v1\nkind: Service\nmetadata: {name: w%[1]d}\nspec: {selector: {app: w%[1]d, app.kubernetes.io/instance: api}}\n", i)
+	}
+	fsys := edited(b, more(objects.String()))
+	req := render.Request{FS: fsys, Release: releaseOf(b, fsys, "production", "api"), Decrypt: keyless}
+	res, _, err := render.Inspect(context.Background(), req)
+	require.NoError(b, err)
+	b.Run("inspect", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := render.Inspect(context.Background(), req); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("lint", func(b *testing.B) {
+		for b.Loop() {
+			render.Lint(res)
+		}
 	})
 }

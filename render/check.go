@@ -266,7 +266,7 @@ func nearestImage(name string, used []container) string {
 			names = append(names, c.image.name)
 		}
 	}
-	if near := nearest(name, names); near != "" {
+	if near := envrepo.Nearest(name, names); near != "" {
 		return near
 	}
 	for _, n := range names { // the same image of another registry

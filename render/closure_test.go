@@ -62,7 +62,7 @@ func TestInputClosure(t *testing.T) {
 				"environments/production/web/kustomization.yaml:1: resources: \"https://example.com/x\" is a URL or a remote location"},
 		{"production", "web", map[string]string{"environments/production/web/kustomization.yaml": "resources: [\n"},
 			[]string{"components/web/component.yaml", "environments/production/web", "sluice.yaml"},
-			"environments/production/web/kustomization.yaml:1: invalid Kustomization: yaml: line 1: did not find expected node content"},
+			"environments/production/web/kustomization.yaml:1: is not valid YAML: did not find expected node content"},
 		{"production", "web", map[string]string{"components/web/kustomization.yaml": "openapi: {}\n"},
 			[]string{"components/web", "environments/production/web", "sluice.yaml"},
 			"components/web/kustomization.yaml:1: openapi: is not supported: the schema is shared by all renders"},

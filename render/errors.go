@@ -3,6 +3,7 @@ package render
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -93,6 +94,39 @@ func pinned(image, digest string) string {
 		return image + "@" + digest
 	}
 	return image + ":" + digest
+}
+
+// LintError says that a release is well-formed and must not be applied: what
+// [Lint] found in it would work otherwise than meant, and silently.
+type LintError struct {
+	Dir      string    // the release's folder
+	Findings []Finding // those of severity error, in the order of Lint
+}
+
+// Error lists every finding, each on a line of its own when there are several.
+func (e *LintError) Error() string {
+	lines := make([]string, len(e.Findings))
+	for i, f := range e.Findings {
+		lines[i] = f.String()
+	}
+	if len(lines) == 1 {
+		return lines[0]
+	}
+	return fmt.Sprintf("%d findings in %s:\n%s", len(lines), e.Dir, strings.Join(lines, "\n"))
+}
+
+// Hint says what to do about the first few findings.
+func (e *LintError) Hint() string {
+	const most = 3
+	var hints []string
+	for _, f := range e.Findings {
+		if f.Hint != "" && !slices.Contains(hints, f.Hint) {
+			if hints = append(hints, f.Hint); len(hints) == most {
+				break
+			}
+		}
+	}
+	return strings.Join(hints, "; ")
 }
 
 // BuildError is an error of Kustomize.

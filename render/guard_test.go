@@ -293,7 +293,7 @@ var attacks = []struct {
 		overlayFile + `: includes more than 1000 objects`},
 	{"JSON cannot hold it", "resources: [nan.yaml]\n", map[string]string{overlayDir + "/nan.yaml": configMap("x") + "spec: {a: .nan}\n"}, overlayDir + `/nan.yaml:5: has a number that JSON cannot hold`},
 	{"a tag that lies", "resources: [t.yaml]\n", map[string]string{overlayDir + "/t.yaml": configMap("x") + "spec: {a: !!int canary}\n"}, overlayDir + `/t.yaml:5: has a value that its tag does not allow`},
-	{"a name twice", "resources: [t.yaml]\n", map[string]string{overlayDir + "/t.yaml": configMap("x") + "---\n" + configMap("y") + "data: {c: d}\n"}, overlayDir + `/t.yaml:5: has a name twice in one mapping`},
+	{"a name twice", "resources: [t.yaml]\n", map[string]string{overlayDir + "/t.yaml": configMap("x") + "---\n" + configMap("y") + "data: {c: d}\n"}, overlayDir + `/t.yaml:10: has a name twice in one mapping, first in line 9`},
 
 	// Plain mistakes.
 	{"missing file", "resources: [cm.yaml, absent.yaml]\n", nil, overlayFile + `:1: resources: "absent.yaml" does not exist`},
@@ -308,9 +308,9 @@ var attacks = []struct {
 		overlayDir + `/Kustomization: stands beside kustomization.yaml: a folder has one kustomization file`},
 	{"misspelt field", "resources: [cm.yaml]\nimges: []\n", nil, overlayFile + `:2: imges: is not a field of a kustomization`},
 	{"misspelt inner field", "resources: [cm.yaml]\nimages:\n- name: x\n  newtagg: y\n", nil, overlayFile + `:4: newtagg: is not a field of a kustomization`},
-	{"broken kustomization", "resources: [cm.yaml\n", nil, overlayFile + ":1: invalid Kustomization: yaml: line 1: did not find expected ',' or ']'"},
+	{"broken kustomization", "resources: [cm.yaml\n", nil, overlayFile + ":1: is not valid YAML: did not find expected ',' or ']'"},
 	{"kustomization of a wrong type", "resources: cm.yaml\n", nil, overlayFile + ": invalid Kustomization: json: cannot unmarshal string into Go struct field Kustomization.resources of type []string"},
-	{"broken resource", "resources: [b.yaml]\n", map[string]string{overlayDir + "/b.yaml": configMap("x") + "---\nkind: X\na: b: c\n"}, overlayDir + `/b.yaml:7: is not valid YAML`},
+	{"broken resource", "resources: [b.yaml]\n", map[string]string{overlayDir + "/b.yaml": configMap("x") + "---\nkind: X\na: b: c\n"}, overlayDir + `/b.yaml:7: is not valid YAML: mapping values are not allowed in this context`},
 	{"two equals signs", "configMapGenerator:\n- name: x\n  files: [a=b=c]\n", nil, overlayFile + `:3: configMapGenerator.files: "a=b=c" is not [KEY=]PATH`},
 	{"empty CRD file", "crds: [c]\n", map[string]string{overlayDir + "/c": ""}, overlayDir + `/c: is empty`},
 	{"CRD list", "crds: [c]\n", map[string]string{overlayDir + "/c": "[]"}, overlayDir + `/c: is not a mapping of OpenAPI definitions`},

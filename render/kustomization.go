@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sluice-dev/sluice/envrepo"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/provider"
 	"sigs.k8s.io/kustomize/api/resmap"
@@ -121,9 +122,11 @@ func (kf *kustomization) decodeError(err error) error {
 	e := &InputError{File: kf.file, Reason: firstLine(err.Error()), Remedy: "correct the file: kubectl kustomize refuses it too"}
 	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
 		e.Line, e.Field, e.Reason = kf.keyLine(m[1]), m[1], "is not a field of a kustomization"
-		if near := nearest(m[1], kustomizationFields); near != "" {
+		if near := envrepo.Nearest(m[1], kustomizationFields); near != "" {
 			e.Remedy = "did you mean " + near + "?"
 		}
+	} else if line, reason := notYAML(kf.data, false); line > 0 {
+		e.Line, e.Reason = line, reason
 	} else if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 		e.Line, _ = strconv.Atoi(m[1])
 	}
@@ -266,7 +269,7 @@ func (kf *kustomization) addSources(field string, s types.KvPairSources) error {
 func (kf *kustomization) addPatchOrPath(field, text string) error {
 	if _, err := checkDocuments([]byte(text)); err != nil {
 		if !errors.Is(err, errNotYAML) {
-			return kf.inlineError(field, text, "", err.Error(), remedyYAML)
+			return kf.inlineError(field, text, "", err.Error(), remedyYAML(err))
 		}
 		kf.add(field, rolePatch, true, false, text)
 		return nil
@@ -294,7 +297,7 @@ func (kf *kustomization) addPatches(field string, patches []types.Patch) error {
 
 func (kf *kustomization) addInlinePatch(field, text string) error {
 	if _, err := checkDocuments([]byte(text)); err != nil && !errors.Is(err, errNotYAML) {
-		return kf.inlineError(field, text, "", err.Error(), remedyYAML)
+		return kf.inlineError(field, text, "", err.Error(), remedyYAML(err))
 	}
 	kf.copies += countCopies([]byte(text))
 	return nil
@@ -305,7 +308,7 @@ func (kf *kustomization) addInlinePatch(field, text string) error {
 func (kf *kustomization) addTransformer(text string) error {
 	if _, err := checkDocuments([]byte(text)); err != nil {
 		if !errors.Is(err, errNotYAML) {
-			return kf.inlineError("transformers", text, "", err.Error(), remedyYAML)
+			return kf.inlineError("transformers", text, "", err.Error(), remedyYAML(err))
 		}
 	} else if m, err := newResourceFactory().NewResMapFromBytes([]byte(text)); err == nil {
 		if r := checkPlugins(m); !r.ok() {
@@ -398,41 +401,4 @@ func findScalar(n *yaml.Node, value string) int {
 func firstLine(s string) string {
 	s, _, _ = strings.Cut(s, "\n")
 	return s
-}
-
-// nearest returns the known name that is at most two edits (a third of the
-// name for long ones) away, "" when none is.
-func nearest(name string, known []string) string {
-	best, bestDistance := "", max(2, len(name)/3)+1
-	for _, k := range known {
-		if d := distance(strings.ToLower(name), strings.ToLower(k), bestDistance); d < bestDistance {
-			best, bestDistance = k, d
-		}
-	}
-	return best
-}
-
-// distance is the Levenshtein distance of a and b, or limit when it is no
-// smaller.
-func distance(a, b string, limit int) int {
-	if len(a) > 256 || len(b) > 256 || len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return min(row[len(b)], limit)
 }

@@ -9,17 +9,15 @@ import (
 	"strings"
 
 	"github.com/sluice-dev/sluice/envrepo"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/kustomize/kyaml/openapi"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 )
 
 // Severities of a Finding.
 const (
-	SeverityError   = "error"   // check refuses the release
+	SeverityError   = "error"   // Build refuses the release
 	SeverityWarning = "warning" // check mentions it
 )
 
@@ -33,38 +31,30 @@ type Finding struct {
 	Hint     string // what to do
 }
 
+// String returns folder: object what-is-wrong, on one line whatever the names.
+func (f Finding) String() string {
+	return strings.Join(strings.FieldsFunc(f.File+": "+f.Object+" "+f.Message, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+}
+
 // InstanceLabel tells the pods of tags apart (DESIGN §2).
 const InstanceLabel = "app.kubernetes.io/instance"
 
 // Lint looks for what must not stand in a tag because it exists once, for
-// selectors that reach pods of several tags, and for workloads that traffic
-// may hit unprepared. Findings are sorted by folder, errors first.
+// selectors that reach pods of several tags, for pods that the release's own
+// Services would not find, and for workloads that traffic may hit unprepared.
+// Findings are sorted by folder, errors first. They do not depend on decrypted
+// values: a keyless render has the same. [Build] refuses a release with errors.
 func Lint(res *Result) []Finding {
-	l := &linter{release: res.Release}
-	l.parts = append(l.parts, part{dir: res.Release.Dir, objects: res.Shared})
-	for i, t := range res.Tags {
-		l.parts = append(l.parts, part{dir: res.Release.Tags[i].Dir, tag: t.Name, digest: t.Digest, objects: t.Objects})
-	}
-	if !res.Release.Tagged() {
-		l.parts[0].digest = res.Release.Digest
-	}
-	for i := range l.parts {
-		p := &l.parts[i]
-		for _, u := range p.objects {
-			if set := podLabels(u); set != nil {
-				p.pods = append(p.pods, set)
-			}
-		}
-	}
+	l := newLinter(res)
 	for _, p := range l.parts {
-		for _, u := range p.objects {
-			l.lintWorkload(p, u)
+		for _, o := range p.objects {
+			l.lintWorkload(p, o)
 			if p.tag == "" {
-				l.lintShared(p, u)
+				l.lintShared(p, o)
 				continue
 			}
-			l.lintOnce(p, u)
-			l.lintTagSelector(p, u)
+			l.lintOnce(p, o)
+			l.lintTagSelector(p, o)
 		}
 		if p.tag != "" {
 			l.lintReferences(p)
@@ -77,21 +67,90 @@ func Lint(res *Result) []Finding {
 	return l.findings
 }
 
+// refused are the findings for which a release is not applied.
+func refused(found []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(found), func(f Finding) bool { return f.Severity != SeverityError })
+}
+
 type linter struct {
 	release  envrepo.Release
-	parts    []part // the shared one first
+	parts    []part           // the shared one first
+	pods     map[string][]pod // of all parts, by their instance label: see selected
 	findings []Finding
 }
 
 // part is one rendered folder.
 type part struct {
+	index            int
 	dir, tag, digest string
-	objects          []*unstructured.Unstructured
-	pods             []labels.Set // of its workloads
+	objects          []*subject
 }
 
-func (l *linter) add(severity string, p part, u *unstructured.Unstructured, message, hint string) {
-	l.findings = append(l.findings, Finding{Severity: severity, File: p.dir, Object: objectName(u), Message: message, Hint: hint})
+// subject is an object with what is asked of it more than once.
+type subject struct {
+	*unstructured.Unstructured
+	template map[string]any  // what holds its pod spec; nil for other kinds
+	labels   labels.Set      // of its pods; nil for other kinds
+	selector labels.Selector // nil when it has none, or is of a kind that does not matter
+	served   bool            // a Service of its part, or a shared one, selects its pods
+}
+
+// pod stands for the pods of a workload.
+type pod struct {
+	part   int
+	labels labels.Set
+}
+
+func newLinter(res *Result) *linter {
+	l := &linter{release: res.Release, pods: map[string][]pod{}}
+	add := func(p part, objects []*unstructured.Unstructured) {
+		p.index = len(l.parts)
+		for _, u := range objects {
+			o := &subject{Unstructured: u, template: podTemplate(u), labels: podLabels(u)}
+			if selecting[u.GetKind()] {
+				o.selector = selector(u)
+			}
+			if o.labels != nil {
+				instance := o.labels[InstanceLabel]
+				l.pods[instance] = append(l.pods[instance], pod{p.index, o.labels})
+			}
+			p.objects = append(p.objects, o)
+		}
+		l.parts = append(l.parts, p)
+	}
+	shared := part{dir: res.Release.Dir}
+	if !res.Release.Tagged() {
+		shared.digest = res.Release.Digest
+	}
+	add(shared, res.Shared)
+	for i, t := range res.Tags {
+		add(part{dir: res.Release.Tags[i].Dir, tag: t.Name, digest: t.Digest}, t.Objects)
+	}
+	for _, p := range l.parts {
+		l.serve(p)
+	}
+	return l
+}
+
+// serve notes which pods of a part get requests.
+func (l *linter) serve(p part) {
+	objects := p.objects
+	if p.index > 0 {
+		objects = slices.Concat(l.parts[0].objects, objects)
+	}
+	var services []labels.Selector
+	for _, o := range objects {
+		if o.GetKind() == "Service" && o.selector != nil {
+			services = append(services, o.selector)
+		}
+	}
+	for _, o := range p.objects {
+		o.served = o.labels != nil && slices.ContainsFunc(services, func(s labels.Selector) bool { return s.Matches(o.labels) })
+	}
+}
+
+func (l *linter) add(severity string, p part, o *subject, message, hint string) {
+	l.findings = append(l.findings, Finding{Severity: severity, File: p.dir, Object: objectName(o.Unstructured), Message: message, Hint: hint})
 }
 
 // once are the kinds of which a release has one, whatever its tags.
@@ -114,20 +173,20 @@ var once = map[string]string{
 
 // lintOnce refuses in a tag what must exist once, and warns of what runs
 // whatever its weight.
-func (l *linter) lintOnce(p part, u *unstructured.Unstructured) {
+func (l *linter) lintOnce(p part, u *subject) {
 	kind := u.GetKind()
 	if why, ok := once[kind]; ok {
 		l.add(SeverityError, p, u, "stands in a tag and must exist once: "+why, "move it to "+l.release.Dir+" or the component's shared folder")
 	}
 	switch kind {
 	case "Service":
-		if exposed(u) {
+		if exposed(u.Unstructured) {
 			l.add(SeverityError, p, u, "is reachable from outside the cluster past the weights", "make it type ClusterIP without nodePort, and route to Service "+l.release.Name)
 		}
 	case "CronJob", "Job":
 		l.add(SeverityWarning, p, u, "runs once for each tag, whatever its weight", "move it to "+l.release.Dir+" if it must run once")
 	case "Deployment", "StatefulSet":
-		if set := podLabels(u); set != nil && len(l.services(p, set)) == 0 {
+		if !u.served {
 			l.add(SeverityWarning, p, u, "is selected by no Service: if it takes work from a queue it does so at any weight", "let it run in one tag only, or move it to a component of its own")
 		}
 	}
@@ -146,91 +205,12 @@ func exposed(u *unstructured.Unstructured) bool {
 	})
 }
 
-// services are the Services of a part, and the shared ones, that select pods.
-func (l *linter) services(p part, pods labels.Set) []*unstructured.Unstructured {
-	var found []*unstructured.Unstructured
-	for _, u := range slices.Concat(l.parts[0].objects, p.objects) {
-		if u.GetKind() != "Service" {
-			continue
-		}
-		if s := selector(u); s != nil && s.Matches(pods) {
-			found = append(found, u)
-		}
-	}
-	return found
-}
-
-// selecting are the kinds whose selectors must not reach other pods.
-var selecting = map[string]bool{"Service": true, "Deployment": true, "StatefulSet": true, "ReplicaSet": true, "PodDisruptionBudget": true}
-
-// lintShared refuses what exists once and selects pods of the tags.
-func (l *linter) lintShared(p part, u *unstructured.Unstructured) {
-	if !selecting[u.GetKind()] {
-		return
-	}
-	tags := l.selected(selector(u), "")
-	switch {
-	case len(tags) == 0, u.GetKind() == "Service" && len(tags) == 1:
-	case u.GetKind() != "Service":
-		l.add(SeverityError, p, u, "selects the pods of "+list(tags), "add "+InstanceLabel+": "+l.release.Name+" to its selector and its pods, or move it into the tags")
-	case u.GetName() == l.release.Name:
-		l.add(SeverityError, p, u, "selects the pods of "+list(tags)+": requests inside the cluster would ignore the weights",
-			fmt.Sprintf("add %s: %s-%s to its selector; Sluice points it at the tag with the highest weight", InstanceLabel, l.release.Name, l.parts[1].tag))
-	default:
-		l.add(SeverityError, p, u, "selects the pods of "+list(tags)+" past the weights", "add "+InstanceLabel+" to its selector, or move it into the tags")
-	}
-}
-
-// lintTagSelector refuses selectors in a tag that reach further than it.
-func (l *linter) lintTagSelector(p part, u *unstructured.Unstructured) {
-	if !selecting[u.GetKind()] {
-		return
-	}
-	s := selector(u)
-	if s == nil {
-		return
-	}
-	hint := fmt.Sprintf("add %s: %s to the base's selectors and pod templates and let the tag overlay set it (see sluice component tag)", InstanceLabel, l.release.Name)
-	if others := l.selected(s, p.tag); len(others) > 0 {
-		l.add(SeverityError, p, u, "selects the pods of "+list(others)+" too", hint)
-		return
-	}
-	if requirements, _ := s.Requirements(); !slices.ContainsFunc(requirements, func(r labels.Requirement) bool { return r.Key() == InstanceLabel }) {
-		l.add(SeverityError, p, u, "selects without "+InstanceLabel+": it would select the pods of other tags too", hint)
-	}
-}
-
-// selected names the parts other than that of tag except whose pods a
-// selector matches.
-func (l *linter) selected(s labels.Selector, except string) []string {
-	if s == nil {
-		return nil
-	}
-	var names []string
-	for _, p := range l.parts {
-		if p.tag == except {
-			continue
-		}
-		if slices.ContainsFunc(p.pods, func(set labels.Set) bool { return s.Matches(set) }) {
-			name := "tag " + p.tag
-			if p.tag == "" {
-				name = p.dir
-			}
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-func list(names []string) string { return strings.Join(names, " and ") }
-
 // lintWorkload warns of what lets traffic hit an unready pod or starves it.
-func (l *linter) lintWorkload(p part, u *unstructured.Unstructured) {
-	template := podTemplate(u)
-	if template == nil {
+func (l *linter) lintWorkload(p part, u *subject) {
+	if u.template == nil {
 		return
 	}
-	spec, _, _ := unstructured.NestedMap(template, "spec")
+	spec := mapAt(u.template, "spec")
 	var ready bool
 	var bare []string
 	items, _ := spec["containers"].([]any)
@@ -239,13 +219,13 @@ func (l *linter) lintWorkload(p part, u *unstructured.Unstructured) {
 		if c["readinessProbe"] != nil {
 			ready = true
 		}
-		requests, _, _ := unstructured.NestedMap(c, "resources", "requests")
+		requests := mapAt(c, "resources", "requests")
 		if requests["cpu"] == nil || requests["memory"] == nil {
 			name, _ := c["name"].(string)
 			bare = append(bare, name)
 		}
 	}
-	if set := podLabels(u); !ready && set != nil && len(l.services(p, set)) > 0 {
+	if !ready && u.served {
 		l.add(SeverityWarning, p, u, "has no readinessProbe: it gets requests before it can answer", "add a readinessProbe to the container that serves")
 	}
 	if len(bare) > 0 {
@@ -254,7 +234,7 @@ func (l *linter) lintWorkload(p part, u *unstructured.Unstructured) {
 	if p.digest != "" || l.release.Component.Image == "" {
 		return
 	}
-	for _, c := range containers(u) {
+	for _, c := range containers(u.Unstructured) {
 		if c.image.name == l.release.Component.Image && c.image.digest == "" {
 			hint := "pin one: sluice deploy " + l.release.Name + " --environment " + l.release.Environment.Name + " --build DIGEST"
 			if p.tag == "" && l.release.Tagged() {
@@ -264,62 +244,6 @@ func (l *linter) lintWorkload(p part, u *unstructured.Unstructured) {
 			return
 		}
 	}
-}
-
-// podTemplate returns what holds the pod spec: the template of a workload, or
-// a Pod's own object; nil for other kinds.
-func podTemplate(u *unstructured.Unstructured) map[string]any {
-	var path []string
-	switch u.GetKind() {
-	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "ReplicationController":
-		path = []string{"spec", "template"}
-	case "CronJob":
-		path = []string{"spec", "jobTemplate", "spec", "template"}
-	case "Pod":
-		return u.Object
-	default:
-		return nil
-	}
-	template, _, _ := unstructured.NestedMap(u.Object, path...)
-	return template
-}
-
-// podLabels are the labels of a workload's pods, nil for other kinds.
-func podLabels(u *unstructured.Unstructured) labels.Set {
-	template := podTemplate(u)
-	if template == nil {
-		return nil
-	}
-	set, _, _ := unstructured.NestedStringMap(template, "metadata", "labels")
-	if set == nil {
-		return labels.Set{}
-	}
-	return set
-}
-
-// selector reads spec.selector; nil when there is none or it is malformed,
-// which the API server refuses.
-func selector(u *unstructured.Unstructured) labels.Selector {
-	raw, ok, _ := unstructured.NestedMap(u.Object, "spec", "selector")
-	if !ok || len(raw) == 0 {
-		return nil
-	}
-	if u.GetKind() == "Service" {
-		set, _, err := unstructured.NestedStringMap(u.Object, "spec", "selector")
-		if err != nil {
-			return nil
-		}
-		return labels.SelectorFromSet(set)
-	}
-	var ls metav1.LabelSelector
-	if runtime.DefaultUnstructuredConverter.FromUnstructured(raw, &ls) != nil {
-		return nil
-	}
-	s, err := metav1.LabelSelectorAsSelector(&ls)
-	if err != nil {
-		return nil
-	}
-	return s
 }
 
 // lintReferences refuses names in custom kinds that Kustomize did not rename
@@ -336,10 +260,10 @@ func (l *linter) lintReferences(p part) {
 			}
 			l.eachReference(u.Object[top], top, func(at, name, kind string) {
 				target := originals.find(name, kind)
-				if target == nil || l.isShared(name, kind) {
+				if target == "" || l.isShared(name, kind) {
 					return
 				}
-				l.add(SeverityError, p, u, fmt.Sprintf("names %s in %s, which is called %s in this tag: Kustomize does not rename it in custom kinds", name, at, target.GetName()),
+				l.add(SeverityError, p, u, fmt.Sprintf("names %s in %s, which is called %s in this tag: Kustomize does not rename it in custom kinds", name, at, target),
 					"list the field under nameReference in a file named in configurations:, or patch it in the tag overlay")
 			})
 		}
@@ -347,24 +271,33 @@ func (l *linter) lintReferences(p part) {
 }
 
 // renamed are the objects of a tag by the names they had before nameSuffix.
-type renamed map[string][]*unstructured.Unstructured
+type renamed map[string][]rename
 
-func (r renamed) find(name, kind string) *unstructured.Unstructured {
-	for _, u := range r[name] {
-		if kind == "" || u.GetKind() == kind {
-			return u
+// rename is an object's kind and its name in the tag, without the hash of its
+// content, which would tell a keyless render from one with keys.
+type rename struct{ kind, name string }
+
+// find returns the name in the tag, "" when there is no such object.
+func (r renamed) find(name, kind string) string {
+	for _, to := range r[name] {
+		if kind == "" || to.kind == kind {
+			return to.name
 		}
 	}
-	return nil
+	return ""
 }
 
 // originals undoes the suffix of a tag, and the hash after it.
 func (l *linter) originals(p part) renamed {
-	suffixed := regexp.MustCompile(`^(.+)-` + regexp.QuoteMeta(p.tag) + `(-[bcdfghkmt2456789]{10})?$`)
+	suffixed := regexp.MustCompile(`^(.+)(-` + regexp.QuoteMeta(p.tag) + `)(-[bcdfghkmt2456789]{10})?$`)
 	out := renamed{}
 	for _, u := range p.objects {
 		if m := suffixed.FindStringSubmatch(u.GetName()); m != nil {
-			out[m[1]] = append(out[m[1]], u)
+			to := rename{u.GetKind(), m[1] + m[2]}
+			if m[3] != "" {
+				to.name += "-HASH"
+			}
+			out[m[1]] = append(out[m[1]], to)
 		}
 	}
 	return out
@@ -373,7 +306,7 @@ func (l *linter) originals(p part) renamed {
 // isShared reports whether an object that exists once has the name (and kind,
 // where that is known): then it is meant.
 func (l *linter) isShared(name, kind string) bool {
-	return slices.ContainsFunc(l.parts[0].objects, func(u *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(l.parts[0].objects, func(u *subject) bool {
 		return u.GetName() == name && (kind == "" || u.GetKind() == kind)
 	})
 }

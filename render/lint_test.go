@@ -23,10 +23,10 @@ const (
 func lint(t *testing.T, files map[string]string) string {
 	t.Helper()
 	fsys := edited(t, files)
-	res, err := render.Build(context.Background(), render.Request{FS: fsys, Release: releaseOf(t, fsys, "production", "api"), Decrypt: keyless})
+	_, found, err := render.Inspect(context.Background(), render.Request{FS: fsys, Release: releaseOf(t, fsys, "production", "api"), Decrypt: keyless})
 	require.NoError(t, err)
 	var b strings.Builder
-	for _, f := range render.Lint(res) {
+	for _, f := range found {
 		assert.NotEmpty(t, f.Hint)
 		if f.File == strings.TrimSuffix(greenPath, "/") || strings.Contains(f.Message, "readinessProbe") || strings.Contains(f.Message, "CPU and memory") {
 			continue
@@ -114,7 +114,7 @@ spec:
   triggers: [{type: cron, name: api}]
   other: {secretName: api-secrets, serviceAccountName: api, name: elsewhere}
 `), "error" + blue + "ScaledObject shop-production/api-blue names api in spec.scaleTargetRef.name, which is called api-blue in this tag: Kustomize does not rename it in custom kinds\n" +
-			"error" + blue + "ScaledObject shop-production/api-blue names api-secrets in spec.other.secretName, which is called api-secrets-blue-5hfd589b5g in this tag: Kustomize does not rename it in custom kinds\n"},
+			"error" + blue + "ScaledObject shop-production/api-blue names api-secrets in spec.other.secretName, which is called api-secrets-blue-HASH in this tag: Kustomize does not rename it in custom kinds\n"},
 		{"names in custom kinds that Kustomize is told of", func() map[string]string {
 			files := more("apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: api}\nspec: {scaleTargetRef: {name: api, kind: Deployment}}\n")
 			files[basePath+"kustomization.yaml"] += "configurations: [names.yaml]\n"

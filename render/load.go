@@ -23,6 +23,7 @@ type loaded struct {
 	data    []byte
 	values  []string
 	secret  bool // data holds decrypted values
+	sealed  bool // the file is encrypted, opened or not: no error quotes it
 	keyless bool
 	masked  func() ([]byte, error)
 	checked role // roles whose checks it has passed
@@ -86,7 +87,7 @@ func (l *loader) read(p string) (*loaded, error) {
 	}
 	data, err := fs.ReadFile(l.walker.fsys, p)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", p, err)
+		return nil, reading(p, err)
 	}
 	if len(data) > MaxFile { // the size in Stat is a claim
 		return nil, tooLarge(p, MaxFile)
@@ -104,11 +105,11 @@ func (l *loader) read(p string) (*loaded, error) {
 	if len(d.Data) > MaxFile {
 		return nil, tooLarge(p, MaxFile)
 	}
-	return &loaded{data: d.Data, values: d.Values, secret: d.Encrypted && !d.Keyless, keyless: d.Keyless, masked: d.Masked}, nil
+	return &loaded{data: d.Data, values: d.Values, secret: d.Encrypted && !d.Keyless, sealed: d.Encrypted, keyless: d.Keyless, masked: d.Masked}, nil
 }
 
-// check looks at the plaintext of a file as Kustomize will use it. No text of a
-// parser goes into the errors: the file may be a decrypted one.
+// check looks at the plaintext of a file as Kustomize will use it. Of a file
+// that is encrypted no text of a parser goes into the errors.
 func (f *loaded) check(use fileUse) error {
 	roles := use.roles &^ f.checked
 	fail := func(line int, r refusal) error {
@@ -125,9 +126,10 @@ func (f *loaded) check(use fileUse) error {
 		var doc *documentError
 		switch {
 		case errors.As(err, &doc):
-			return fail(doc.line, refusal{doc.reason, remedyYAML})
+			return fail(doc.line, refusal{doc.Error(), doc.remedy})
 		case err != nil:
-			return fail(brokenLine(f.data), refusal{err.Error(), "correct the file: " + use.from.file + " reads it as " + use.ref.field})
+			line, reason := notYAML(f.data, f.sealed)
+			return fail(line, refusal{reason, "correct the file: " + use.from.file + " reads it as " + use.ref.field})
 		}
 		if roles&roleResource != 0 {
 			f.objects = n

@@ -2,8 +2,9 @@
 // Kubernetes objects.
 //
 // Call [Build] for a release; [Folder] renders one folder as kubectl kustomize
-// does. [InputClosure] says, without rendering, which paths decide the outcome,
-// and [Lint] looks for what is legal but harmful in a rendered release.
+// does. [InputClosure] says, without rendering, which paths decide the outcome.
+// [Lint] looks for what is legal but harmful in a rendered release: Build
+// refuses its errors, and [Inspect] reports them.
 //
 // Input is hostile. A guard walks the kustomization files first and refuses
 // everything that would reach out of the project, run a program or exhaust the
@@ -78,21 +79,35 @@ type TagObjects struct {
 // Build renders a release and checks what must hold of every release: all
 // objects are in the environment's namespace, each container of the
 // component's image runs the pinned digest and each images entry pins
-// something, no object is declared twice, no ciphertext is left and no
-// decrypted value surfaces outside a Secret. The tags of a release are
-// rendered in parallel.
+// something, no object is declared twice, no ciphertext is left, no decrypted
+// value surfaces outside a Secret and [Lint] finds no error. The tags of a
+// release are rendered in parallel.
 //
-// Errors are *InputError, *BuildError, *ObjectError, *ImageError, those of
-// Decrypt and of the context.
+// Errors are *InputError, *BuildError, *ObjectError, *ImageError, *LintError,
+// those of Decrypt and of the context.
 func Build(ctx context.Context, req Request) (*Result, error) {
+	res, found, err := Inspect(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if found = refused(found); len(found) > 0 {
+		return nil, fmt.Errorf("rendering %s: %w", req.Release.Dir, &LintError{Dir: req.Release.Dir, Findings: found})
+	}
+	return res, nil
+}
+
+// Inspect renders as [Build] does, and returns what [Lint] finds instead of
+// refusing the release for it. It is for those who report on a release; what is
+// to be applied comes from Build.
+func Inspect(ctx context.Context, req Request) (*Result, []Finding, error) {
 	rel := req.Release
 	b := newBuilder(req.FS, scope{environment: rel.Environment.Name, release: true}, req.Decrypt)
 	folders, err := b.build(ctx, releaseDirs(rel))
 	if err != nil {
-		return nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
+		return nil, nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
 	}
 	if err := b.check(ctx, rel, folders); err != nil {
-		return nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
+		return nil, nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
 	}
 	res := &Result{Release: rel, Shared: folders[0].objects, Values: b.maskable(), Keyless: b.keyless()}
 	if rel.Tagged() {
@@ -100,7 +115,7 @@ func Build(ctx context.Context, req Request) (*Result, error) {
 			res.Tags = append(res.Tags, TagObjects{Name: t.Name, Digest: t.Digest, Objects: folders[i+1].objects})
 		}
 	}
-	return res, nil
+	return res, Lint(res), nil
 }
 
 // check is everything that must hold of the objects of a release. Leaks come

@@ -79,6 +79,16 @@ func edited(t testing.TB, files map[string]string) fs.FS {
 	return m
 }
 
+// symlinked is edited, with symbolic links at more paths.
+func symlinked(t testing.TB, files map[string]string, links ...string) fs.FS {
+	t.Helper()
+	m := edited(t, files).(fstest.MapFS)
+	for _, p := range links {
+		m[p] = &fstest.MapFile{Data: []byte("elsewhere"), Mode: fs.ModeSymlink | 0o777}
+	}
+	return m
+}
+
 // toYAML is what kubectl kustomize would print.
 func toYAML(t testing.TB, objects []*unstructured.Unstructured) string {
 	t.Helper()

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"strconv"
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/types"
@@ -32,33 +30,60 @@ import (
 // errNotYAML says that text cannot be parsed as YAML at all.
 var errNotYAML = errors.New("is not valid YAML")
 
-const remedyYAML = "simplify the YAML: write out what aliases repeat"
-
 // documentError is a fault of a YAML document. Its text quotes nothing.
 type documentError struct {
 	line   int
+	first  int // where a name stands that is used twice; 0 for other faults
 	reason string
+	remedy string
 }
 
-func (e *documentError) Error() string { return e.reason }
+func (e *documentError) Error() string {
+	if e.first > 0 {
+		return fmt.Sprintf("%s, first in line %d", e.reason, e.first)
+	}
+	return e.reason
+}
+
+// remedyYAML is what to do about an error of checkDocuments in text that stands
+// inline.
+func remedyYAML(err error) string {
+	var doc *documentError
+	if errors.As(err, &doc) {
+		return doc.remedy
+	}
+	return "correct the YAML"
+}
 
 // checkDocuments parses YAML documents in the way Kustomize does and checks
 // each of them. It returns the number of objects, the items of lists counted.
 // The error is errNotYAML or a *documentError.
 func checkDocuments(data []byte) (objects int, err error) {
-	reader := kio.ByteReader{Reader: bytes.NewReader(data), OmitReaderAnnotations: true, DisableUnwrapping: true}
-	nodes, err := reader.Read()
+	nodes, err := readNodes(data)
 	if err != nil {
 		return 0, errNotYAML
 	}
-	for _, n := range nodes {
+	for i, n := range nodes {
 		c := nodeCheck{sizes: map[*yaml.Node]extent{}}
 		if _, err := c.visit(n.YNode(), 0); err != nil {
+			var doc *documentError
+			if errors.As(err, &doc) {
+				above := linesAbove(data, i)
+				doc.line += above
+				if doc.first > 0 {
+					doc.first += above
+				}
+			}
 			return 0, err
 		}
 		objects += countObjects(n.YNode())
 	}
 	return objects, nil
+}
+
+func readNodes(data []byte) ([]*yaml.RNode, error) {
+	reader := kio.ByteReader{Reader: bytes.NewReader(data), OmitReaderAnnotations: true, DisableUnwrapping: true}
+	return reader.Read()
 }
 
 // countObjects is 1, or the number of items of a FooList.
@@ -95,7 +120,7 @@ func (c *nodeCheck) visit(n *yaml.Node, depth int) (extent, error) {
 		return extent{}, nil
 	}
 	if depth > MaxNesting {
-		return extent{}, &documentError{n.Line, fmt.Sprintf("is nested deeper than %d levels", MaxNesting)}
+		return extent{}, &documentError{line: n.Line, reason: fmt.Sprintf("is nested deeper than %d levels", MaxNesting), remedy: "flatten the YAML"}
 	}
 	if n.Kind == yaml.AliasNode {
 		return c.visitAlias(n, depth)
@@ -118,7 +143,7 @@ func (c *nodeCheck) visit(n *yaml.Node, depth int) (extent, error) {
 		total.nodes += e.nodes
 		total.depth = max(total.depth, e.depth+1)
 		if total.nodes > MaxNodes {
-			return extent{}, &documentError{n.Line, fmt.Sprintf("has more than %d values, aliases expanded", MaxNodes)}
+			return extent{}, &documentError{line: n.Line, reason: fmt.Sprintf("has more than %d values, aliases expanded", MaxNodes), remedy: "simplify the YAML: write out what aliases repeat, or split the file"}
 		}
 	}
 	if n.Anchor != "" {
@@ -130,13 +155,13 @@ func (c *nodeCheck) visit(n *yaml.Node, depth int) (extent, error) {
 func (c *nodeCheck) visitAlias(n *yaml.Node, depth int) (extent, error) {
 	e, seen := c.sizes[n.Alias]
 	if !seen { // an anchor stands before its aliases
-		return extent{}, &documentError{n.Line, "has an alias without an anchor"}
+		return extent{}, &documentError{line: n.Line, reason: "has an alias without an anchor", remedy: "define the anchor before it, or write out what it stands for"}
 	}
 	if e.nodes < 0 {
-		return extent{}, &documentError{n.Line, "has an alias inside its own anchor"}
+		return extent{}, &documentError{line: n.Line, reason: "has an alias inside its own anchor", remedy: "write out what the alias stands for"}
 	}
 	if depth+e.depth > MaxNesting {
-		return extent{}, &documentError{n.Line, fmt.Sprintf("is nested deeper than %d levels", MaxNesting)}
+		return extent{}, &documentError{line: n.Line, reason: fmt.Sprintf("is nested deeper than %d levels", MaxNesting), remedy: "flatten the YAML"}
 	}
 	return e, nil
 }
@@ -147,16 +172,16 @@ func checkKeys(n *yaml.Node) error {
 	if n.Kind != yaml.MappingNode {
 		return nil
 	}
-	seen := make(map[string]bool, len(n.Content)/2)
+	seen := make(map[string]int, len(n.Content)/2) // line by name
 	for i := 0; i < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if key.Kind != yaml.ScalarNode {
-			return &documentError{key.Line, "has a name that is not a string"}
+			return &documentError{line: key.Line, reason: "has a name that is not a string", remedy: "give each field a plain name; quote text that starts with a bracket or a brace"}
 		}
-		if seen[key.Value] {
-			return &documentError{key.Line, "has a name twice in one mapping"}
+		if first, dup := seen[key.Value]; dup {
+			return &documentError{line: key.Line, first: first, reason: "has a name twice in one mapping", remedy: "keep one of the two"}
 		}
-		seen[key.Value] = true
+		seen[key.Value] = key.Line
 	}
 	return nil
 }
@@ -173,10 +198,10 @@ func checkScalar(n *yaml.Node) error {
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
-		return &documentError{n.Line, "has a value that its tag does not allow"}
+		return &documentError{line: n.Line, reason: "has a value that its tag does not allow", remedy: "remove the tag (the word that starts with !), or correct the value"}
 	}
 	if _, err := json.Marshal(v); err != nil {
-		return &documentError{n.Line, "has a number that JSON cannot hold"}
+		return &documentError{line: n.Line, reason: "has a number that JSON cannot hold", remedy: "quote it if it is text; otherwise give a finite number"}
 	}
 	return nil
 }
@@ -384,23 +409,4 @@ func tooLarge(file string, limit int) error {
 		size = fmt.Sprintf("%d MiB", limit>>20)
 	}
 	return &InputError{File: file, Reason: "is larger than " + size, Remedy: "split it, or keep it out of the repository"}
-}
-
-// brokenLine finds the first line that is not YAML, 0 when none is found. It
-// splits documents as Kustomize does, and is for error messages only.
-func brokenLine(data []byte) int {
-	first := 1
-	for _, doc := range bytes.SplitAfter(data, []byte("\n---")) {
-		var n yaml.Node
-		err := yaml.NewDecoder(bytes.NewReader(bytes.TrimSuffix(doc, []byte("\n---")))).Decode(&n)
-		if err != nil && !errors.Is(err, io.EOF) {
-			if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-				line, _ := strconv.Atoi(m[1])
-				return first + line - 1
-			}
-			return first
-		}
-		first += bytes.Count(doc, []byte("\n"))
-	}
-	return 0
 }

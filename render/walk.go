@@ -165,7 +165,7 @@ func (w *walker) readKustomization(dir string) (*kustomization, error) {
 	}
 	data, err := fs.ReadFile(w.fsys, file)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
+		return nil, reading(file, err)
 	}
 	return parseKustomization(file, data)
 }
@@ -274,19 +274,48 @@ func (w *walker) lstatAll(p string) (fs.FileMode, error) {
 }
 
 // lstat does not follow symbolic links, provided that the file system either
-// implements fs.ReadLinkFS or does not follow them itself.
+// implements fs.ReadLinkFS or does not follow them itself. One that refuses to
+// open them cannot be asked directly; the folder's list says what they are.
 func (w *walker) lstat(p string) (fs.FileMode, error) {
 	r, ok := w.kinds[p]
 	if !ok {
 		info, err := fs.Lstat(w.fsys, p)
-		if err != nil {
-			r.err = err
-		} else {
+		switch {
+		case err == nil:
 			r.mode, r.size = info.Mode(), info.Size()
+		case errors.Is(err, fs.ErrNotExist):
+			r.err = err
+		default:
+			if r.mode, ok = w.listed(p); !ok {
+				r.err = reading(p, err)
+			}
 		}
 		w.kinds[p] = r
 	}
 	return r.mode, r.err
+}
+
+// listed is the type of what is neither a file nor a folder, as its folder
+// lists it.
+func (w *walker) listed(p string) (fs.FileMode, bool) {
+	entries, err := fs.ReadDir(w.fsys, path.Dir(p))
+	if err != nil {
+		return 0, false
+	}
+	for _, e := range entries {
+		if e.Name() == path.Base(p) {
+			return e.Type(), !specialFile(e.Type()).ok()
+		}
+	}
+	return 0, false
+}
+
+// reading says that a file cannot be read, its path once.
+func reading(p string, err error) error {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return fmt.Errorf("reading %s: %w", p, err)
 }
 
 // specialFile refuses what is neither a folder nor a regular file.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -18,8 +19,8 @@ import (
 
 // finding is one thing that check found.
 type finding struct {
-	Severity string `json:"severity"` // error or warning
-	Release  string `json:"release,omitempty"`
+	Severity string `json:"severity"`          // error or warning
+	Release  string `json:"release,omitempty"` // several are joined with commas
 	File     string `json:"file,omitempty"`
 	Object   string `json:"object,omitempty"`
 	Message  string `json:"message"`
@@ -33,6 +34,8 @@ type checked struct {
 	Warnings int       `json:"warnings"`
 	Findings []finding `json:"findings"`
 	Reached  []reached `json:"reached,omitempty"`
+
+	told map[finding]int // index in Findings, by the finding without its release
 }
 
 // reached is a release that a change of shared files reaches without promotion.
@@ -201,21 +204,23 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 	for _, name := range names {
 		result.Releases++
 		id := env + "/" + name
-		r, err := renderRelease(ctx, v, env, name, keyless)
-		if err == nil {
-			_, err = displayed(r)
+		rel, err := v.Repo.Release(env, name)
+		if err != nil {
+			result.add(errorFinding(id, err))
+			continue
+		}
+		for _, t := range rel.Tags {
+			tagged[name] = append(tagged[name], t.Name)
+		}
+		r, found, err := inspect(ctx, v, rel)
+		for _, f := range found {
+			result.add(finding{f.Severity, id, f.File, f.Object, f.Message, f.Hint})
 		}
 		if err != nil {
 			result.add(errorFinding(id, err))
 			continue
 		}
 		rendered[name] = r
-		for _, t := range r.Tags {
-			tagged[name] = append(tagged[name], t.Name)
-		}
-		for _, f := range render.Lint(r) {
-			result.add(finding{f.Severity, id, f.File, f.Object, f.Message, f.Hint})
-		}
 		for _, f := range missingConfig(v.Repo, r) {
 			result.add(f)
 		}
@@ -227,6 +232,18 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 			}
 		}
 	}
+}
+
+// inspect renders a release without keys. What lint finds comes back as
+// findings, the errors too for which render.Build would refuse the release: the
+// rest of what check looks at is then still told.
+func inspect(ctx context.Context, v *view, rel envrepo.Release) (*render.Result, []render.Finding, error) {
+	r, found, err := render.Inspect(ctx, render.Request{FS: v.FS, Release: rel, Decrypt: keyless})
+	if err != nil {
+		return nil, nil, err
+	}
+	_, err = displayed(r)
+	return r, found, err
 }
 
 // foreignRoutes finds routes of a release that name a tagged Service of
@@ -298,7 +315,22 @@ func buildContract(repo *envrepo.Repo, component, digest string) *envrepo.Contra
 	return build.Config
 }
 
+// add notes a finding. What lies in a file that several releases read is found
+// in each of them: it is told once, with all of their names.
 func (c *checked) add(f finding) {
+	key := f
+	key.Release = ""
+	if i, ok := c.told[key]; ok {
+		told := &c.Findings[i]
+		if f.Release != "" && !slices.Contains(strings.Split(told.Release, ", "), f.Release) {
+			told.Release = strings.TrimPrefix(told.Release+", "+f.Release, ", ")
+		}
+		return
+	}
+	if c.told == nil {
+		c.told = map[finding]int{}
+	}
+	c.told[key] = len(c.Findings)
 	if f.Severity == "error" {
 		c.Errors++
 	} else {
@@ -307,8 +339,14 @@ func (c *checked) add(f finding) {
 	c.Findings = append(c.Findings, f)
 }
 
+// errorFinding is an error as a finding. Where a file is to blame, the message
+// is about that file alone, whatever was being rendered.
 func errorFinding(release string, err error) finding {
-	return finding{Severity: "error", Release: release, Message: err.Error(), Hint: strings.Join(hints(err), "; ")}
+	f := finding{Severity: "error", Release: release, Message: err.Error(), Hint: strings.Join(hints(err), "; ")}
+	if input := (*render.InputError)(nil); errors.As(err, &input) {
+		f.File, f.Message = input.File, input.Error()
+	}
+	return f
 }
 
 // reachedSince lists the releases whose rendered input lies in shared files
@@ -363,7 +401,10 @@ func within(files, paths []string) []string {
 
 func (a *app) printChecked(v *view, result checked) error {
 	err := a.print(result, func(t *table) {
-		for _, f := range result.Findings {
+		for i, f := range result.Findings {
+			if i+1 < len(result.Findings) && result.Findings[i+1].Hint == f.Hint {
+				f.Hint = "" // said once, below the last that it is for
+			}
 			t.line(findingText(f))
 		}
 		for _, r := range result.Reached {

@@ -113,43 +113,13 @@ func (v view) missing(key string) (Missing, bool) {
 	return m, true
 }
 
-// nearest is the seen name that differs from key in case, separators or at most
-// two letters; "" when there is none.
+// nearest is the seen name that key may be a misspelling of, or the other way
+// round; "" when there is none. A name of which key is the start is no such one:
+// PORT is not PORT_METRICS cut short.
 func (v view) nearest(key string) string {
-	best, least := "", 3
-	for _, name := range v.names() {
-		if d := distance(fold(name), fold(key)); d < least && d < len(key)/2 {
-			best, least = name, d
-		}
+	near := envrepo.Nearest(key, v.names())
+	if len(near) > len(key)+3 {
+		return ""
 	}
-	return best
-}
-
-func fold(name string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(name))
-}
-
-// distance is the Levenshtein distance, 3 standing for anything above 2, and for
-// names too long to be compared.
-func distance(a, b string) int {
-	if len(a)-len(b) > 2 || len(b)-len(a) > 2 || len(a) > 128 {
-		return 3
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
-		}
-	}
-	return min(row[len(b)], 3)
+	return near
 }

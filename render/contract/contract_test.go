@@ -113,6 +113,9 @@ func TestCheck(t *testing.T) {
 			container: "envFrom: [{secretRef: {name: api-secrets}}]", required: "DATABASE_URI database-url", keys: "DATABASE_URL TOKEN",
 			want: at + "DATABASE_URI: no env, envFrom or mounted file of the container provides it\n  hint: the container sees DATABASE_URL: is one of the two misspelt?\n" +
 				at + "database-url: no env, envFrom or mounted file of the container provides it\n  hint: the container sees DATABASE_URL: is one of the two misspelt?"},
+		{name: "a longer name is not misspelt",
+			container: "envFrom: [{secretRef: {name: api-secrets}}]", required: "DATABASE", keys: "DATABASE_URL TOKEN",
+			want: at + "DATABASE: no env, envFrom or mounted file of the container provides it\n  hint: add DATABASE to config.env or secrets.env of the release, or to the container's env"},
 		{name: "objects created elsewhere may have it; what is found otherwise is not asked of them",
 			container: "envFrom: [{prefix: TLS_, secretRef: {name: tls}}, {configMapRef: {name: api-config}}], env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: db, key: password}}}]",
 			required:  "CACHE_ADDR TLS_CERT PASSWORD OTHER", keys: "CACHE_ADDR LOG_LEVEL",
