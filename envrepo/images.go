@@ -75,7 +75,7 @@ func findPin(file string, root *yaml.Node, image string) (pin, error) {
 		}
 	}
 	if found.entry == nil && len(names) > 0 {
-		near := nearest(image, names)
+		near := Nearest(image, names)
 		if near == "" {
 			near = names[0]
 		}

@@ -55,9 +55,6 @@ func Nearest(name string, known []string) string {
 	return best
 }
 
-// nearest is Nearest, as images.go calls it.
-func nearest(name string, known []string) string { return Nearest(name, known) }
-
 var separators = strings.NewReplacer("_", "-", ".", "-")
 
 // fold removes what Nearest takes for no error.

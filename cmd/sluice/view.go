@@ -161,6 +161,16 @@ func (w worktreeFS) Open(name string) (fs.File, error) {
 	return w.root.FS().Open(name)
 }
 
+// Lstat and ReadLink make worktreeFS an fs.ReadLinkFS, so that readers can say
+// of a symbolic link that it is one.
+func (w worktreeFS) Lstat(name string) (fs.FileInfo, error) {
+	return w.root.Lstat(filepath.FromSlash(name))
+}
+
+func (w worktreeFS) ReadLink(name string) (string, error) {
+	return w.root.Readlink(filepath.FromSlash(name))
+}
+
 // progress says on a terminal what is being waited for, if it takes over a
 // second; the returned function takes the line away again.
 func (a *app) progress(what string) (done func()) {
