@@ -74,12 +74,12 @@ func TestErrorsOfOpen(t *testing.T) {
 
 func TestPathsOfRepositories(t *testing.T) {
 	folder := t.TempDir()
-	work, linked := filepath.Join(folder, "work"), filepath.Join(folder, "linked")
+	work, linked := filepath.Join(folder, "tree"), filepath.Join(folder, "linked")
 	git(t, folder, "init", "--quiet", "--initial-branch=main", work)
 	git(t, work, "commit", "--quiet", "--allow-empty", "-m", "first")
 	git(t, work, "worktree", "add", "--quiet", "-b", "topic", linked)
 	t.Chdir(folder)
-	for _, path := range []string{work, filepath.Join(work, ".git"), linked, "work", "./work/", "file://" + work, "file://localhost" + work} {
+	for _, path := range []string{work, filepath.Join(work, ".git"), linked, "tree", "./tree/", "file://" + work, "file://localhost" + work} {
 		r, err := Open(t.Context(), Options{URL: path, Branch: "main"})
 		require.NoError(t, err, path)
 		assert.Equal(t, git(t, work, "rev-parse", "main"), snapshot(t, r, "HEAD").Revision(), path)
