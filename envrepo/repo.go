@@ -127,28 +127,15 @@ func (r *Repo) ReleaseNames(env string) ([]string, error) {
 // folder of a component's name, or with a traffic.yaml, is a release that does
 // not load; were it none, one lost file would prune everything that runs.
 func (r *Repo) releaseFolders(dir string) ([]string, error) {
-	all, err := folders(r.fsys, dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, name := range all {
+	return r.foldersWhere(dir, func(name string) (bool, error) {
 		ok, err := r.isOverlay(path.Join(dir, name))
-		if err != nil {
-			return nil, err
-		}
 		for _, mark := range []string{componentFile(name), trafficFile(path.Join(dir, name))} {
-			if !ok && labelProblem(name) == "" {
-				if ok, err = exists(r.fsys, mark); err != nil {
-					return nil, err
-				}
+			if err == nil && !ok && labelProblem(name) == "" {
+				ok, err = exists(r.fsys, mark)
 			}
 		}
-		if ok {
-			names = append(names, name)
-		}
-	}
-	return names, nil
+		return ok, err
+	})
 }
 
 // manifests reports whether a folder itself holds YAML files: an environment's
@@ -168,13 +155,18 @@ func (r *Repo) manifests(dir string) (bool, error) {
 
 // overlays returns the folders below dir that hold a kustomization, sorted.
 func (r *Repo) overlays(dir string) ([]string, error) {
+	return r.foldersWhere(dir, func(name string) (bool, error) { return r.isOverlay(path.Join(dir, name)) })
+}
+
+// foldersWhere returns the folders directly below dir that are wanted, sorted.
+func (r *Repo) foldersWhere(dir string, wanted func(name string) (bool, error)) ([]string, error) {
 	all, err := folders(r.fsys, dir)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, name := range all {
-		ok, err := r.isOverlay(path.Join(dir, name))
+		ok, err := wanted(name)
 		if err != nil {
 			return nil, err
 		}

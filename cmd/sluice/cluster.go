@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// clusterTimeout bounds a request to the API server that is not a watch, so
-// that a cluster which does not answer is an error and not a hang.
+// clusterTimeout bounds what a command asks of the API server itself, so that
+// a cluster which does not answer is an error and not a hang.
 const clusterTimeout = 15 * time.Second
 
 // errNoCluster is why there is no cluster to ask: none is configured.

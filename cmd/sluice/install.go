@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -14,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-dev/sluice/deploy/crds"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
 )
 
 var crdResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
@@ -51,6 +51,13 @@ func (a *app) installCRDs(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*clusterTimeout)
 	defer cancel()
+	reach, err := cluster.New(config)
+	if err != nil {
+		return err
+	}
+	if err := reach.Ping(ctx); err != nil {
+		return err
+	}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return err
@@ -60,9 +67,6 @@ func (a *app) installCRDs(ctx context.Context) error {
 		return fmt.Errorf("reading the built-in definition: %w", err)
 	}
 	if _, err := client.Resource(crdResource).Apply(ctx, crd.GetName(), &crd, metav1.ApplyOptions{FieldManager: "sluice", Force: true}); err != nil {
-		if apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
-			return clusterError(config.Host, err)
-		}
 		return fmt.Errorf("applying %s: %w", crd.GetName(), err)
 	}
 	if err := awaitEstablished(ctx, client, crd.GetName()); err != nil {

@@ -6,19 +6,16 @@ import (
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
 )
 
 // clusterReleases reads Release objects: what the reconciler reported.
-type clusterReleases struct{ client client.WithWatch }
+type clusterReleases struct{ client *cluster.Client }
 
 // openReleases connects to the cluster.
 func (a *app) openReleases() (*clusterReleases, error) {
@@ -26,45 +23,24 @@ func (a *app) openReleases() (*clusterReleases, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Timeout = clusterTimeout
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	client, err := cluster.New(config)
+	if err != nil {
 		return nil, err
 	}
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, clusterError(config.Host, err)
-	}
-	return &clusterReleases{c}, nil
+	return &clusterReleases{client}, nil
 }
 
 // list reads the releases of a namespace by name.
 func (r *clusterReleases) list(ctx context.Context, namespace string) (map[string]*v1alpha1.Release, error) {
-	var list v1alpha1.ReleaseList
-	if err := r.client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-		return nil, clusterError("", err)
+	releases, err := r.client.Releases(ctx, namespace)
+	if err != nil {
+		return nil, err
 	}
 	found := map[string]*v1alpha1.Release{}
-	for i := range list.Items {
-		found[list.Items[i].Name] = &list.Items[i]
+	for i := range releases {
+		found[releases[i].Name] = &releases[i]
 	}
 	return found, nil
-}
-
-// clusterError says what the usual failures of a cluster mean.
-func clusterError(host string, err error) error {
-	switch {
-	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
-		return withHint(fmt.Errorf("the cluster does not know Release objects: %w", err), "sluice install --crds")
-	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
-		return withHint(fmt.Errorf("the cluster refuses: %w", err), "check the user of the kubeconfig's context, and its rights")
-	}
-	if host != "" {
-		err = fmt.Errorf("the cluster at %s does not answer: %w", host, err)
-	} else {
-		err = fmt.Errorf("the cluster does not answer: %w", err)
-	}
-	return withHint(err, "check that it runs and that --kubeconfig and --context name the right one")
 }
 
 // clusterHealth is promotion.Health out of Release objects.
@@ -92,17 +68,16 @@ func (h clusterHealth) Release(ctx context.Context, environment, component strin
 			namespace = e.Namespace
 		}
 	}
-	var rel v1alpha1.Release
-	err := h.releases.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: component}, &rel)
+	rel, err := h.releases.client.Release(ctx, namespace, component)
 	switch {
-	case apierrors.IsNotFound(err):
-		return promotion.HealthReport{Message: fmt.Sprintf("the cluster has no release %s in namespace %s", component, namespace)}, nil
 	case err != nil:
-		return promotion.HealthReport{Message: "the cluster could not be asked"}, clusterError("", err)
+		return promotion.HealthReport{Message: "the cluster could not be asked"}, err
+	case rel == nil:
+		return promotion.HealthReport{Message: fmt.Sprintf("the cluster has no release %s in namespace %s", component, namespace)}, nil
 	case rel.Spec.Environment != environment:
 		return promotion.HealthReport{Message: fmt.Sprintf("release %s in namespace %s is of environment %q", component, namespace, rel.Spec.Environment)}, nil
 	}
-	return healthReport(&rel), nil
+	return healthReport(rel), nil
 }
 
 // healthReport is what a Release object says about itself.
@@ -116,30 +91,24 @@ func healthReport(rel *v1alpha1.Release) promotion.HealthReport {
 }
 
 // watch sends on the returned channel whenever a release of a namespace may
-// have changed, until ctx ends. A watch that the API server ends is begun
-// again, at most once a second, and counts as a change.
-func (r *clusterReleases) watch(ctx context.Context, namespaces []string) <-chan struct{} {
+// have changed, until ctx ends.
+func (r *clusterReleases) watch(ctx context.Context, namespaces []string) (<-chan struct{}, error) {
 	changed := make(chan struct{}, 1)
-	notify := func() {
+	notify := func(metav1.Object, bool) {
 		select {
 		case changed <- struct{}{}:
 		default:
 		}
 	}
+	resource := v1alpha1.GroupVersion.WithResource("releases")
 	for _, namespace := range namespaces {
-		go wait.UntilWithContext(ctx, func(ctx context.Context) {
-			w, err := r.client.Watch(ctx, &v1alpha1.ReleaseList{}, client.InNamespace(namespace))
-			if err != nil {
-				return
-			}
-			defer w.Stop()
-			for range w.ResultChan() {
-				notify()
-			}
-			notify()
-		}, time.Second)
+		// A watch that breaks off is begun again by itself, and what changed
+		// meanwhile is told then.
+		if err := r.client.Watch(ctx, namespace, resource, notify, func(error) {}); err != nil {
+			return nil, err
+		}
 	}
-	return changed
+	return changed, nil
 }
 
 // age is a duration as kubectl prints it.

@@ -49,9 +49,6 @@ type engine struct {
 // openEngine connects the reconciler with the repository, the cluster and the
 // keys of the environments it serves.
 func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) {
-	// The Kubernetes clients log through loggers of the process.
-	ctrllog.SetLogger(a.logger(o.logLevel))
-	klog.SetLogger(a.logger(o.logLevel))
 	config, err := a.restConfig()
 	if err != nil {
 		return nil, err
@@ -149,6 +146,9 @@ func repositoryIdentity(name string) string {
 // newEngine is an engine for the environments of o, with their keys. files is
 // nil when the repository cannot be read.
 func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *envrepo.Repo, o engineOptions) (*reconciler.Engine, []string, error) {
+	// The Kubernetes clients log through loggers of the process.
+	ctrllog.SetLogger(a.logger(o.logLevel))
+	klog.SetLogger(a.logger(o.logLevel))
 	environments, err := serve(files, o.environments)
 	if err != nil {
 		return nil, nil, err

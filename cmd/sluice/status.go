@@ -246,7 +246,10 @@ func (a *app) watchStatus(ctx context.Context, names []string, o statusOptions) 
 	for _, e := range environments {
 		namespaces = append(namespaces, e.Namespace)
 	}
-	changed := releases.watch(ctx, namespaces)
+	changed, err := releases.watch(ctx, namespaces)
+	if err != nil {
+		return err
+	}
 	var shown []releaseStatus
 	for first := true; ; first = false {
 		list, err := a.readStatus(ctx, names, o)
