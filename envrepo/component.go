@@ -6,9 +6,10 @@ import (
 )
 
 var componentFields = fieldTable{
-	"":         {"apiVersion", "kind", "metadata", "image", "config", "dependsOn", "healthTimeout", "autoDeploy", "paused"},
+	"":         {"apiVersion", "kind", "metadata", "image", "config", "dependsOn", "healthTimeout", "health", "autoDeploy", "paused"},
 	"metadata": {"name"},
 	"config":   {"required", "optional"},
+	"health[]": {"apiVersion", "kind", "ready", "failed", "message"},
 }
 
 const (
@@ -43,6 +44,7 @@ func decodeComponent(file, name string, data []byte) (Component, error) {
 			return componentNameProblem(s)
 		})
 		c.HealthTimeout = o.duration("healthTimeout", defaultHealthTimeout, time.Second, maxHealthTimeout)
+		c.Health = decodeHealth(o, file)
 		if o.has("autoDeploy") {
 			autoDeploy := o.flag("autoDeploy")
 			c.AutoDeploy = &autoDeploy

@@ -82,6 +82,7 @@ type Component struct {
 	Config        Contract
 	DependsOn     []string
 	HealthTimeout time.Duration // default 5m
+	Health        []HealthRule  // of kinds that are not judged by kstatus
 	AutoDeploy    *bool         // overrides the environment's
 	Paused        bool
 }
