@@ -97,7 +97,10 @@ func (p *pass) declare() error {
 	p.in.Release = release
 	p.in.Paused = pausedBy(release.Environment, release.Component)
 	p.in.Dependencies = p.engine.dependencies(p.env, release)
-	return nil
+	if p.in.Paused != "" {
+		return nil
+	}
+	return p.judgeBy(release.Component)
 }
 
 // leavingPaused says what pauses a release that the repository no longer has. A
@@ -235,7 +238,7 @@ func (p *pass) readPods(ctx context.Context) error {
 	p.in.Problems = map[inventory.ID]string{}
 	for _, o := range p.rendered() {
 		live := p.in.live(o)
-		if live == nil || stageOf(o) != stageWorkloads || isCronJob(o) || health.Of(live).Status == health.Current {
+		if live == nil || stageOf(o) != stageWorkloads || isCronJob(o) || p.in.judge(o).Status == health.Current {
 			continue
 		}
 		pods, err := p.engine.cluster.Pods(ctx, live)

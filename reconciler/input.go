@@ -52,6 +52,8 @@ type Input struct {
 	// Support is what the gateways of the routes declare. It is only known where
 	// the repository wants a mirror.
 	Support traffic.Support
+	// Health judges the live objects; nil does as kstatus does.
+	Health *health.Expressions
 	// Dependencies are the releases that this one comes after.
 	Dependencies []Dependency
 
@@ -112,7 +114,7 @@ func (in *Input) synced(desired *unstructured.Unstructured) bool {
 
 // judge is the health of the live object behind a desired one.
 func (in *Input) judge(desired *unstructured.Unstructured) health.State {
-	return health.Of(in.live(desired))
+	return in.Health.Of(in.live(desired))
 }
 
 // noteApplied takes in what came back for an applied object.

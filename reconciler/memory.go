@@ -86,6 +86,8 @@ type release struct {
 	content *content
 	marks   map[inventory.ID]Mark
 
+	health *health.Expressions // as of the last pass
+
 	rendered     *render.Result
 	renderedHash string
 
@@ -324,7 +326,7 @@ func (r *release) due(now time.Time) (due bool, unsure []sighting) {
 		mark, ours := r.marks[id]
 		switch {
 		case !ours || mark.Live == s.fingerprint:
-		case s.fingerprint != "" && mark.Content != "" && !health.Judged(id.GroupKind()):
+		case s.fingerprint != "" && mark.Content != "" && !r.health.Judged(id.GroupKind()):
 			unsure = append(unsure, s)
 		default:
 			due = true

@@ -285,6 +285,12 @@ func accepted(in *Input, routes []*unstructured.Unstructured) (pending bool, ref
 		if live == nil {
 			continue
 		}
+		if in.Health.Has(live.GroupVersionKind().GroupKind()) {
+			if state := in.Health.Of(live); state.Status != health.Current && refusal == "" {
+				refusal = describe(in, o, state)
+			}
+			continue
+		}
 		p, why := health.Accepted(live)
 		pending = pending || p
 		if why != "" && refusal == "" {

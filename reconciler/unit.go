@@ -169,7 +169,7 @@ func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, need int6
 	}
 	var reasons []string
 	for _, o := range desired {
-		if !health.Judged(o.GroupVersionKind().GroupKind()) || asScaler(o) != nil {
+		if kind := o.GroupVersionKind().GroupKind(); !in.Health.Judged(kind) || asScaler(o) != nil && !in.Health.Has(kind) {
 			continue
 		}
 		if !in.synced(o) {
@@ -183,7 +183,7 @@ func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, need int6
 		}
 		u.ready = false
 		u.failed = u.failed || state.Status == health.Failed
-		u.serving = u.serving && health.Serving(in.live(o))
+		u.serving = u.serving && in.Health.Serving(in.live(o))
 		reasons = append(reasons, describe(in, o, state))
 	}
 	if len(reasons) == 0 {

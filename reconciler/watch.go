@@ -11,7 +11,6 @@ import (
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
-	"github.com/sluice-dev/sluice/reconciler/health"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
@@ -91,7 +90,7 @@ func (r *release) event(gvk schema.GroupVersionKind, object metav1.Object, delet
 		return false // nor kept: nobody would come for it
 	}
 	r.events[id] = sighting{id: id, version: cmp.Or(mark.Version, gvk.Version), fingerprint: seen}
-	if ours && mark.Live == seen && health.Judged(gvk.GroupKind()) {
+	if ours && mark.Live == seen && r.health.Judged(gvk.GroupKind()) {
 		r.urgent = true // its status has changed: only a pass can tell how
 	}
 	return true

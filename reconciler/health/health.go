@@ -1,6 +1,7 @@
 // Package health judges live objects: does a workload run what it was told to,
 // and if not, which pod says why. Start with Of for an object and PodProblem for
-// its pods.
+// its pods; Compile makes the expressions by which a component judges kinds that
+// kstatus cannot.
 //
 // Judgement is kstatus's, except that a Job is not well before it has completed.
 // The package looks at objects it is given. It never talks to a cluster and never
@@ -154,10 +155,12 @@ func Accepted(route *unstructured.Unstructured) (pending bool, refusal string) {
 	return pending, refusal
 }
 
+const unobserved = "its controller has not taken the last change in yet"
+
 func progress(object *unstructured.Unstructured, result *status.Result) string {
 	observed, found, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
 	if found && observed < object.GetGeneration() {
-		return "its controller has not taken the last change in yet"
+		return unobserved
 	}
 	if failure := replicaFailure(object); failure != "" {
 		return failure
@@ -231,9 +234,11 @@ const maxMessage = 300
 
 // clip makes a foreign message fit into one line of a condition.
 func clip(message string) string {
-	message = strings.Join(strings.Fields(message), " ")
+	message = oneLine(message)
 	if len(message) <= maxMessage {
 		return message
 	}
 	return strings.ToValidUTF8(message[:maxMessage], "") + "…"
 }
+
+func oneLine(message string) string { return strings.Join(strings.Fields(message), " ") }
