@@ -35,7 +35,8 @@ type checked struct {
 	Findings []finding `json:"findings"`
 	Reached  []reached `json:"reached,omitempty"`
 
-	told map[finding]int // index in Findings, by the finding without its release
+	told  map[finding]int // index in Findings, by the finding without its release
+	kinds componentKinds
 }
 
 // reached is a release that a change of shared files reaches without promotion.
@@ -81,8 +82,8 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 	if len(environments) == 0 {
 		environments = environmentNames(v.Repo.Project())
 	}
-	result := checked{Findings: []finding{}}
-	for _, f := range slices.Concat(declarations(v.Repo), dependencies(v.Repo), strangers(v)) {
+	result := checked{Findings: []finding{}, kinds: componentKinds{}}
+	for _, f := range slices.Concat(declarations(v.Repo), expressions(v.Repo), dependencies(v.Repo), strangers(v)) {
 		result.add(f)
 	}
 	for _, env := range environments {
@@ -97,6 +98,11 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 		checkEnvironment(ctx, v, env, names, &result)
 		if err := ctx.Err(); err != nil {
 			return checked{}, err
+		}
+	}
+	if len(environments) == len(v.Repo.Project().Environments) {
+		for _, f := range unjudged(v.Repo, result.kinds) {
+			result.add(f)
 		}
 	}
 	if base != "" {
@@ -207,6 +213,7 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 		rel, err := v.Repo.Release(env, name)
 		if err != nil {
 			result.add(errorFinding(id, err))
+			result.kinds.unknown(name)
 			continue
 		}
 		for _, t := range rel.Tags {
@@ -218,9 +225,11 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 		}
 		if err != nil {
 			result.add(errorFinding(id, err))
+			result.kinds.unknown(name)
 			continue
 		}
 		rendered[name] = r
+		result.kinds.add(r)
 		for _, f := range missingConfig(v.Repo, r) {
 			result.add(f)
 		}
