@@ -71,7 +71,11 @@ func clipped(message string) string {
 func setConditions(in *Input, after *v1alpha1.ReleaseStatus, before v1alpha1.ReleaseStatus, v Verdict) {
 	now := metav1.NewTime(in.Now)
 	set := func(kind string, value metav1.ConditionStatus, message string) {
-		meta.SetStatusCondition(&after.Conditions, metav1.Condition{Type: kind, Status: value, Reason: v.Reason, Message: message,
+		reason := v.Reason
+		if kind == v1alpha1.ConditionReconciling && v.Ready && v.Reconciling {
+			reason = v1alpha1.ReasonDraining
+		}
+		meta.SetStatusCondition(&after.Conditions, metav1.Condition{Type: kind, Status: value, Reason: reason, Message: message,
 			ObservedGeneration: after.ObservedGeneration, LastTransitionTime: now})
 	}
 	said := func(b bool) string { // once is enough

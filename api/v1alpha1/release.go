@@ -52,7 +52,7 @@ const (
 	ReasonWaitingForHealth   = "WaitingForHealth"   // workloads are not ready yet
 	ReasonTrafficHeld        = "TrafficHeld"        // a tag whose weight rises is not ready; the routes stay
 	ReasonRouteNotAccepted   = "RouteNotAccepted"   // the gateway refuses a route
-	ReasonDraining           = "Draining"           // retiring or pruning waits until requests have ended
+	ReasonDraining           = "Draining"           // of Reconciling, while Ready: retiring or pruning waits until requests have ended
 	ReasonDependencyNotReady = "DependencyNotReady" // a release named in dependsOn, or the environment's own, is not ready
 	ReasonPaused             = "Paused"             // paused: true; nothing is applied
 	ReasonHealthTimeout      = "HealthTimeout"      // not ready within healthTimeout
@@ -93,7 +93,8 @@ type ReleaseSpec struct {
 
 // ReleaseStatus is what the last pass over the release found and did.
 type ReleaseStatus struct {
-	// ObservedGeneration is the metadata.generation that the status describes.
+	// ObservedGeneration is the metadata.generation that the status describes, -1
+	// before the first report: kstatus then takes the Release for InProgress.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// ObservedRevision is the commit whose content the last pass looked at. A
 	// later commit that leaves the release's files as they are is not written

@@ -22,7 +22,7 @@ func TestGuide(t *testing.T) {
 	example, _, found := strings.Cut(rest, "```")
 	require.True(t, found)
 	repo, err := envrepo.Open(fstest.MapFS{
-		"sluice.yaml": {Data: []byte("apiVersion: sluice.dev/v1alpha1\nkind: Project\nmetadata: {name: shop}\nenvironments: [{name: production, namespace: shop}]\n")},
+		"sluice.yaml":                   {Data: []byte("apiVersion: sluice.dev/v1alpha1\nkind: Project\nmetadata: {name: shop}\nenvironments: [{name: production, namespace: shop}]\n")},
 		"components/api/component.yaml": {Data: []byte(example)},
 	})
 	require.NoError(t, err)
