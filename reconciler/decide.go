@@ -18,6 +18,9 @@ import (
 // verdict about what then remains. It is pure, and asked again with the outcome
 // of its own steps until it has no more.
 func Decide(in Input) Plan {
+	if in.hashes == nil {
+		in.hashes = map[*unstructured.Unstructured]string{}
+	}
 	d := &decision{in: &in, plan: Plan{
 		Environment: in.Release.Environment.Name,
 		Release:     in.Release.Name,

@@ -59,6 +59,9 @@ type Input struct {
 
 	// routed is what the routes were given earlier in this pass.
 	routed *v1alpha1.TrafficStatus
+	// hashes are of rendered objects, which do not change within a pass: each is
+	// hashed once, and not once in every round.
+	hashes map[*unstructured.Unstructured]string
 }
 
 // Refusal is a reason to leave an environment alone.
@@ -109,7 +112,19 @@ func (in *Input) synced(desired *unstructured.Unstructured) bool {
 	id := inventory.IDOf(desired)
 	mark, applied := in.Marks[id]
 	live := in.Live[id]
-	return applied && live != nil && mark.holds(live) && mark.Rendered == hashOf(desired)
+	return applied && live != nil && mark.holds(live) && mark.Rendered == in.hash(desired)
+}
+
+// hash is hashOf of a desired object.
+func (in *Input) hash(desired *unstructured.Unstructured) string {
+	if h, known := in.hashes[desired]; known {
+		return h
+	}
+	h := hashOf(desired)
+	if in.hashes != nil {
+		in.hashes[desired] = h
+	}
+	return h
 }
 
 // judge is the health of the live object behind a desired one.
@@ -120,7 +135,7 @@ func (in *Input) judge(desired *unstructured.Unstructured) health.State {
 // noteApplied takes in what came back for an applied object.
 func (in *Input) noteApplied(desired, live *unstructured.Unstructured) Mark {
 	id := inventory.IDOf(desired)
-	mark := markOf(desired, live)
+	mark := markHashed(in.hash(desired), live)
 	in.Live[id], in.Marks[id] = live, mark
 	return mark
 }

@@ -28,7 +28,12 @@ type Mark struct {
 
 // markOf is the mark of an object that has just been applied.
 func markOf(desired, live *unstructured.Unstructured) Mark {
-	return Mark{Rendered: hashOf(desired), Live: fingerprint(live), Content: contentHash(live), Version: live.GroupVersionKind().Version}
+	return markHashed(hashOf(desired), live)
+}
+
+// markHashed is markOf for an object of which the hash is known.
+func markHashed(rendered string, live *unstructured.Unstructured) Mark {
+	return Mark{Rendered: rendered, Live: fingerprint(live), Content: contentHash(live), Version: live.GroupVersionKind().Version}
 }
 
 // holds reports whether a live object is as it came back from its apply.

@@ -81,6 +81,7 @@ func (e *Engine) newPass(key Key) *pass {
 		Namespace: Namespace{Name: namespace, Create: e.cfg.CreateNamespaces},
 		Marks:     rel.marked(),
 		Live:      map[inventory.ID]*unstructured.Unstructured{},
+		hashes:    map[*unstructured.Unstructured]string{},
 	}
 	p.in.Release.Environment.Name = key.Environment
 	p.in.Release.Environment.Namespace = namespace

@@ -104,7 +104,7 @@ func (r *routing) hold(in *Input, units []*unit) {
 	case !in.Release.Tagged():
 		whole := in.Hash != "" && in.Hash == in.status().LastAppliedHash
 		for _, o := range r.plain {
-			if whole || in.Marks[inventory.IDOf(o)].Rendered == hashOf(o) {
+			if whole || in.Marks[inventory.IDOf(o)].Rendered == in.hash(o) {
 				r.kept = append(r.kept, o)
 			}
 		}

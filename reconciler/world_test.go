@@ -22,14 +22,14 @@ import (
 // world is a cluster on paper: it takes a plan's steps as the API server would,
 // so that tests read like the life of a release.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	in      Input
 	version int
 }
 
 var start = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, in: Input{
 		Now: start, Revision: "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432", Hash: "hash-1", Project: "shop",
 		Release: envrepo.Release{
