@@ -34,7 +34,7 @@ func Decide(in Input) Plan {
 		}
 	}
 	d.divide()
-	for _, refuse := range []func() bool{d.outside, d.ownedByAnother, d.dependencies} {
+	for _, refuse := range []func() bool{d.outside, d.ownedByAnother, d.tooLarge, d.dependencies} {
 		if refuse() {
 			return d.plan
 		}

@@ -26,6 +26,8 @@ func hintFor(in *Input, v Verdict, cause error) string {
 			", one of another tool, annotate it with " + v1alpha1.AnnotationAdopt + ": \"true\""
 	case v1alpha1.ReasonNamespaceRefused:
 		return "a release may only hold objects of its environment's namespace"
+	case v1alpha1.ReasonApplyFailed: // by tooLarge; what the API server says comes as an error
+		return "split the release, or shorten the names of its objects"
 	case v1alpha1.ReasonTrafficHeld:
 		return "fix the tag, or set its weight to 0"
 	case v1alpha1.ReasonTrafficRefused:

@@ -155,3 +155,13 @@ func (s Set) Sorted() []ID { return slices.SortedFunc(maps.Keys(s), ID.Compare) 
 func (s Set) Kind(id ID) schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: id.Group, Version: s[id], Kind: id.Kind}
 }
+
+// Size is about the number of bytes that Status takes as JSON.
+func (s Set) Size() int {
+	const punctuation = len(`{"id":"___","v":""},`)
+	n := 0
+	for id, version := range s {
+		n += punctuation + len(id.Namespace) + len(id.Name) + len(id.Group) + len(id.Kind) + len(version)
+	}
+	return n
+}
