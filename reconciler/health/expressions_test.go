@@ -197,7 +197,7 @@ func TestExpressionsCostLittle(t *testing.T) {
 		require.NoError(t, err, text)
 		state := e.Of(object)
 		assert.Equal(t, health.Progressing, state.Status, text)
-		assert.Contains(t, state.Message, "cost limit exceeded", text)
+		assert.Regexp(t, "cost limit exceeded|interrupted", state.Message, text) // by time on a slow machine
 	}
 }
 
