@@ -34,6 +34,10 @@ func Open(fsys fs.FS) (*Repo, error) {
 	return &Repo{fsys: fsys, project: project}, nil
 }
 
+// At is the same project with its other files read from fsys: for a caller that
+// knows that sluice.yaml is the same there.
+func (r *Repo) At(fsys fs.FS) *Repo { return &Repo{fsys: fsys, project: r.project} }
+
 // FS is the file system that was opened.
 func (r *Repo) FS() fs.FS { return r.fsys }
 
@@ -96,109 +100,127 @@ func (r *Repo) ReleaseNames(env string) ([]string, error) {
 		return nil, err
 	}
 	dir := environmentDir(env)
-	names, err := r.releaseFolders(dir)
+	entries, err := r.entries(dir)
 	if err != nil {
 		return nil, err
 	}
-	links, err := r.linkedOverlays(dir)
+	own, err := r.ownObjects(dir)
 	if err != nil {
 		return nil, err
 	}
-	names = append(names, links...)
-	slices.Sort(names)
-	own, err := r.isOverlay(dir)
-	if err == nil && !own {
-		own, err = r.manifests(dir)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if own && !slices.Contains(names, EnvironmentRelease) {
+	var names []string
+	if own {
 		names = append(names, EnvironmentRelease)
 	}
-	if i := slices.Index(names, EnvironmentRelease); i > 0 {
-		names = append([]string{EnvironmentRelease}, slices.Delete(names, i, i+1)...)
+	for _, e := range entries {
+		ok, err := r.isRelease(dir, e.Name(), e.Type())
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case !ok || own && e.Name() == EnvironmentRelease:
+		case e.Name() == EnvironmentRelease:
+			names = slices.Insert(names, 0, e.Name())
+		default:
+			names = append(names, e.Name())
+		}
 	}
 	return names, nil
 }
 
-// releaseFolders returns the folders below an environment that are releases,
-// sorted: those with a kustomization, and those that only have lost it. A
-// folder of a component's name, or with a traffic.yaml, is a release that does
-// not load; were it none, one lost file would prune everything that runs.
-func (r *Repo) releaseFolders(dir string) ([]string, error) {
-	return r.foldersWhere(dir, func(name string) (bool, error) {
-		ok, err := r.isOverlay(path.Join(dir, name))
-		for _, mark := range []string{componentFile(name), trafficFile(path.Join(dir, name))} {
-			if err == nil && !ok && labelProblem(name) == "" {
-				ok, err = exists(r.fsys, mark)
-			}
+// HasRelease reports whether a name is among the ReleaseNames of an
+// environment. Only what decides that is looked at.
+func (r *Repo) HasRelease(env, name string) (bool, error) {
+	if _, err := r.Environment(env); err != nil {
+		return false, err
+	}
+	dir := environmentDir(env)
+	if !fs.ValidPath(name) || strings.Contains(name, "/") || name == "." {
+		return false, nil
+	}
+	info, err := fs.Lstat(r.fsys, path.Join(dir, name))
+	switch {
+	case err == nil:
+		if ok, err := r.isRelease(dir, name, info.Mode().Type()); ok || err != nil {
+			return ok, err
 		}
+	case !isMissing(err):
+		return false, fmt.Errorf("reading %s: %w", path.Join(dir, name), pathCause(err))
+	}
+	if name != EnvironmentRelease {
+		return false, nil
+	}
+	return r.ownObjects(dir)
+}
+
+// isRelease reports whether an entry below an environment's folder is a
+// release: a folder with a kustomization, or one that only has lost it. A folder
+// of a component's name, or with a traffic.yaml, is a release that does not load,
+// and so is a symbolic link or submodule of a component's name; were they none,
+// one lost file would prune everything that runs.
+func (r *Repo) isRelease(dir, name string, mode fs.FileMode) (bool, error) {
+	folder := mode.IsDir()
+	if !folder && mode&(fs.ModeSymlink|fs.ModeIrregular) == 0 {
+		return false, nil
+	}
+	if folder {
+		if ok, err := r.isOverlay(path.Join(dir, name)); ok || err != nil {
+			return ok, err
+		}
+	}
+	if labelProblem(name) != "" {
+		return false, nil
+	}
+	if ok, err := exists(r.fsys, componentFile(name)); ok || err != nil || !folder {
 		return ok, err
-	})
+	}
+	return exists(r.fsys, trafficFile(path.Join(dir, name)))
+}
+
+// ownObjects reports whether an environment has objects of its own: a
+// kustomization, or YAML files that have lost it.
+func (r *Repo) ownObjects(dir string) (bool, error) {
+	if ok, err := r.isOverlay(dir); ok || err != nil {
+		return ok, err
+	}
+	return r.manifests(dir)
 }
 
 // manifests reports whether a folder itself holds YAML files: an environment's
 // own objects whose kustomization is lost do not count as none.
 func (r *Repo) manifests(dir string) (bool, error) {
-	entries, err := fs.ReadDir(r.fsys, dir)
-	if isMissing(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading folder %s: %w", dir, pathCause(err))
-	}
+	entries, err := r.entries(dir)
 	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
 		return !e.IsDir() && slices.Contains([]string{".yaml", ".yml"}, path.Ext(e.Name()))
-	}), nil
+	}), err
+}
+
+// entries lists a folder; nothing when it does not exist.
+func (r *Repo) entries(dir string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(r.fsys, dir)
+	if isMissing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading folder %s: %w", dir, pathCause(err))
+	}
+	return entries, nil
 }
 
 // overlays returns the folders below dir that hold a kustomization, sorted.
 func (r *Repo) overlays(dir string) ([]string, error) {
-	return r.foldersWhere(dir, func(name string) (bool, error) { return r.isOverlay(path.Join(dir, name)) })
-}
-
-// foldersWhere returns the folders directly below dir that are wanted, sorted.
-func (r *Repo) foldersWhere(dir string, wanted func(name string) (bool, error)) ([]string, error) {
 	all, err := folders(r.fsys, dir)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, name := range all {
-		ok, err := wanted(name)
+		ok, err := r.isOverlay(path.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}
 		if ok {
 			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
-// linkedOverlays returns the components whose overlay is a symbolic link or a
-// submodule. They are releases that do not load: were they none, they would be
-// pruned.
-func (r *Repo) linkedOverlays(dir string) ([]string, error) {
-	entries, err := fs.ReadDir(r.fsys, dir)
-	if err != nil {
-		if isMissing(err) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("reading folder %s: %w", dir, pathCause(err))
-	}
-	var names []string
-	for _, e := range entries {
-		if e.Type()&(fs.ModeSymlink|fs.ModeIrregular) == 0 || labelProblem(e.Name()) != "" {
-			continue
-		}
-		ok, err := exists(r.fsys, componentFile(e.Name()))
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			names = append(names, e.Name())
 		}
 	}
 	return names, nil

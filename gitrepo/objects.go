@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -80,6 +81,8 @@ type database struct {
 	// trees are shared by all snapshots, since most of them are the same from
 	// commit to commit; the limit counts entries, about 8 MB.
 	trees *lru[plumbing.Hash, tree]
+	// treesRead counts the folders that were not among them.
+	treesRead atomic.Int64
 	// damaged is called when an object that must exist does not, or is broken.
 	damaged func()
 }
@@ -137,6 +140,7 @@ func (db *database) tree(h plumbing.Hash) (tree, error) {
 	if t, ok := db.trees.get(h); ok {
 		return t, nil
 	}
+	db.treesRead.Add(1)
 	data, err := db.needed(plumbing.TreeObject, h, maxTreeBytes)
 	if err != nil {
 		return nil, err

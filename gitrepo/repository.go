@@ -369,6 +369,10 @@ func (r *Repository) snapshot(c *commitObject) *Snapshot {
 	return &Snapshot{db: r.db, commit: c.Commit, root: c.tree}
 }
 
+// FoldersRead is how many folders of commits have been read from Git's objects
+// until now, those not counted that were still in memory: what snapshots cost.
+func (r *Repository) FoldersRead() int64 { return r.db.treesRead.Load() }
+
 // WriteCommit makes a commit that edits the files of revision base ("" for
 // none). It stays in memory until it is pushed, and is lost with Close.
 // Parents and base are revisions. A commit is made even when the edit changes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"slices"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
@@ -14,6 +15,8 @@ import (
 // which of them that changes. A commit that cannot be understood changes
 // nothing and is an error.
 func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev string) (changed []Key, err error) {
+	env.intake.Lock()
+	defer env.intake.Unlock()
 	repo, err := envrepo.Open(fsys)
 	if err != nil {
 		return nil, err
@@ -32,15 +35,15 @@ func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev st
 	if err := e.discover(ctx, env); err != nil {
 		return nil, err
 	}
-	names, err := repo.ReleaseNames(env.name)
+	next, err := env.inputs.compare(fsys, repo, declared, env.known)
 	if err != nil {
 		return nil, err
 	}
-	if len(names) == 0 && env.size() > 0 {
+	if next.size == 0 && env.size() > 0 {
 		err := &EnvironmentEmptyError{Environment: env.name, Releases: env.size()}
 		return env.refuse(v1alpha1.ReasonEnvironmentHeld, err), err
 	}
-	return env.want(fsys, repo, declared, rev, names), nil
+	return env.want(next, rev), nil
 }
 
 // hold keeps an environment that is not in the repository any more.
@@ -55,6 +58,13 @@ func (env *environment) size() int {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	return len(env.releases)
+}
+
+// known are the names of all releases that the engine has.
+func (env *environment) known() []string {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return slices.Collect(maps.Keys(env.releases))
 }
 
 // pin fixes the namespace by the first commit that was read, and refuses one
@@ -138,46 +148,44 @@ func (e *Engine) discover(ctx context.Context, env *environment) error {
 	return nil
 }
 
-// want sets what each release should be; those whose content is another than
-// before are returned, the environment's own first.
-func (env *environment) want(fsys fs.FS, repo *envrepo.Repo, declared envrepo.Environment, rev string, names []string) []Key {
+// want sets what each release should be that a commit has had looked at; those
+// whose content is another than before are returned, the environment's own first.
+func (env *environment) want(next *intake, rev string) []Key {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	all := env.refusal != nil // were refused until now
 	env.refusal, env.revision = nil, rev
 	var changed []Key
-	for _, name := range names {
+	for name, c := range next.looked {
 		r := env.releases[name]
+		if r == nil && c.gone {
+			continue // a name in the repository that is no release
+		}
 		if r == nil {
 			r = newReleaseMemory(Key{env.name, name})
 			env.releases[name] = r
 		}
-		w := want{revision: rev, fsys: fsys, repo: repo}
-		c, err := contentOf(fsys, repo, declared, name, r.content)
-		if err != nil {
-			w.err = err
-			w.hash = "error:" + shortHash([]byte(err.Error()))
-		} else {
-			w.hash = c.hash
-		}
-		if r.set(w, c) || all {
+		if r.set(want{revision: rev, hash: c.hash, gone: c.gone, err: c.err}) {
 			r.hurry()
 			changed = append(changed, r.key)
 		}
 	}
-	for name, r := range env.releases {
-		if slices.Contains(names, name) {
-			continue
-		}
-		// What may be deleted is policy: a pause that ends is a change.
-		policy := policyOf(declared) + leaving(repo, declared, name)
-		if r.set(want{revision: rev, hash: "gone:" + shortHash([]byte(policy)), gone: true, fsys: fsys, repo: repo}, nil) || all {
-			r.hurry()
-			changed = append(changed, r.key)
-		}
+	env.inputs = next.after()
+	if all {
+		return env.keys((*release).hurry)
 	}
 	slices.SortFunc(changed, compareKeys)
 	return changed
+}
+
+// wanted is what the repository wants of a release, with the files of the newest
+// commit: what decides the release is the same in them.
+func (env *environment) wanted(r *release) want {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	w := r.wanted()
+	w.fsys, w.repo = env.inputs.fsys, env.inputs.repo
+	return w
 }
 
 // drop forgets a release that is gone from the repository and the cluster.

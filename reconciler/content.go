@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
+	"unique"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/render"
 )
 
@@ -18,36 +19,73 @@ type hasher interface {
 	Hash(path string) (string, bool)
 }
 
-// content is what decides a release at one commit, by hash.
+// content is what decides a release at one commit. It never changes.
 type content struct {
-	paths []string          // of the input closure, and component.yaml
-	seen  map[string]string // hash by path; "" for a path that does not exist
-	hash  string            // of all, with the environment's policies
+	// paths are those of the input closure, and component.yaml; of a release that
+	// does not load, everything that its error comes from.
+	paths []string
+	hash  string // of what is at the paths, with the environment's policies
+	err   error  // the release does not load
+	gone  bool   // the repository does not have the release
 }
 
 // contentOf finds out whether the release has changed since before (nil: never
 // seen). Where none of the paths that decided it has another hash, neither has
 // the closure itself, and no file is read.
-func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name string, before *content) (*content, error) {
+func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name string, before *content) *content {
 	policy := policyOf(env)
-	if before != nil {
-		now, err := hashPaths(fsys, before.paths, policy)
-		if err != nil || now.hash == before.hash {
-			return before, err
+	if before != nil && before.err == nil && !before.gone {
+		if hash, err := hashPaths(fsys, before.paths, policy); err == nil && hash == before.hash {
+			return before
 		}
 	}
 	release, err := repo.Release(env.Name, name)
 	if err != nil {
-		return nil, err
+		return unloadable(fsys, repo, env, name, err)
 	}
 	closure, err := render.InputClosure(fsys, release)
 	if err != nil {
-		return nil, err
+		return unloadable(fsys, repo, env, name, err)
 	}
-	// What sluice.yaml says about the environment is in policy; the rest of it
-	// is about other environments, and must not make all releases change.
-	paths := slices.DeleteFunc(slices.Clone(closure.Paths), func(p string) bool { return p == "sluice.yaml" })
-	return hashPaths(fsys, paths, policy)
+	c := &content{paths: make([]string, 0, len(closure.Paths))}
+	for _, p := range closure.Paths {
+		// What sluice.yaml says about the environment is in policy; the rest of it
+		// is about other environments, and must not make all releases change.
+		if p != "sluice.yaml" {
+			c.paths = append(c.paths, shared(p))
+		}
+	}
+	if c.hash, err = hashPaths(fsys, c.paths, policy); err != nil {
+		return unloadable(fsys, repo, env, name, err)
+	}
+	return c
+}
+
+// shared is the one copy of a path that all releases and environments share.
+func shared(path string) string { return unique.Make(path).Value() }
+
+// unloadable is a release that does not load. It is read once more to learn which
+// paths its error comes from: as long as they stay, so does the error.
+func unloadable(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name string, cause error) *content {
+	t := newTracer(fsys)
+	if release, err := repo.At(t).Release(env.Name, name); err == nil {
+		_, _ = render.InputClosure(t, release)
+	}
+	return &content{paths: t.paths(), hash: "error:" + shortHash([]byte(cause.Error())), err: cause}
+}
+
+// absent is a release that the cluster has and the repository has not. What may
+// be deleted is policy: a pause that ends is a change.
+func absent(repo *envrepo.Repo, env envrepo.Environment, name string) *content {
+	policy := policyOf(env) + leaving(repo, env, name)
+	return &content{hash: "gone:" + shortHash([]byte(policy)), gone: true}
+}
+
+// damaged reports whether an error is not about what the repository says but
+// about reading it: the same paths may well read otherwise next time.
+func damaged(err error) bool {
+	var corrupt *gitrepo.CorruptError
+	return errors.As(err, &corrupt) || errors.Is(err, gitrepo.ErrClosed)
 }
 
 // policyOf is what sluice.yaml says of an environment that decides its releases.
@@ -55,27 +93,31 @@ func policyOf(env envrepo.Environment) string {
 	return fmt.Sprintf("%+v", []any{env.Name, env.Namespace, env.Paused, env.Traffic.Drain, env.Prune.Protect})
 }
 
-func hashPaths(fsys fs.FS, paths []string, policy string) (*content, error) {
-	c := &content{paths: paths, seen: make(map[string]string, len(paths))}
+func hashPaths(fsys fs.FS, paths []string, policy string) (string, error) {
 	sum := sha256.New()
 	fmt.Fprintln(sum, policy)
 	for _, p := range paths {
 		h, err := hashPath(fsys, p)
 		if err != nil {
-			return nil, err
+			return "", err
 		}
-		c.seen[p] = h
 		fmt.Fprintf(sum, "%q %s\n", p, h)
 	}
-	c.hash = hex.EncodeToString(sum.Sum(nil)[:16])
-	return c, nil
+	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
 }
 
 // hashPath is the hash of a file or folder; "" when there is none.
 func hashPath(fsys fs.FS, name string) (string, error) {
 	if h, ok := fsys.(hasher); ok {
-		hash, _ := h.Hash(name)
-		return hash, nil
+		hash, found := h.Hash(name)
+		if found {
+			return hash, nil
+		}
+		// What cannot be read is not known to be absent.
+		if _, err := fs.Lstat(fsys, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("reading %s: %w", name, err)
+		}
+		return "", nil
 	}
 	sum := sha256.New()
 	err := fs.WalkDir(fsys, name, func(p string, d fs.DirEntry, err error) error {

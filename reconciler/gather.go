@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -121,7 +122,9 @@ func (p *pass) leavingPaused() string {
 // may still be there.
 func leaving(repo *envrepo.Repo, declared envrepo.Environment, name string) string {
 	component := envrepo.Component{}
-	if name != envrepo.EnvironmentRelease {
+	file := path.Join("components", name, "component.yaml")
+	// A component that is missing is told with all that there are: do not ask.
+	if _, err := fs.Lstat(repo.FS(), file); err == nil && name != envrepo.EnvironmentRelease {
 		if c, err := repo.Component(name); err == nil {
 			component = c
 		}

@@ -23,6 +23,11 @@ import (
 type environment struct {
 	name string
 
+	// intake is held while a commit is taken in. Passes go on meanwhile: only to
+	// change inputs, and what is wanted of releases with it, mu is held as well.
+	intake sync.Mutex
+	inputs *inputs
+
 	mu        sync.Mutex
 	namespace string // configured, or pinned by the first commit
 	project   string
@@ -61,8 +66,10 @@ type want struct {
 	hash     string
 	gone     bool
 	err      error // the files cannot even be listed
-	fsys     fs.FS
-	repo     *envrepo.Repo
+
+	// Of the pass, not of the release: see environment.wanted.
+	fsys fs.FS
+	repo *envrepo.Repo
 }
 
 // sighting is an object as a watch saw it; its fingerprint is "" when it was
@@ -80,11 +87,10 @@ func (s sighting) kind() schema.GroupVersionKind { return s.id.GroupKind().WithV
 type release struct {
 	key Key
 
-	mu      sync.Mutex
-	scope   bool // belongs to what the engine runs now
-	want    want
-	content *content
-	marks   map[inventory.ID]Mark
+	mu    sync.Mutex
+	scope bool // belongs to what the engine runs now
+	want  want
+	marks map[inventory.ID]Mark
 
 	health *health.Expressions // as of the last pass
 
@@ -124,17 +130,15 @@ func (r *release) wanted() want {
 }
 
 // set takes in what a commit wants; it reports whether that is anything new.
-func (r *release) set(w want, c *content) bool {
+func (r *release) set(w want) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	changed := r.want.revision == "" || r.want.hash != w.hash || r.want.gone != w.gone || (w.err != nil) != (r.want.err != nil) ||
 		w.err != nil && w.err.Error() != r.want.err.Error()
 	if !changed {
-		// Keep the newest snapshot, so that older ones can be let go.
-		r.want.fsys, r.want.repo = w.fsys, w.repo
 		return false
 	}
-	r.want, r.content = w, c
+	r.want = w
 	r.actions, r.pruned, r.adopted = map[inventory.ID]ssa.Action{}, 0, map[inventory.ID]bool{}
 	r.urgent = true
 	return true

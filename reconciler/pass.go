@@ -71,7 +71,7 @@ func (e *Engine) newPass(key Key) *pass {
 	if rel == nil {
 		return nil
 	}
-	p := &pass{engine: e, env: env, release: rel, want: rel.wanted()}
+	p := &pass{engine: e, env: env, release: rel, want: env.wanted(rel)}
 	refusal, project, namespace, declared := env.view()
 	p.in = &Input{
 		Now: e.cfg.Clock.Now(), Revision: p.want.revision, Hash: p.want.hash, Project: project, Repository: e.cfg.Repository,
