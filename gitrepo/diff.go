@@ -1,10 +1,10 @@
 package gitrepo
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -29,24 +29,30 @@ func (s *Snapshot) Diff(before fs.FS, visit func(path string) (within bool)) err
 	if b.root == s.root || !visit(".") {
 		return nil
 	}
-	return (&comparison{before: b.db, after: s.db, visit: visit}).folder(".", b.root, s.root)
+	c := &comparison{before: b.db, after: s.db, visit: func(p string, _, _ treeEntry) bool { return visit(p) }}
+	return c.folder("", b.root, s.root)
 }
 
-// comparison is one walk of Diff.
+// comparison is one walk over two trees.
 type comparison struct {
 	before, after *database
-	visit         func(string) bool
+	// visit is given a path whose entries differ (the zero one is that of no
+	// entry), and says whether to go into it.
+	visit func(path string, before, after treeEntry) bool
 }
 
-// folder compares the entries of two folders whose hashes differ.
+// folder compares the entries of two folders; "" is the root.
 func (c *comparison) folder(dir string, before, after plumbing.Hash) error {
+	if before == after {
+		return nil
+	}
 	old, err := c.before.tree(before)
 	if err != nil {
-		return pathError("diff", dir, err)
+		return pathError("diff", cmp.Or(dir, "."), err)
 	}
 	now, err := c.after.tree(after)
 	if err != nil {
-		return pathError("diff", dir, err)
+		return pathError("diff", cmp.Or(dir, "."), err)
 	}
 	for len(old) > 0 || len(now) > 0 {
 		var o, n treeEntry
@@ -72,14 +78,14 @@ func (c *comparison) folder(dir string, before, after plumbing.Hash) error {
 		if order < 0 {
 			name = o.name
 		}
-		if err := c.entry(path.Join(dir, name), o, n); err != nil {
+		if err := c.entry(join(dir, name), o, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// entry visits a path whose entries differ; the zero one is that of no entry.
+// entry visits a path whose entries differ.
 func (c *comparison) entry(name string, old, now treeEntry) error {
 	from, to := emptyTree, emptyTree
 	if old.isDir() {
@@ -88,7 +94,7 @@ func (c *comparison) entry(name string, old, now treeEntry) error {
 	if now.isDir() {
 		to = now.hash
 	}
-	if !c.visit(name) || from == to {
+	if !c.visit(name, old, now) {
 		return nil
 	}
 	return c.folder(name, from, to)

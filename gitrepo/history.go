@@ -101,68 +101,17 @@ func (r *Repository) Changed(from, to string) ([]string, error) {
 		trees[i] = c.tree
 	}
 	var paths []string
-	if err := r.db.diff(trees[0], trees[1], "", &paths); err != nil {
+	c := &comparison{before: r.db, after: r.db, visit: func(p string, old, now treeEntry) bool {
+		if old.name != "" && !old.isDir() || now.name != "" && !now.isDir() {
+			paths = append(paths, p)
+		}
+		return true
+	}}
+	if err := c.folder("", trees[0], trees[1]); err != nil {
 		return nil, err
 	}
 	sort.Strings(paths)
 	return paths, nil
-}
-
-// diff appends the paths below dir that differ between two trees.
-func (db *database) diff(a, b plumbing.Hash, dir string, paths *[]string) error {
-	if a == b {
-		return nil
-	}
-	ta, err := db.tree(a)
-	if err != nil {
-		return err
-	}
-	tb, err := db.tree(b)
-	if err != nil {
-		return err
-	}
-	for i, j := 0, 0; i < len(ta) || j < len(tb); {
-		var ea, eb treeEntry // zero: not there
-		switch {
-		case j == len(tb) || i < len(ta) && ta[i].name < tb[j].name:
-			ea = ta[i]
-			i++
-		case i == len(ta) || tb[j].name < ta[i].name:
-			eb = tb[j]
-			j++
-		default:
-			ea, eb = ta[i], tb[j]
-			i, j = i+1, j+1
-		}
-		if err := db.diffEntry(ea, eb, dir, paths); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (db *database) diffEntry(a, b treeEntry, dir string, paths *[]string) error {
-	if a.mode == b.mode && a.hash == b.hash {
-		return nil
-	}
-	path := join(dir, a.name)
-	if a.name == "" {
-		path = join(dir, b.name)
-	}
-	folders := [2]plumbing.Hash{emptyTree, emptyTree}
-	isFile := false
-	for i, e := range []treeEntry{a, b} {
-		switch {
-		case e.isDir():
-			folders[i] = e.hash
-		case e.name != "":
-			isFile = true
-		}
-	}
-	if isFile {
-		*paths = append(*paths, path)
-	}
-	return db.diff(folders[0], folders[1], path, paths)
 }
 
 // MergeBase returns the newest common ancestor of two revisions, "" when they
