@@ -404,7 +404,7 @@ func FuzzPackEntry(f *testing.F) {
 		defer in.Close()
 		p := &pack{file: in, size: int64(len(data))}
 		s := newPackStore(t.TempDir())
-		if e, err := p.entry(off); err == nil && e.kind != plumbing.REFDeltaObject && e.size < 1<<20 {
+		if e, err := p.entry(off, objectBuffer); err == nil && e.kind != plumbing.REFDeltaObject && e.size < 1<<20 {
 			_, _ = s.read(p, off, 0)
 		}
 	})

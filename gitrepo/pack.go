@@ -104,6 +104,12 @@ func (p *pack) find(h plumbing.Hash) (int64, bool) {
 	return off, err == nil
 }
 
+// How much is read of a file at a time: whole objects, or only their size.
+const (
+	objectBuffer = 4096
+	sizeBuffer   = 64
+)
+
 // packEntry is the head of one object in a pack.
 type packEntry struct {
 	kind     plumbing.ObjectType
@@ -113,13 +119,14 @@ type packEntry struct {
 	contents io.Reader     // deflated
 }
 
-// entry reads the head of the object at an offset.
-func (p *pack) entry(off int64) (packEntry, error) {
+// entry reads the head of the object at an offset; its contents are read by the
+// given number of bytes.
+func (p *pack) entry(off int64, buffer int) (packEntry, error) {
 	// The checksum at the end is no object.
 	if off < 12 || off >= p.size-20 {
 		return packEntry{}, fmt.Errorf("offset %d is outside pack %s", off, p.name)
 	}
-	r := bufio.NewReaderSize(io.NewSectionReader(p.file, off, p.size-20-off), 4096)
+	r := bufio.NewReaderSize(io.NewSectionReader(p.file, off, p.size-20-off), buffer)
 	c, err := r.ReadByte()
 	if err != nil {
 		return packEntry{}, err

@@ -216,7 +216,7 @@ func (s *packStore) sizeAt(p *pack, off int64) (int64, error) {
 	if obj, ok := s.inflated.get(packOffset{p, off}); ok {
 		return int64(len(obj.data)), nil
 	}
-	e, err := p.entry(off)
+	e, err := p.entry(off, sizeBuffer)
 	if err != nil || !e.kind.IsDelta() {
 		return e.size, err
 	}
@@ -236,7 +236,7 @@ func (s *packStore) read(p *pack, off int64, depth int) (packObject, error) {
 	if depth > maxDeltaDepth {
 		return packObject{}, errors.New("delta chain is too long")
 	}
-	e, err := p.entry(off)
+	e, err := p.entry(off, objectBuffer)
 	if err != nil {
 		return packObject{}, err
 	}

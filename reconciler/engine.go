@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -63,6 +64,7 @@ type Config struct {
 type Engine struct {
 	cfg     Config
 	cluster *cluster.Client
+	renders atomic.Int64 // how many releases have been rendered
 
 	mu           sync.Mutex
 	environments map[string]*environment

@@ -149,6 +149,7 @@ func (p *pass) render(ctx context.Context) error {
 		return nil
 	}
 	env := p.in.Release.Environment.Name
+	p.engine.renders.Add(1)
 	result, err := render.Build(ctx, render.Request{FS: p.want.fsys, Release: p.in.Release, Decrypt: p.engine.cfg.Decrypt[env]})
 	if err != nil {
 		return &RenderError{Release: p.in.Release.Name, Err: err}
