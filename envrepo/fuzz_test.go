@@ -39,9 +39,16 @@ func FuzzProject(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := decodeProject("sluice.yaml", data)
 		checkDecoder(t, "sluice.yaml", err)
+		one, errFor := decodeProjectFor("sluice.yaml", "production", data)
+		if errFor == nil && err != nil { // what is left of it is as good as a sound file
+			_, missing := one.environment("production")
+			require.NoError(t, missing)
+		}
 		if err != nil {
 			return
 		}
+		require.NoError(t, errFor)
+		require.Equal(t, p, one)
 		namespaces := map[string]bool{}
 		for i, e := range p.Environments {
 			require.False(t, namespaces[e.Namespace])

@@ -2,7 +2,9 @@ package envrepo
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -37,6 +39,56 @@ func defaultProtect() []string {
 
 // decodeProject decodes sluice.yaml.
 func decodeProject(file string, data []byte) (Project, error) {
+	p, err := readProject(file, data)
+	if err != nil {
+		return Project{}, err
+	}
+	return p, nil
+}
+
+// decodeProjectFor decodes what sluice.yaml says of one environment. Problems in
+// the entries of others are none, and those entries are left out.
+func decodeProjectFor(file, env string, data []byte) (Project, error) {
+	p, err := readProject(file, data)
+	var problems []*FileError
+	switch e := err.(type) {
+	case nil:
+		return p, nil
+	case *FileError:
+		problems = []*FileError{e}
+	case *FileErrors:
+		problems = e.Problems
+	}
+	flawed := map[int]bool{}
+	for _, problem := range problems {
+		m := environmentEntry.FindStringSubmatch(problem.Field)
+		if m == nil {
+			return Project{}, err // it is about the whole
+		}
+		i, _ := strconv.Atoi(m[1])
+		flawed[i] = true
+	}
+	sound := Project{Name: p.Name}
+	for i, e := range p.Environments {
+		if flawed[i] && e.Name == env {
+			return Project{}, err
+		}
+		if !flawed[i] {
+			sound.Environments = append(sound.Environments, e)
+		}
+	}
+	// Which environment a flawed entry is about cannot always be told: it may be
+	// this one. Nor are there all problems, where there are very many.
+	if _, missing := sound.environment(env); missing != nil || len(problems) >= maxProblems {
+		return Project{}, err
+	}
+	return sound, nil
+}
+
+var environmentEntry = regexp.MustCompile(`^environments\[([0-9]+)\]`)
+
+// readProject decodes sluice.yaml as far as it can be.
+func readProject(file string, data []byte) (Project, error) {
 	var p Project
 	err := decodeFile(file, "Project", projectFields, data, func(o object) {
 		if o.require("metadata") {
@@ -61,10 +113,7 @@ func decodeProject(file string, data []byte) (Project, error) {
 			p.Environments = append(p.Environments, e)
 		}
 	})
-	if err != nil {
-		return Project{}, err
-	}
-	return p, nil
+	return p, err
 }
 
 // decodeEnvironment decodes the i-th environment; earlier are those before it,

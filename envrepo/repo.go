@@ -19,7 +19,17 @@ type Repo struct {
 
 // Open reads sluice.yaml, and nothing else, from the root of fsys: the
 // project folder.
-func Open(fsys fs.FS) (*Repo, error) {
+func Open(fsys fs.FS) (*Repo, error) { return open(fsys, decodeProject) }
+
+// OpenFor is Open for a caller that is concerned with one environment: a mistake
+// in the entry of another environment is no error, and that environment is then
+// not in the project. One that is about the whole file, or may be about this
+// environment, is an error as with Open.
+func OpenFor(fsys fs.FS, env string) (*Repo, error) {
+	return open(fsys, func(file string, data []byte) (Project, error) { return decodeProjectFor(file, env, data) })
+}
+
+func open(fsys fs.FS, decode func(file string, data []byte) (Project, error)) (*Repo, error) {
 	data, err := readFile(fsys, projectFile)
 	if err != nil {
 		if isMissing(err) {
@@ -27,7 +37,7 @@ func Open(fsys fs.FS) (*Repo, error) {
 		}
 		return nil, err
 	}
-	project, err := decodeProject(projectFile, data)
+	project, err := decode(projectFile, data)
 	if err != nil {
 		return nil, err
 	}

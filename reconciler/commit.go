@@ -17,7 +17,7 @@ import (
 func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev string) (changed []Key, err error) {
 	env.intake.Lock()
 	defer env.intake.Unlock()
-	repo, err := envrepo.Open(fsys)
+	repo, err := envrepo.OpenFor(fsys, env.name)
 	if err != nil {
 		return nil, err
 	}
