@@ -68,7 +68,8 @@ func decodeProjectFor(file, env string, data []byte) (Project, error) {
 		i, _ := strconv.Atoi(m[1])
 		flawed[i] = true
 	}
-	sound := Project{Name: p.Name}
+	sound := p
+	sound.Environments = nil
 	for i, e := range p.Environments {
 		if flawed[i] && e.Name == env {
 			return Project{}, err

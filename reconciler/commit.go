@@ -67,6 +67,14 @@ func (env *environment) known() []string {
 	return slices.Collect(maps.Keys(env.releases))
 }
 
+// unsure reports whether the commit that was taken in has releases that could not
+// be read: they are looked at again though there is no newer commit.
+func (env *environment) unsure() bool {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return len(env.inputs.unsure) > 0
+}
+
 // pin fixes the namespace by the first commit that was read, and refuses one
 // that says otherwise.
 func (env *environment) pin(project string, declared envrepo.Environment) error {

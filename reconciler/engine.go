@@ -27,8 +27,10 @@ type Source interface {
 	// that it is not known; it is asked again.
 	Fetch(ctx context.Context) (rev string, err error)
 	// Snapshot returns the files of a commit, rooted at the project folder. They
-	// never change. A method Hash(path) (string, bool) that gives the content
-	// hash of a file or folder without reading it is used where there is one.
+	// never change. Two methods are used where there are any, as gitrepo.Snapshot
+	// has them: Hash(path) (string, bool) gives the content hash of a file or folder
+	// without reading it, Diff(before, visit) what differs from another commit.
+	// Without them every commit costs a look at every release.
 	Snapshot(rev string) (fs.FS, error)
 }
 

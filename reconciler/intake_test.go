@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/envrepo"
@@ -293,4 +294,103 @@ func TestIntakeEqualsLookingAtEverything(t *testing.T) {
 func FuzzIntake(f *testing.F) {
 	f.Add(uint64(99))
 	f.Fuzz(checkIntake)
+}
+
+// TestIntakeReadsWhatDiffers: in a repository of 1,000 releases.
+func TestIntakeReadsWhatDiffers(t *testing.T) {
+	t.Parallel()
+	const n = 1000
+	shared := "components/common/policy.yaml"
+	repo, revs := history(t, []gitCommit{many(n),
+		{"environments/production/c00500/kustomization.yaml": overlayOf("c00500", 1)},
+		{"builds/c00500/0.yaml": "x", "README.md": "x", "components/unused/component.yaml": "x", "environments/staging/c00500/kustomization.yaml": "x"},
+		{"environments/production/new/kustomization.yaml": "x", "environments/production/c00001": ""},
+		{shared: "x"},
+	})
+	in := takeIn(t, &inputs{}, "production", at(t, repo, revs[0]))
+	require.Len(t, in.releases, n+1)
+	for i, want := range []struct {
+		looked  []string
+		folders int64
+	}{
+		{[]string{"c00500"}, 4 + 4}, // the root, environments, production, the release: of the commit before too, where they are not at hand any more
+		{[]string{"unused"}, 4},     // the root, components, unused, environments
+		{[]string{"c00001", "new"}, 4},
+	} {
+		read := repo.FoldersRead()
+		next := compared(t, in, "production", at(t, repo, revs[i+1]))
+		assert.Equal(t, want.looked, slices.Sorted(maps.Keys(next.looked)))
+		in = next.after()
+		assert.LessOrEqual(t, repo.FoldersRead()-read, want.folders, "commit %d", i+1)
+		require.Len(t, in.releases, n+1)
+	}
+	next := compared(t, in, "production", at(t, repo, revs[4]))
+	assert.Len(t, next.looked, n, "the 999 that share it, and what has its name")
+}
+
+// faulty is a snapshot of which a path cannot be read.
+type faulty struct {
+	*gitrepo.Snapshot
+	path string
+}
+
+func (f faulty) Diff(before fs.FS, visit func(string) bool) error {
+	if b, ok := before.(faulty); ok {
+		before = b.Snapshot
+	}
+	return f.Snapshot.Diff(before, visit)
+}
+
+func (f faulty) Open(name string) (fs.File, error) {
+	if name == f.path {
+		return nil, &gitrepo.CorruptError{Object: "0123", Reason: "it is missing"}
+	}
+	return f.Snapshot.Open(name)
+}
+
+// What could not be read says nothing: it is read again though nothing differs.
+func TestWhatCannotBeReadIsReadAgain(t *testing.T) {
+	t.Parallel()
+	repo, revs := history(t, []gitCommit{many(3)})
+	s := at(t, repo, revs[0])
+	sound := takeIn(t, &inputs{}, "production", s)
+	in := takeIn(t, &inputs{}, "production", faulty{s, "components/c00001/component.yaml"})
+	require.ErrorContains(t, in.releases["c00001"].err, "it is missing")
+	assert.Equal(t, map[string]bool{"c00001": true}, in.unsure)
+	in = takeIn(t, in, "production", faulty{s, "components/c00001/component.yaml"})
+	assert.Equal(t, map[string]bool{"c00001": true}, in.unsure)
+	in = takeIn(t, in, "production", faulty{s, ""})
+	assert.Empty(t, in.unsure)
+	assert.Equal(t, listed(sound.releases), listed(in.releases))
+}
+
+// What was lost by a bad merge does not read as removed (docs/adr/0009).
+func TestALostFileIsNoRemovedRelease(t *testing.T) {
+	t.Parallel()
+	repo, revs := history(t, []gitCommit{many(4),
+		{"environments/production/c00001/kustomization.yaml": "", "environments/production/kustomization.yaml": ""},
+		{"environments/production/c00002": "-> ../../components/c00002"},
+		{"environments/production/c00003": ""},
+		{"environments/production/quota.yaml": ""},
+	})
+	in := &inputs{}
+	var states []string
+	for _, rev := range revs {
+		in = takeIn(t, in, "production", at(t, repo, rev))
+		var state []string
+		for _, name := range slices.Sorted(maps.Keys(in.releases)) {
+			if in.releases[name].err != nil {
+				name += "!"
+			}
+			state = append(state, name)
+		}
+		states = append(states, strings.Join(state, " "))
+	}
+	assert.Equal(t, []string{
+		"c00000 c00001 c00002 c00003 environment",
+		"c00000 c00001! c00002 c00003 environment!",
+		"c00000 c00001! c00002! c00003 environment!",
+		"c00000 c00001! c00002! environment!",
+		"c00000 c00001! c00002!",
+	}, states)
 }

@@ -106,7 +106,8 @@ func (f *branch) look(ctx context.Context) {
 	}
 	f.fine("")
 	for name, env := range f.engine.environments {
-		if f.seen[name] == rev {
+		first := f.seen[name] == ""
+		if f.seen[name] == rev && !env.unsure() {
 			continue
 		}
 		fsys, err := f.engine.cfg.Source.Snapshot(rev)
@@ -121,18 +122,25 @@ func (f *branch) look(ctx context.Context) {
 			f.seen[name] = rev
 			f.fine(name)
 		}
-		f.release(env, changed)
+		f.release(env, changed, first)
 	}
 }
 
-// release puts what has changed in the queue.
-func (f *branch) release(env *environment, changed []Key) {
+// release puts what has changed in the queue. Until a first commit has been taken
+// in there may be releases that have not changed, and are new to the loop.
+func (f *branch) release(env *environment, changed []Key, first bool) {
 	for _, gvk := range always {
 		f.engine.follow(env, gvk)
 	}
 	env.mu.Lock()
-	for _, r := range env.releases {
-		r.setScope(true)
+	inScope := func(r *release) { r.setScope(true) }
+	if first {
+		env.keys(inScope)
+	}
+	for _, key := range changed {
+		if r := env.releases[key.Release]; r != nil {
+			inScope(r)
+		}
 	}
 	env.mu.Unlock()
 	f.loop.add(changed...)
