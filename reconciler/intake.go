@@ -59,43 +59,54 @@ type intake struct {
 // Where two sets of files cannot be compared (the first commit, a file system
 // that knows no hashes) or the environment's policies have changed, every release
 // is looked at. known are the releases that the engine has; those that the
-// repository does not have are removed ones.
+// repository does not have are removed ones, all of them where it does not have
+// the environment.
 func (in *inputs) compare(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, known func() []string) (*intake, error) {
 	next := &intake{inputs: in, fsys: fsys, repo: repo, policy: policyOf(env), looked: map[string]*content{}}
-	names, compared, err := in.touched(fsys, env.Name)
+	present, gone, err := next.due(env, known)
 	if err != nil {
 		return nil, err
 	}
-	var absentees []string
-	if !compared || next.policy != in.policy {
-		next.whole = true
-		if names, err = repo.ReleaseNames(env.Name); err != nil {
-			return nil, err
-		}
-		next.size = len(names)
-		there := make(map[string]bool, len(names))
-		for _, name := range names {
-			there[name] = true
-		}
-		absentees = slices.DeleteFunc(known(), func(name string) bool { return there[name] })
-	} else if names, absentees, err = next.sort(names, env.Name); err != nil {
-		return nil, err
-	}
-	contents := make([]*content, len(names))
-	inParallel(len(names), func(i int) {
-		contents[i] = contentOf(fsys, repo, env, names[i], in.releases[names[i]])
+	contents := make([]*content, len(present))
+	inParallel(len(present), func(i int) {
+		contents[i] = contentOf(fsys, repo, env, present[i], in.releases[present[i]])
 	})
-	for i, name := range names {
+	for i, name := range present {
 		next.looked[name] = contents[i]
 	}
-	for _, name := range absentees {
+	for _, name := range gone {
 		next.looked[name] = absent(repo, env, name)
 	}
 	return next, nil
 }
 
+// due are the names to look at: releases, and those that are none (any more).
+func (next *intake) due(env envrepo.Environment, known func() []string) (present, gone []string, err error) {
+	if _, err := next.repo.Environment(env.Name); err != nil {
+		next.whole, next.policy = true, "" // what comes after it is compared with nothing
+		return nil, known(), nil
+	}
+	names, compared, err := next.inputs.touched(next.fsys, env.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if compared && next.policy == next.inputs.policy {
+		return next.sort(names, env.Name)
+	}
+	next.whole = true
+	if present, err = next.repo.ReleaseNames(env.Name); err != nil {
+		return nil, nil, err
+	}
+	next.size = len(present)
+	there := make(map[string]bool, len(present))
+	for _, name := range present {
+		there[name] = true
+	}
+	return present, slices.DeleteFunc(known(), func(name string) bool { return there[name] }), nil
+}
+
 // sort tells names that are releases from those that are not (any more).
-func (next *intake) sort(names []string, env string) (present, absent []string, err error) {
+func (next *intake) sort(names []string, env string) (present, gone []string, err error) {
 	next.size = len(next.inputs.releases)
 	for _, name := range names {
 		has, err := next.repo.HasRelease(env, name)
@@ -112,10 +123,10 @@ func (next *intake) sort(names []string, env string) (present, absent []string, 
 		if has {
 			present = append(present, name)
 		} else {
-			absent = append(absent, name)
+			gone = append(gone, name)
 		}
 	}
-	return present, absent, nil
+	return present, gone, nil
 }
 
 // touched are the names of which something differs from the commit before,
