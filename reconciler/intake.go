@@ -91,7 +91,7 @@ func (next *intake) due(env envrepo.Environment, known func() []string) (present
 		return nil, nil, err
 	}
 	if compared && next.policy == next.inputs.policy {
-		return next.sort(names, env.Name)
+		return next.divide(names, env.Name)
 	}
 	next.whole = true
 	if present, err = next.repo.ReleaseNames(env.Name); err != nil {
@@ -105,8 +105,8 @@ func (next *intake) due(env envrepo.Environment, known func() []string) (present
 	return present, slices.DeleteFunc(known(), func(name string) bool { return there[name] }), nil
 }
 
-// sort tells names that are releases from those that are not (any more).
-func (next *intake) sort(names []string, env string) (present, gone []string, err error) {
+// divide tells names that are releases from those that are not (any more).
+func (next *intake) divide(names []string, env string) (present, gone []string, err error) {
 	next.size = len(next.inputs.releases)
 	for _, name := range names {
 		has, err := next.repo.HasRelease(env, name)
