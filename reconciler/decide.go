@@ -21,7 +21,7 @@ func Decide(in Input) Plan {
 	if in.hashes == nil {
 		in.hashes = map[*unstructured.Unstructured]string{}
 	}
-	d := &decision{in: &in, plan: Plan{
+	d := &decision{in: &in, ending: map[inventory.ID][]string{}, plan: Plan{
 		Environment: in.Release.Environment.Name,
 		Release:     in.Release.Name,
 		Namespace:   in.Namespace.Name,
@@ -59,10 +59,11 @@ type decision struct {
 	objects map[*unit][]*unstructured.Unstructured
 	routes  routing
 
-	pending  bool          // an object has to be applied
-	moving   bool          // a route step is in the plan
-	retiring bool          // a tag waits for its requests to end
-	left     inventory.Set // what stays in the inventory though it is not declared
+	pending  bool                      // an object has to be applied
+	ending   map[inventory.ID][]string // finalizers of what has to go before it is created anew
+	moving   bool                      // a route step is in the plan
+	retiring bool                      // a tag waits for its requests to end
+	left     inventory.Set             // what stays in the inventory though it is not declared
 	deferred []inventory.ID
 }
 
@@ -328,7 +329,7 @@ func (d *decision) apply() {
 	var batches [stageCount][]*unstructured.Unstructured
 	for _, u := range d.units {
 		for _, o := range d.objects[u] {
-			if d.in.synced(o) || u.retired && (isWorkload(o) || isCronJob(o)) {
+			if u.retired && (isWorkload(o) || isCronJob(o)) || !d.due(o) {
 				continue
 			}
 			batches[stageOf(o)] = append(batches[stageOf(o)], o)
@@ -340,8 +341,18 @@ func (d *decision) apply() {
 		}
 		d.pending = true
 		sortForApply(batch)
-		d.step(Step{Action: ActionApply, Title: stage(i).String(), Items: d.items(batch)})
+		apply, recreate := d.sending(batch)
+		if len(apply) > 0 {
+			d.step(Step{Action: ActionApply, Title: stage(i).String(), Items: d.items(apply)})
+		}
+		d.recreateStep(stage(i).String(), recreate)
 	}
+}
+
+// due reports whether an object has to be sent now: it is not as declared, the
+// one in its place is not about to go, and nobody else fights for it.
+func (d *decision) due(o *unstructured.Unstructured) bool {
+	return !d.in.synced(o) && !d.ends(o) && !d.yields(o)
 }
 
 // items says of each object whether it is there already.
@@ -362,7 +373,7 @@ func (d *decision) items(objects []*unstructured.Unstructured) []Item {
 func (d *decision) route() {
 	r := &d.routes
 	if r.held != "" {
-		if objects := d.unsynced(r.kept); len(objects) > 0 {
+		if objects := d.unsent(r.kept); len(objects) > 0 {
 			d.routeStep(objects, r.next(r.keep, d.in.Now), d.in.Release.Tagged() || len(r.keep.Weights) > 0)
 		}
 		if len(r.objects) > 0 || d.in.Release.Tagged() {
@@ -370,7 +381,7 @@ func (d *decision) route() {
 		}
 		return
 	}
-	objects := d.unsynced(r.objects)
+	objects := d.unsent(r.objects)
 	if len(objects) == 0 && !r.moves(r.want) {
 		return
 	}
@@ -378,9 +389,9 @@ func (d *decision) route() {
 	d.routeStep(objects, r.next(r.want, d.in.Now), d.in.Release.Tagged())
 }
 
-func (d *decision) unsynced(objects []*unstructured.Unstructured) (out []*unstructured.Unstructured) {
+func (d *decision) unsent(objects []*unstructured.Unstructured) (out []*unstructured.Unstructured) {
 	for _, o := range objects {
-		if !d.in.synced(o) {
+		if d.due(o) {
 			out = append(out, o)
 		}
 	}
@@ -390,7 +401,9 @@ func (d *decision) unsynced(objects []*unstructured.Unstructured) (out []*unstru
 // routeStep writes routes; traffic is what they carry then.
 func (d *decision) routeStep(objects []*unstructured.Unstructured, traffic *v1alpha1.TrafficStatus, titled bool) {
 	sortForApply(objects)
-	s := Step{Action: ActionRoute, Items: d.items(objects), traffic: traffic}
+	apply, recreate := d.sending(objects)
+	d.recreateStep("", recreate)
+	s := Step{Action: ActionRoute, Items: d.items(apply), traffic: traffic}
 	if titled && traffic != nil {
 		s.Title = formatTraffic(traffic.Weights, traffic.Mirrors)
 	}

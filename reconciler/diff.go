@@ -175,12 +175,15 @@ func (p *pass) compare(ctx context.Context, desired, live *unstructured.Unstruct
 		return nil
 	case err != nil:
 		diff.desired = append(diff.desired, settledForm(desired))
+		if err = p.refused(desired, live, err); errors.Is(err, errDecideAgain) {
+			return nil // the plan recreates it
+		}
 		diff.refused = append(diff.refused, &ObjectError{inventory.IDOf(desired), errors.New(masked(err.Error(), p.values))})
 		return nil
 	}
 	after := settledForm(result)
 	diff.desired = append(diff.desired, after)
-	if live != nil && hashOf(after) == hashOf(settledForm(live)) && !ownsForeign(live) {
+	if live != nil && hashOf(after) == hashOf(settledForm(live)) && !ownsForeign(live) && !cluster.ForeignOwner(desired, live) {
 		p.in.noteApplied(desired, live)
 	}
 	return nil

@@ -108,8 +108,36 @@ func (e *EnvironmentEmptyError) Hint() string {
 // errSuperseded ends a pass over content that a newer commit has replaced.
 var errSuperseded = errors.New("a newer commit has come in")
 
-// errUnsettled says that a plan asks for the same writes again and again.
-var errUnsettled = errors.New("the plan does not settle: another controller may be changing the same fields")
+// UnsettledError says that what a pass writes never comes out as it should: a
+// webhook or another controller changes it in the same moment.
+type UnsettledError struct{ Objects []inventory.ID }
+
+// unsettled is the error about a plan that is the same after every round.
+func unsettled(plan Plan) error {
+	e := &UnsettledError{}
+	for _, s := range plan.Steps {
+		for _, i := range s.Items {
+			if id := inventory.IDOf(i.Object); s.writes() && !slices.Contains(e.Objects, id) {
+				e.Objects = append(e.Objects, id)
+			}
+		}
+	}
+	slices.SortFunc(e.Objects, inventory.ID.Compare)
+	return e
+}
+
+func (e *UnsettledError) Error() string {
+	names := make([]string, len(e.Objects))
+	for i, id := range e.Objects {
+		names[i] = id.Display()
+	}
+	return strings.Join(names, ", ") + ": written again and again in one pass without coming out as declared"
+}
+
+// Hint tells what to do.
+func (e *UnsettledError) Hint() string {
+	return "find the admission webhook or controller that changes the same fields, and leave them to it or to the repository"
+}
 
 func joinObjects(objects []*ObjectError) string {
 	messages := make([]string, len(objects))
@@ -143,11 +171,15 @@ func hintOf(errs ...error) string {
 func failure(err error) Verdict {
 	v := Verdict{State: StateFailed, Stalled: true}
 	var apply *ApplyError
+	var contested *UnsettledError
 	var prune *PruneError
 	var render *RenderError
 	switch {
 	case errors.As(err, &render):
 		v.Reason = v1alpha1.ReasonRenderFailed
+	case errors.As(err, &contested):
+		v.Reason = v1alpha1.ReasonContested
+		return v
 	case errors.As(err, &apply):
 		v.Reason = v1alpha1.ReasonApplyFailed
 	case errors.As(err, &prune):

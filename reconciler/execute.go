@@ -24,7 +24,11 @@ func (p *pass) execute(ctx context.Context, plan Plan) error {
 		if p.superseded() {
 			return errSuperseded
 		}
-		if err := p.do(ctx, step); err != nil {
+		err := p.do(ctx, step)
+		if errors.Is(err, errDecideAgain) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -41,6 +45,8 @@ func (p *pass) do(ctx context.Context, s Step) error {
 		return p.scale(ctx, s)
 	case ActionApply, ActionRetire:
 		return p.apply(ctx, s)
+	case ActionRecreate:
+		return p.recreate(ctx, s)
 	case ActionRoute:
 		if err := p.apply(ctx, s); err != nil {
 			return err
@@ -156,12 +162,18 @@ func (p *pass) apply(ctx context.Context, s Step) error {
 	}
 	_ = g.Wait()
 	failed := &ApplyError{}
+	var again error
 	for n, r := range results {
 		id := inventory.IDOf(s.Items[n].Object)
 		if r.err != nil {
-			failed.Objects = append(failed.Objects, &ObjectError{id, r.err})
+			if err := p.refused(s.Items[n].Object, before[n], r.err); errors.Is(err, errDecideAgain) {
+				again = err
+			} else {
+				failed.Objects = append(failed.Objects, &ObjectError{id, err})
+			}
 			continue
 		}
+		p.judgeCorrection(s.Items[n].Object, before[n], r.live)
 		if p.adopts(id, before[n]) {
 			p.release.adopt(id)
 		}
@@ -171,7 +183,7 @@ func (p *pass) apply(ctx context.Context, s Step) error {
 	if len(failed.Objects) > 0 {
 		return failed
 	}
-	return nil
+	return again
 }
 
 // adopts reports whether applying over a live object made it ours that was

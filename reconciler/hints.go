@@ -24,6 +24,10 @@ func hintFor(in *Input, v Verdict, cause error) string {
 		}
 		return "rename the object, or remove it from the other release first; to adopt an object that was left behind, remove its label " + v1alpha1.LabelRelease +
 			", one of another tool, annotate it with " + v1alpha1.AnnotationAdopt + ": \"true\""
+	case v1alpha1.ReasonContested:
+		return "have one of the two leave the field alone: the other controller, or the repository (what it does not declare is not corrected)"
+	case v1alpha1.ReasonTerminating:
+		return "if it does not end, find the controller whose finalizer keeps the object"
 	case v1alpha1.ReasonNamespaceRefused:
 		return "a release may only hold objects of its environment's namespace"
 	case v1alpha1.ReasonApplyFailed: // by tooLarge; what the API server says comes as an error

@@ -45,6 +45,11 @@ type Input struct {
 	// Marks are what this process has applied; see Mark.
 	Marks map[inventory.ID]Mark
 
+	// Immutable are the objects that this pass could not change; see Immutable.
+	Immutable map[inventory.ID]Immutable
+	// Contested are the objects that somebody else keeps changing; see Contest.
+	Contested map[inventory.ID]Contest
+
 	// Endpoints counts the ready endpoints behind each Service of the release.
 	Endpoints map[string]int
 	// Problems names, by workload, the pod that keeps it from being ready.

@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
+
+	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
 // Retries of passes that ended with an error.
@@ -124,8 +126,13 @@ func (e *Engine) changed(ctx context.Context, rel *release, unsure []sighting) b
 // and less so. Files that do not render will not until there are others.
 func (l *loop) retry(key Key, err error) {
 	var render *RenderError
-	if errors.As(err, &render) {
+	var unsettled *UnsettledError
+	switch {
+	case errors.As(err, &render):
 		l.queue.AddAfter(key, retryRender)
+		return
+	case errors.As(err, &unsettled):
+		l.queue.AddAfter(key, contestMin+rand.N(contestMin)) // every try is many writes
 		return
 	}
 	l.queue.AddRateLimited(key)
@@ -144,7 +151,8 @@ func (l *loop) event(namespace string, gvk schema.GroupVersionKind, object metav
 	if _, _, own, _ := env.view(); own != namespace || !rel.inScopeAtAll() {
 		return
 	}
-	if rel.event(gvk, object, deleted) {
+	id := inventory.ID{Namespace: object.GetNamespace(), Name: object.GetName(), Group: gvk.Group, Kind: gvk.Kind}
+	if rel.event(gvk, object, deleted) && !rel.fights.open(id) {
 		l.queue.Add(key)
 	}
 }

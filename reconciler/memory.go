@@ -97,10 +97,12 @@ type release struct {
 	rendered     *render.Result
 	renderedHash string
 
-	actions map[inventory.ID]ssa.Action // since this content came in
-	pruned  int
-	adopted map[inventory.ID]bool // likewise: were nobody's before
-	written []string              // resourceVersions of the Release as we wrote it, the last few
+	actions   map[inventory.ID]ssa.Action // since this content came in
+	pruned    int
+	adopted   map[inventory.ID]bool // likewise: were nobody's before
+	recreated recreations           // likewise
+	fights    fights
+	written   []string // resourceVersions of the Release as we wrote it, the last few
 
 	failure  string // message of the last pass, if it ended with an error
 	failures int    // how often in a row
@@ -139,6 +141,7 @@ func (r *release) set(w want) bool {
 		return false
 	}
 	r.want = w
+	r.recreated.clear()
 	r.actions, r.pruned, r.adopted = map[inventory.ID]ssa.Action{}, 0, map[inventory.ID]bool{}
 	r.urgent = true
 	return true
@@ -254,6 +257,7 @@ func (r *release) begin(scope bool) {
 	r.scope, r.urgent = scope, true
 	r.actions, r.pruned, r.failure, r.failures = map[inventory.ID]ssa.Action{}, 0, "", 0
 	r.adopted = map[inventory.ID]bool{}
+	r.recreated.clear()
 	r.passed = "" // another process may have been here since
 }
 

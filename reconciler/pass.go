@@ -47,7 +47,7 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 			break
 		}
 		if round == maxRounds {
-			err = errUnsettled
+			err = unsettled(plan)
 			break
 		}
 		err = p.execute(ctx, plan)
@@ -60,6 +60,7 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 		verdict = p.failed(err)
 	} else {
 		p.release.failed("")
+		p.release.fights.settle(p.in)
 	}
 	return p.report(ctx, verdict, err)
 }
@@ -80,6 +81,7 @@ func (e *Engine) newPass(key Key) *pass {
 		Refusal:   refusal,
 		Namespace: Namespace{Name: namespace, Create: e.cfg.CreateNamespaces},
 		Marks:     rel.marked(),
+		Contested: rel.fights.contested(),
 		Live:      map[inventory.ID]*unstructured.Unstructured{},
 		hashes:    map[*unstructured.Unstructured]string{},
 	}
@@ -165,7 +167,7 @@ func (p *pass) write(ctx context.Context, v Verdict) error {
 func (p *pass) status(v Verdict, cause error) Status {
 	s := Status{
 		Environment: p.in.Release.Environment.Name, Namespace: p.in.Namespace.Name, Release: p.in.Release.Name, Revision: p.in.Revision,
-		State: v.State, Reason: v.Reason, Message: v.Message, Hint: hintFor(p.in, v, cause), Notes: append(slices.Clone(v.Notes), p.release.adoptions()...), Final: v.Final(),
+		State: v.State, Reason: v.Reason, Message: v.Message, Hint: hintFor(p.in, v, cause), Notes: slices.Concat(v.Notes, p.release.adoptions(), p.release.recreated.notes()), Final: v.Final(),
 	}
 	total := len(p.rendered())
 	if p.in.Paused != "" || p.in.Refusal != nil {

@@ -20,7 +20,8 @@ const (
 	ActionIntent    Action = "record intent" // the inventory grows before anything is written
 	ActionScale     Action = "scale"         // spec.replicas by its own field manager
 	ActionApply     Action = "apply"
-	ActionHold      Action = "hold" // writes nothing: says why the routes stay
+	ActionRecreate  Action = "recreate" // deletes what cannot be changed, and creates it anew
+	ActionHold      Action = "hold"     // writes nothing: says why the routes stay
 	ActionRoute     Action = "route"
 	ActionRetire    Action = "retire" // an unlisted tag to zero
 	ActionPrune     Action = "prune"
@@ -111,13 +112,19 @@ func (v Verdict) Final() bool {
 // reports afterwards is not counted.
 func (p Plan) Writes() bool {
 	for _, s := range p.Steps {
-		switch s.Action {
-		case ActionHold, ActionKeep, ActionLater:
-		default:
+		if s.writes() {
 			return true
 		}
 	}
 	return false
+}
+
+func (s Step) writes() bool {
+	switch s.Action {
+	case ActionHold, ActionKeep, ActionLater:
+		return false
+	}
+	return true
 }
 
 // String is the plan as text: a line for each step, an indented one for each

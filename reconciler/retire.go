@@ -46,13 +46,17 @@ func (d *decision) retire() {
 		}
 		var objects []*unstructured.Unstructured
 		for _, o := range d.objects[u] {
-			if (isWorkload(o) || isCronJob(o)) && !d.in.synced(o) {
+			if (isWorkload(o) || isCronJob(o)) && d.due(o) {
 				objects = append(objects, o)
 			}
 		}
 		if len(objects) > 0 {
 			sortForApply(objects)
-			d.step(Step{Action: ActionRetire, Title: u.name(), Items: d.items(objects)})
+			apply, recreate := d.sending(objects)
+			if len(apply) > 0 {
+				d.step(Step{Action: ActionRetire, Title: u.name(), Items: d.items(apply)})
+			}
+			d.recreateStep(u.name(), recreate)
 		}
 	}
 }

@@ -20,8 +20,10 @@ const (
 )
 
 // foreignManagers are the field managers of people's own kubectl: what they
-// planted in objects that the repository declares is taken back.
-var foreignManagers = []string{"kubectl-client-side-apply", "kubectl-edit", "kubectl-patch", "kubectl-replace", "kubectl-create", "before-first-apply"}
+// planted in objects that the repository declares is taken back. Labels,
+// annotations and restarts (kubectl label, annotate, rollout) are left alone: they
+// are how people talk to controllers, and taking a restart back is another one.
+var foreignManagers = []string{"kubectl-client-side-apply", "kubectl-edit", "kubectl-patch", "kubectl-replace", "kubectl-create", "kubectl-set", "before-first-apply"}
 
 // scaler is an autoscaler of the render, and the workload it scales.
 type scaler struct {

@@ -39,16 +39,22 @@ func (d *decision) judge(v *Verdict) {
 		v.State, v.Reason, v.Message, v.Reconciling = state, reason, message, true
 	}
 	refused := d.routes.refused
+	contested, _ := d.contests()
 	unready := d.unready()
 	pending, refusal := accepted(d.in, d.routes.objects)
 	switch {
 	case refused != nil && !d.routes.heldUnit:
 		say(StateFailed, v1alpha1.ReasonTrafficRefused, refused.Error())
 		v.Reconciling, v.Stalled = false, true
+	case contested != "":
+		say(StateHeld, v1alpha1.ReasonContested, contested)
+		v.Reconciling, v.Stalled = false, true
 	case d.routes.held != "" && d.in.Release.Tagged() && (len(d.routes.had.Weights) > 0 || len(d.routes.kept) > 0):
 		say(StateHeld, v1alpha1.ReasonTrafficHeld, d.routes.held)
 	case d.pending:
 		say(StateWaiting, v1alpha1.ReasonApplying, "objects are being applied")
+	case len(d.ending) > 0:
+		say(StateWaiting, v1alpha1.ReasonTerminating, d.endings())
 	case len(unready) > 0:
 		say(StateWaiting, v1alpha1.ReasonWaitingForHealth, strings.Join(unready, "; "))
 	case refusal != "":
@@ -110,6 +116,14 @@ const (
 func (d *decision) scheduleWaiting(v *Verdict, failed bool) {
 	waited := d.in.Now.Sub(v.attempt.Since.Time)
 	limit := d.in.healthTimeout()
+	if v.Reason == v1alpha1.ReasonContested {
+		_, after := d.contests()
+		v.After = later(after, recheckStalled)
+		if d.pending || d.moving {
+			v.After = recheckMin
+		}
+		return
+	}
 	if v.Reason == v1alpha1.ReasonApplying {
 		v.After = recheckMin // something was just written: nobody has had time yet
 		return

@@ -146,6 +146,17 @@ func (w *world) execute(p Plan) {
 					w.in.routed = &v1alpha1.TrafficStatus{}
 				}
 			}
+		case ActionRecreate:
+			for _, i := range s.Items {
+				id := inventory.IDOf(i.Object)
+				if live := w.in.Live[id].DeepCopy(); len(live.GetFinalizers()) > 0 {
+					live.SetDeletionTimestamp(&metav1.Time{Time: w.in.Now})
+					w.in.Live[id] = live
+					continue
+				}
+				delete(w.in.Live, id)
+				w.in.noteApplied(i.Object, w.apply(i.Object))
+			}
 		case ActionPrune:
 			for _, i := range s.Items {
 				w.in.noteDeleted(inventory.IDOf(i.Object))

@@ -29,6 +29,10 @@ const (
 	// AnnotationAdopt with the value "true", on an object in the cluster or in
 	// the repository, lets a release take the object over from another tool.
 	AnnotationAdopt = Group + "/adopt"
+	// AnnotationRecreate with the value "true", on a manifest in the repository,
+	// has the object deleted and created anew where the API server does not let
+	// it change. On the object in the cluster it means nothing.
+	AnnotationRecreate = Group + "/recreate"
 	// AnnotationTraffic is written on routes together with the weights they
 	// carry: the truth about them when a status could not be written any more.
 	AnnotationTraffic = Group + "/traffic"
@@ -59,6 +63,8 @@ const (
 	ReasonHealthFailed       = "HealthFailed"       // a workload has failed for good
 	ReasonRenderFailed       = "RenderFailed"       // the overlay does not render
 	ReasonEmptyRender        = "EmptyRender"        // the overlay renders nothing while objects run; nothing is pruned
+	ReasonTerminating        = "Terminating"        // an object to be created anew is still being deleted
+	ReasonContested          = "Contested"          // another controller keeps changing an object back; corrected less and less often
 	ReasonApplyFailed        = "ApplyFailed"        // the API server refused an object
 	ReasonPruneFailed        = "PruneFailed"        // an object that left the repository could not be deleted
 	ReasonTrafficRefused     = "TrafficRefused"     // the weights or mirrors cannot be written into the routes

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fluxcd/pkg/ssa"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,6 +20,7 @@ type ApplyOptions struct {
 	Manager string
 	// TakeOver are field managers whose fields the main manager takes over
 	// first, so that what they planted and the object does not declare goes.
+	// Owners that it does not declare go in any case.
 	TakeOver []string
 	// DryRun asks what would come out; nothing is written.
 	DryRun bool
@@ -34,8 +36,8 @@ type ApplyOptions struct {
 func (c *Client) Apply(ctx context.Context, object, live *unstructured.Unstructured, o ApplyOptions) (*unstructured.Unstructured, ssa.Action, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	if live != nil && len(o.TakeOver) > 0 && !o.DryRun {
-		if err := c.takeOver(ctx, live, o); err != nil {
+	if live != nil && !o.DryRun {
+		if err := c.takeBack(ctx, object, live, o); err != nil {
 			return nil, ssa.UnknownAction, err
 		}
 	}
@@ -45,7 +47,7 @@ func (c *Client) Apply(ctx context.Context, object, live *unstructured.Unstructu
 		options = append(options, client.DryRunAll)
 	}
 	if err := c.api.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), options...); err != nil {
-		return nil, ssa.UnknownAction, c.explain(err, "applying %s/%s", object.GetKind(), object.GetName())
+		return nil, ssa.UnknownAction, c.refusal(ctx, object, live, o.Manager, err)
 	}
 	action := ssa.ConfiguredAction
 	switch {
@@ -60,22 +62,23 @@ func (c *Client) Apply(ctx context.Context, object, live *unstructured.Unstructu
 	return withoutContent(applied), action, nil
 }
 
-// takeOver makes the fields of other managers the main manager's own. It is
-// done at the resource version that was seen: who has written since keeps what
-// is theirs, and the pass is repeated.
-func (c *Client) takeOver(ctx context.Context, live *unstructured.Unstructured, o ApplyOptions) error {
-	managers := make([]ssa.FieldManager, len(o.TakeOver))
-	for i, name := range o.TakeOver {
-		managers[i] = ssa.FieldManager{Name: name, ExactMatch: true, OperationType: metav1.ManagedFieldsOperationUpdate}
+// takeBack undoes what an apply alone would leave: fields of the managers in
+// TakeOver become the main manager's own, so that the apply drops those that the
+// object does not declare, and owners that it does not declare go. It is done at
+// the resource version that was seen: who has written since keeps what is theirs,
+// and the pass is repeated.
+func (c *Client) takeBack(ctx context.Context, object, live *unstructured.Unstructured, o ApplyOptions) error {
+	operations, err := takingOver(live, o)
+	if err != nil {
+		return fmt.Errorf("taking over the fields of %s/%s: %w", live.GetKind(), live.GetName(), err)
 	}
-	patches, err := ssa.PatchReplaceFieldsManagers(live, managers, o.Manager)
-	if err != nil || len(patches) == 0 {
-		return err
+	if o, foreign := disowning(object, live); foreign {
+		operations = append(operations, o)
 	}
-	operations := []any{map[string]any{"op": "replace", "path": "/metadata/resourceVersion", "value": live.GetResourceVersion()}}
-	for _, p := range patches {
-		operations = append(operations, p)
+	if len(operations) == 0 {
+		return nil
 	}
+	operations = append([]any{operation{"replace", "/metadata/resourceVersion", live.GetResourceVersion()}}, operations...)
 	patch, err := json.Marshal(operations)
 	if err != nil {
 		return fmt.Errorf("taking over the fields of %s/%s: %w", live.GetKind(), live.GetName(), err)
@@ -88,6 +91,52 @@ func (c *Client) takeOver(ctx context.Context, live *unstructured.Unstructured, 
 		return c.explain(err, "taking over the fields of %s/%s", live.GetKind(), live.GetName())
 	}
 	return nil
+}
+
+// operation is one of a JSON patch.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+func takingOver(live *unstructured.Unstructured, o ApplyOptions) (operations []any, err error) {
+	if len(o.TakeOver) == 0 {
+		return nil, nil
+	}
+	managers := make([]ssa.FieldManager, len(o.TakeOver))
+	for i, name := range o.TakeOver {
+		managers[i] = ssa.FieldManager{Name: name, ExactMatch: true, OperationType: metav1.ManagedFieldsOperationUpdate}
+	}
+	patches, err := ssa.PatchReplaceFieldsManagers(live, managers, o.Manager)
+	for _, p := range patches {
+		operations = append(operations, p)
+	}
+	return operations, err
+}
+
+// disowning removes the owners that the object does not declare: with any of
+// them the garbage collector would delete it, whatever the repository says.
+// Server-side apply keeps them, as it keeps all that it is not told about.
+func disowning(object, live *unstructured.Unstructured) (o operation, foreign bool) {
+	if !ForeignOwner(object, live) {
+		return operation{}, false
+	}
+	owners := slices.DeleteFunc(live.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return !declares(object, o) })
+	if len(owners) == 0 {
+		return operation{Op: "remove", Path: "/metadata/ownerReferences"}, true
+	}
+	return operation{"replace", "/metadata/ownerReferences", owners}, true
+}
+
+func declares(object *unstructured.Unstructured, owner metav1.OwnerReference) bool {
+	return slices.ContainsFunc(object.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return o.UID == owner.UID })
+}
+
+// ForeignOwner reports whether a live object has an owner that the object does
+// not declare, which Apply would remove.
+func ForeignOwner(object, live *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(live.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return !declares(object, o) })
 }
 
 // Scale writes spec.replicas of a workload, and nothing else, as a field
@@ -124,10 +173,10 @@ func (c *Client) Delete(ctx context.Context, live *unstructured.Unstructured) er
 	target.SetName(live.GetName())
 	err := c.api.Delete(ctx, target, client.Preconditions{UID: &uid, ResourceVersion: &version}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if apierrors.IsConflict(err) {
-		return fmt.Errorf("pruning %s/%s: %w", live.GetKind(), live.GetName(), ErrChanged)
+		return fmt.Errorf("deleting %s/%s: %w", live.GetKind(), live.GetName(), ErrChanged)
 	}
 	if err != nil && !absent(err) {
-		return c.explain(err, "pruning %s/%s", live.GetKind(), live.GetName())
+		return c.explain(err, "deleting %s/%s", live.GetKind(), live.GetName())
 	}
 	return nil
 }
