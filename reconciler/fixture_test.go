@@ -331,6 +331,7 @@ func (f *fixture) get(kind, name string) *unstructured.Unstructured {
 	f.t.Helper()
 	group := map[string]schema.GroupVersion{
 		"Deployment": {Group: "apps", Version: "v1"}, "HorizontalPodAutoscaler": {Group: "autoscaling", Version: "v2"},
+		"StatefulSet": {Group: "apps", Version: "v1"}, "Job": {Group: "batch", Version: "v1"},
 		"HTTPRoute": {Group: "gateway.networking.k8s.io", Version: "v1"},
 	}
 	gv, ok := group[kind]
