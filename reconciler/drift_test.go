@@ -28,10 +28,10 @@ type drift struct {
 	kind map[string]schema.GroupVersionKind // beside those that the fixture knows
 }
 
-func newDrift(t *testing.T, content func(*fixture) files) *drift {
+func newDrift(t *testing.T, content func(*fixture) files, change ...func(*reconciler.Config)) *drift {
 	t.Helper()
 	d := &drift{fixture: newFixture(t), line: &line{}, kind: map[string]schema.GroupVersionKind{}}
-	d.engine = d.newEngine(func(c *reconciler.Config) { c.REST = d.line.config(d.config) })
+	d.engine = d.newEngine(append(change, func(c *reconciler.Config) { c.REST = d.line.config(d.config) })...)
 	d.branch.push(content(d.fixture))
 	d.run()
 	d.eventually("api is ready", func() bool { r := d.release("api"); return r != nil && r.Ready() })
