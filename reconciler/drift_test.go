@@ -28,7 +28,7 @@ type drift struct {
 	kind map[string]schema.GroupVersionKind // beside those that the fixture knows
 }
 
-func newDrift(t *testing.T, content func(*fixture) files, change ...func(*reconciler.Config)) *drift {
+func newDrift(t testing.TB, content func(*fixture) files, change ...func(*reconciler.Config)) *drift {
 	t.Helper()
 	d := &drift{fixture: newFixture(t), line: &line{}, kind: map[string]schema.GroupVersionKind{}}
 	d.engine = d.newEngine(append(change, func(c *reconciler.Config) { c.REST = d.line.config(d.config) })...)
@@ -369,7 +369,7 @@ spec:
 	return schema.GroupVersionKind{Group: group, Version: "v1", Kind: "Hook"}
 }
 
-func yamlObject(t *testing.T, text string) map[string]any {
+func yamlObject(t testing.TB, text string) map[string]any {
 	t.Helper()
 	var fields map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(text), &fields))

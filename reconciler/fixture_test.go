@@ -218,7 +218,7 @@ func (b *branch) Snapshot(rev string) (fs.FS, error) {
 
 // fixture is a test's namespace, branch and engine.
 type fixture struct {
-	t         *testing.T
+	t         testing.TB
 	namespace string
 	branch    *branch
 	api       client.Client
@@ -227,12 +227,12 @@ type fixture struct {
 	engine    *reconciler.Engine
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	return newFixtureIn(t, testcluster.Namespace(t))
 }
 
-func newFixtureIn(t *testing.T, namespace string) *fixture {
+func newFixtureIn(t testing.TB, namespace string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, namespace: namespace, config: testcluster.Start(t)}
 	scheme := runtime.NewScheme()
