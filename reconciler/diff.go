@@ -178,7 +178,7 @@ func (p *pass) compare(ctx context.Context, desired, live *unstructured.Unstruct
 		if err = p.refused(desired, live, err); errors.Is(err, errDecideAgain) {
 			return nil // the plan recreates it
 		}
-		diff.refused = append(diff.refused, &ObjectError{inventory.IDOf(desired), errors.New(masked(err.Error(), p.values))})
+		diff.refused = append(diff.refused, &ObjectError{inventory.IDOf(desired), &refusal{masked(err.Error(), p.values), hintOf(err)}})
 		return nil
 	}
 	after := settledForm(result)
@@ -188,6 +188,12 @@ func (p *pass) compare(ctx context.Context, desired, live *unstructured.Unstruct
 	}
 	return nil
 }
+
+// refusal is an error in words that may be printed.
+type refusal struct{ message, hint string }
+
+func (r *refusal) Error() string { return r.message }
+func (r *refusal) Hint() string  { return r.hint }
 
 // ownsForeign reports whether an apply would first take fields over: what would
 // become of them a dry run cannot tell.

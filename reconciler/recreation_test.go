@@ -241,6 +241,9 @@ func TestPlanShowsRecreation(t *testing.T) {
 	assert.NotContains(t, without.String(), "recreate")
 	require.Len(t, without.Refused(), 1)
 	assert.Equal(t, "applying Job/migrate: the API server does not let spec.template of an existing object change", without.Refused()[0].Error())
+	var hinted interface{ Hint() string }
+	require.ErrorAs(t, without.Refused()[0], &hinted)
+	assert.Contains(t, hinted.Hint(), v1alpha1.AnnotationRecreate)
 	assert.Equal(t, was, f.identity("Job", "migrate"))
 }
 

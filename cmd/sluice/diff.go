@@ -162,7 +162,11 @@ func viewPlan(plan reconciler.Plan) releaseDiff {
 		}
 	}
 	for _, r := range plan.Refused() {
-		d.Refused = append(d.Refused, mask.Text(r.Error()))
+		text := r.Error()
+		for _, hint := range hints(r) {
+			text += "\n  hint: " + hint
+		}
+		d.Refused = append(d.Refused, mask.Text(text))
 	}
 	return d
 }
