@@ -352,7 +352,7 @@ spec:
       openAPIV3Schema:
         type: object
         properties:
-          spec: {type: object, properties: {client: {type: object, properties: {url: {type: string}, caBundle: {type: string}}}}}
+          spec: {type: object, properties: {fixed: {type: string, x-kubernetes-validations: [{rule: self == oldSelf}]}, client: {type: object, properties: {url: {type: string}, caBundle: {type: string}}}}}
           status: {type: object, x-kubernetes-preserve-unknown-fields: true}
 `)
 	object := &unstructured.Unstructured{Object: crd}

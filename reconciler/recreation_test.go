@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -151,6 +153,28 @@ func TestRecreatesWhatHoldsSomethingUnique(t *testing.T) {
 	assert.Equal(t, port, ports[0].(map[string]any)["nodePort"])
 }
 
+// A rule about changes in the schema of a custom resource counts as well.
+func TestRecreatesACustomResource(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	kind := f.hooks()
+	hook := func(value string) string {
+		return "apiVersion: " + kind.GroupVersion().String() + "\nkind: Hook\nmetadata: {name: one}\nspec: {fixed: " + value + "}\n"
+	}
+	uid := func() types.UID {
+		o := &unstructured.Unstructured{}
+		o.SetGroupVersionKind(kind)
+		require.NoError(t, f.api.Get(context.Background(), client.ObjectKey{Namespace: f.namespace, Name: "one"}, o))
+		return o.GetUID()
+	}
+	f.ready(f.holding(hook("a")))
+	was := uid()
+	s := statusOf(t, f.apply(f.holding(hook("b"))), "api")
+	assert.Equal(t, "applying Hook/one: the API server does not let spec.fixed of an existing object change", s.Message)
+	f.ready(f.holding(asksForIt(hook("b"))))
+	assert.NotEqual(t, was, uid())
+}
+
 func TestNothingElseDeletesToApply(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -162,6 +186,16 @@ func TestNothingElseDeletesToApply(t *testing.T) {
 		"nor if it cannot change, too": {after: strings.Replace(selecting("b"), "replicas: 1", "replicas: -1", 1), says: "spec.replicas"},
 		"what does not fit its schema": {after: strings.Replace(selecting("b"), "replicas: 1", "replicas: [1]", 1), says: "worker"},
 		"a policy about changes":       {after: selecting("a") + "\n", sabotage: func(f *fixture, _ *line) { f.forbidUpdates() }, says: "not on a Friday"},
+		"what there is no room to try": {after: selecting("b"), sabotage: func(f *fixture, _ *line) {
+			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "full"},
+				Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/deployments.apps": resource.MustParse("2")}}}
+			require.NoError(f.t, f.api.Create(context.Background(), quota))
+			f.eventually("the quota is full", func() bool {
+				require.NoError(f.t, f.api.Get(context.Background(), client.ObjectKeyFromObject(quota), quota))
+				used := quota.Status.Used["count/deployments.apps"]
+				return used.Value() == 2
+			})
+		}, says: "whether it would be taken as a new object cannot be told: "},
 		"a conflict": {after: selecting("b"), sabotage: func(_ *fixture, l *line) {
 			l.instead = func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 				if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, "/deployments/worker") {

@@ -2,7 +2,7 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -41,7 +41,8 @@ func (e *ImmutableError) Unwrap() error { return e.Cause }
 //     is nothing wrong with the object, and it can be created once the present
 //     one is gone.
 //
-// Where that cannot be found out, the error stays what it is.
+// Where that cannot be found out (a quota that is full, a webhook that takes no dry
+// runs), the error says so.
 func (c *Client) refusal(ctx context.Context, object, live *unstructured.Unstructured, manager string, err error) error {
 	explained := c.explain(err, "applying %s/%s", object.GetKind(), object.GetName())
 	fields := refusedFields(err)
@@ -49,8 +50,11 @@ func (c *Client) refusal(ctx context.Context, object, live *unstructured.Unstruc
 		return explained
 	}
 	probe := newcomer(object, live)
-	if c.api.Apply(ctx, client.ApplyConfigurationFromUnstructured(probe), client.FieldOwner(manager), client.ForceOwnership, client.DryRunAll) != nil {
+	switch err := c.api.Apply(ctx, client.ApplyConfigurationFromUnstructured(probe), client.FieldOwner(manager), client.ForceOwnership, client.DryRunAll); {
+	case apierrors.IsInvalid(err):
 		return explained
+	case err != nil:
+		return fmt.Errorf("%w; whether it would be taken as a new object cannot be told: %v", explained, err)
 	}
 	return &ImmutableError{Object: object.GetKind() + "/" + object.GetName(), Fields: fields, Cause: explained}
 }
@@ -73,16 +77,16 @@ func refusedFields(err error) []string {
 	return slices.Compact(fields)
 }
 
-// newcomer is the object under a name that is free. What only one object can have
-// at a time and the live one has (it would give it back) is left out.
+// newcomer is the object under a name that is free, the same one every time, so
+// that messages are the same. What only one object can have at a time and the live
+// one has (it would give it back) is left out.
 func newcomer(object, live *unstructured.Unstructured) *unstructured.Unstructured {
 	probe := object.DeepCopy()
 	// Short enough for every kind: names of Services and Jobs are the shortest.
 	const longest = 50
-	suffix := make([]byte, 5)
-	_, _ = rand.Read(suffix) // never fails
+	suffix := sha256.Sum256([]byte(live.GetUID()))
 	name := probe.GetName()
-	probe.SetName(strings.TrimRight(name[:min(len(name), longest)], "-.") + "-" + hex.EncodeToString(suffix))
+	probe.SetName(strings.TrimRight(name[:min(len(name), longest)], "-.") + "-" + hex.EncodeToString(suffix[:5]))
 	if probe.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Service"}) {
 		forgoHeld(probe, live)
 	}
