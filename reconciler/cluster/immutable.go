@@ -50,6 +50,9 @@ func (c *Client) refusal(ctx context.Context, object, live *unstructured.Unstruc
 		return explained
 	}
 	probe := newcomer(object, live)
+	if err := c.forgo(ctx, probe, live); err != nil {
+		return fmt.Errorf("%w; whether it would be taken as a new object cannot be told: %v", explained, err)
+	}
 	switch err := c.api.Apply(ctx, client.ApplyConfigurationFromUnstructured(probe), client.FieldOwner(manager), client.ForceOwnership, client.DryRunAll); {
 	case apierrors.IsInvalid(err):
 		return explained
@@ -78,8 +81,7 @@ func refusedFields(err error) []string {
 }
 
 // newcomer is the object under a name that is free, the same one every time, so
-// that messages are the same. What only one object can have at a time and the live
-// one has (it would give it back) is left out.
+// that messages are the same.
 func newcomer(object, live *unstructured.Unstructured) *unstructured.Unstructured {
 	probe := object.DeepCopy()
 	// Short enough for every kind: names of Services and Jobs are the shortest.
@@ -87,10 +89,20 @@ func newcomer(object, live *unstructured.Unstructured) *unstructured.Unstructure
 	suffix := sha256.Sum256([]byte(live.GetUID()))
 	name := probe.GetName()
 	probe.SetName(strings.TrimRight(name[:min(len(name), longest)], "-.") + "-" + hex.EncodeToString(suffix[:5]))
-	if probe.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Service"}) {
-		forgoHeld(probe, live)
-	}
 	return probe
+}
+
+// forgo takes out of a newcomer what only one object can have at a time and the
+// live one has: it would give it back.
+func (c *Client) forgo(ctx context.Context, probe, live *unstructured.Unstructured) error {
+	if probe.GroupVersionKind().GroupKind() != (schema.GroupKind{Kind: "Service"}) {
+		return nil
+	}
+	whole, err := c.GetWhole(ctx, live.GroupVersionKind(), live.GetNamespace(), live.GetName())
+	if err == nil && whole != nil { // of live, only the metadata may be known
+		forgoHeld(probe, whole)
+	}
+	return err
 }
 
 // forgoHeld takes the addresses and node ports out of a Service that the live one
