@@ -79,7 +79,7 @@ func (c Contest) String() string {
 // What a new commit declares of it is applied at once.
 func (d *decision) contest(desired *unstructured.Unstructured) (Contest, bool) {
 	c, contested := d.in.Contested[inventory.IDOf(desired)]
-	return c, contested && c.Rendered == hashOf(desired) && !c.over(d.in.Now, d.in.synced(desired))
+	return c, contested && c.Rendered == d.in.hash(desired) && !c.over(d.in.Now, d.in.synced(desired))
 }
 
 // yields reports whether an object is left as somebody else wants it for now.
@@ -207,7 +207,7 @@ func (f *fights) open(id inventory.ID) bool {
 // added an annotation of theirs) is none.
 func (p *pass) judgeCorrection(desired, before, after *unstructured.Unstructured) {
 	mark, applied := p.in.Marks[inventory.IDOf(desired)]
-	if !applied || mark.Rendered != hashOf(desired) {
+	if !applied || mark.Rendered != p.in.hash(desired) {
 		return
 	}
 	if before != nil && markOf(desired, after).holds(before) {

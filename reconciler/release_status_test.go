@@ -141,6 +141,23 @@ var verdicts = []struct {
 		w.in.Release, w.in.Rendered, w.in.Gone = envrepo.Release{Name: "api", Environment: w.in.Release.Environment}, nil, true
 		return w.concluded()
 	}, "Ready=False(Removed) Reconciling=True(Removed) Stalled=False(Removed): InProgress"},
+	{"an object that has to go before it is created anew", func(w *world) Verdict {
+		w.untagged("sha256:one", configMap("a", "1"))
+		w.pass()
+		for _, o := range w.in.Live {
+			o.SetDeletionTimestamp(&metav1.Time{Time: w.in.Now})
+			w.bump(o, true)
+		}
+		return w.concluded()
+	}, "Ready=False(Terminating) Reconciling=True(Terminating) Stalled=False(Terminating): InProgress"},
+	{"a fight with another controller", func(w *world) Verdict {
+		w.untagged("sha256:one", configMap("a", "1"))
+		w.pass()
+		for id, mark := range w.in.Marks {
+			w.in.Contested = map[inventory.ID]Contest{id: {Rendered: mark.Rendered, Last: w.in.Now, Next: w.in.Now.Add(contestMin)}}
+		}
+		return w.concluded()
+	}, "Ready=False(Contested) Reconciling=False(Contested) Stalled=True(Contested): Failed"},
 	{"files that do not render", func(w *world) Verdict {
 		w.ensure()
 		return failure(&RenderError{Release: "api", Err: errors.New("no")})
