@@ -150,6 +150,7 @@ func (e *Engine) discover(ctx context.Context, env *environment) error {
 		ours := belongs(r.Spec, project, env.name, e.cfg.Repository)
 		if ours && env.releases[r.Name] == nil {
 			env.releases[r.Name] = newReleaseMemory(Key{env.name, r.Name})
+			env.releases[r.Name].keepRelease(&r, true)
 		}
 	}
 	env.found = true

@@ -103,6 +103,7 @@ func (e *Engine) load(ctx context.Context, env *environment, rev string, names [
 		}
 	}
 	slices.SortFunc(keys, compareKeys)
+	env.rank(keys)
 	return keys, rev, nil
 }
 

@@ -15,6 +15,13 @@
 // server answers to a write is the new state of that object, and Decide is asked
 // again until it has nothing left to write.
 //
+// # What is known
+//
+// A pass asks the API server only for what it cannot know: an object that nothing
+// watches, that is not as it was applied, or whose content matters and has changed.
+// Else the newest of what a watch, a write or a read has told is what there is
+// (docs/adr/0011). At rest, and for what has not changed, no request is sent.
+//
 // # Capacity
 //
 // The weight of a tag rises only when the tag can carry its new share. What is

@@ -143,17 +143,12 @@ func (e *Engine) find(key Key) (*environment, *release) {
 }
 
 // follow starts to watch a kind in an environment's namespace, if it is not
-// watched yet.
-func (e *Engine) follow(env *environment, gvk schema.GroupVersionKind) {
+// watched yet; nil while nothing runs, and for what cannot be watched.
+func (e *Engine) follow(env *environment, gvk schema.GroupVersionKind) *cluster.View {
 	e.mu.Lock()
 	w := e.watches
 	e.mu.Unlock()
-	if w == nil {
-		return
-	}
-	if _, _, namespace, _ := env.view(); namespace != "" {
-		w.follow(namespace, gvk)
-	}
+	return w.follow(env, gvk)
 }
 
 // dependencies says how the releases are doing that another comes after: the

@@ -66,6 +66,19 @@ func (e *RenderError) Hint() string {
 	return "see the whole message with: sluice check"
 }
 
+// NamespaceTerminatingError says that an environment's namespace is being deleted:
+// nothing can be written to it until it is gone.
+type NamespaceTerminatingError struct{ Namespace string }
+
+func (e *NamespaceTerminatingError) Error() string {
+	return fmt.Sprintf("namespace %s is being deleted", e.Namespace)
+}
+
+// Hint tells what to do.
+func (e *NamespaceTerminatingError) Hint() string {
+	return "it is waited for; when it does not end, look at its conditions: kubectl get namespace " + e.Namespace + " -o yaml"
+}
+
 // NamespaceError says that the repository and the configuration disagree about
 // an environment's namespace.
 type NamespaceError struct {

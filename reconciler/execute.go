@@ -83,6 +83,9 @@ func (p *pass) recordIntent(ctx context.Context, intent inventory.Set) error {
 	}
 	after := p.in.Last.DeepCopy()
 	after.Status.Inventory = intent.Status()
+	if len(after.Status.Conditions) == 0 {
+		after.Status, p.announced = statusAfter(p.in, applying(p.in, intent)), true
+	}
 	patched, err := p.patchStatus(ctx, after)
 	if err != nil {
 		return err

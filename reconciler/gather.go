@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -58,22 +59,16 @@ func (p *pass) gather(ctx context.Context) error {
 	return nil
 }
 
-// readRelease reads what the last pass has left.
+// readRelease finds out what the last pass has left.
 func (p *pass) readRelease(ctx context.Context) error {
 	in := p.in
-	last, err := p.engine.cluster.Release(ctx, in.Namespace.Name, in.Release.Name)
+	last, err := p.lastRelease(ctx)
 	if err != nil {
 		return err
 	}
 	in.Last, in.Inventory = last, inventory.Set{}
-	in.Namespace.Exists = last != nil || p.env.namespaceSeen()
-	if !in.Namespace.Exists {
-		if in.Namespace.Exists, err = p.engine.cluster.NamespaceExists(ctx, in.Namespace.Name); err != nil {
-			return err
-		}
-	}
-	if in.Namespace.Exists {
-		p.env.sawNamespace(true)
+	if err := p.readNamespace(ctx); err != nil {
+		return err
 	}
 	if last == nil {
 		return nil
@@ -192,7 +187,8 @@ func (p *pass) claim(result *render.Result) error {
 	return nil
 }
 
-// readObjects reads everything that is rendered or in the inventory.
+// readObjects finds out about everything that is rendered or in the inventory.
+// Only what cannot be known otherwise is read.
 func (p *pass) readObjects(ctx context.Context) error {
 	kinds := map[inventory.ID]schema.GroupVersionKind{}
 	for id := range p.in.Inventory {
@@ -201,12 +197,22 @@ func (p *pass) readObjects(ctx context.Context) error {
 	for _, o := range p.rendered() {
 		kinds[inventory.IDOf(o)] = o.GroupVersionKind()
 	}
+	views := p.follow(ctx, kinds)
 	p.in.Live = make(map[inventory.ID]*unstructured.Unstructured, len(kinds))
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
 	for id, gvk := range kinds {
-		p.engine.follow(p.env, gvk)
+		live, sure := p.look(views[gvk.GroupKind()], id)
+		switch {
+		case sure && live == nil:
+			continue
+		case sure:
+			mu.Lock()
+			p.in.Live[id] = live
+			mu.Unlock()
+			continue
+		}
 		g.Go(func() error {
 			live, err := p.engine.cluster.Get(ctx, gvk, id.Namespace, id.Name)
 			if err != nil || live == nil {
@@ -222,7 +228,9 @@ func (p *pass) readObjects(ctx context.Context) error {
 			return nil
 		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	p.looked = err == nil
+	return err
 }
 
 // rendered are all rendered objects.
@@ -237,12 +245,16 @@ func (p *pass) rendered() []*unstructured.Unstructured {
 	return all
 }
 
-// readPods looks for the pod to blame, where a workload is not Current.
+// readPods looks for the pod to blame, where a workload has not become Current for
+// a while.
 func (p *pass) readPods(ctx context.Context) error {
 	p.in.Problems = map[inventory.ID]string{}
 	for _, o := range p.rendered() {
 		live := p.in.live(o)
-		if live == nil || stageOf(o) != stageWorkloads || isCronJob(o) || p.in.judge(o).Status == health.Current {
+		if live == nil || stageOf(o) != stageWorkloads || isCronJob(o) {
+			continue
+		}
+		if state := p.in.judge(o); state.Status == health.Current || state.Status == health.Progressing && !p.waited() {
 			continue
 		}
 		pods, err := p.engine.cluster.Pods(ctx, live)
@@ -254,25 +266,70 @@ func (p *pass) readPods(ctx context.Context) error {
 	return nil
 }
 
+// podPatience is how long pods may take before one of them is to blame.
+const podPatience = time.Second
+
+// waited reports whether health has been waited for, not just since a moment ago.
+// The time in the status is a whole second, up to one earlier than it was.
+func (p *pass) waited() bool {
+	last := p.in.status().Attempt
+	return last != nil && last.Hash == p.in.Hash && p.in.Now.Sub(last.Since.Time) >= podPatience+time.Second
+}
+
 // readEndpoints counts the endpoints of the tags that have, or are to have,
-// requests.
+// requests, once their workloads are well.
 func (p *pass) readEndpoints(ctx context.Context) error {
 	p.in.Endpoints = map[string]int{}
+	counted := map[string]endpoints{}
+	var view *cluster.View
 	for _, t := range p.in.Release.Tags {
-		if _, listed := p.in.Release.Traffic.Weight(t.Name); !listed {
+		if _, listed := p.in.Release.Traffic.Weight(t.Name); !listed || !p.current(t.Name) {
 			continue
 		}
 		service := p.in.Release.Component.Name + "-" + t.Name
 		if p.in.Live[inventory.ID{Namespace: p.in.Namespace.Name, Name: service, Kind: "Service"}] == nil {
 			continue
 		}
-		slices, err := p.engine.cluster.EndpointSlices(ctx, p.in.Namespace.Name, service)
+		if view == nil {
+			view = p.engine.follow(p.env, sliceKind)
+		}
+		e, err := p.countEndpoints(ctx, view, service)
 		if err != nil {
 			return err
 		}
-		p.in.Endpoints[service] = health.ReadyEndpoints(slices)
+		counted[service], p.in.Endpoints[service] = e, e.ready
 	}
+	p.release.counted(counted, p.in.Release.Tagged())
 	return nil
+}
+
+// current reports whether all workloads of a tag are well.
+func (p *pass) current(tag string) bool {
+	for _, t := range p.in.Rendered.Tags {
+		if t.Name == tag {
+			return !slices.ContainsFunc(t.Objects, func(o *unstructured.Unstructured) bool {
+				return isWorkload(o) && p.in.judge(o).Status != health.Current
+			})
+		}
+	}
+	return false
+}
+
+// countEndpoints counts the ready endpoints of a Service, unless its slices are
+// those that were counted before.
+func (p *pass) countEndpoints(ctx context.Context, view *cluster.View, service string) (endpoints, error) {
+	now := endpoints{}
+	if view != nil {
+		if seen, ok := view.Labelled(service); ok {
+			now.slices = slicesOf(seen)
+		}
+	}
+	if before, ok := p.release.countedBefore(service); ok && now.slices != "" && now.slices == before.slices {
+		return before, nil
+	}
+	list, err := p.engine.cluster.EndpointSlices(ctx, p.in.Namespace.Name, service)
+	now.ready = health.ReadyEndpoints(list)
+	return now, err
 }
 
 const gatewayGroup = "gateway.networking.k8s.io"

@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/reconciler/health"
@@ -186,20 +185,19 @@ func TestStatusChangesWakeWhatIsJudged(t *testing.T) {
 	live := service("api", "api")
 	live.SetGeneration(1)
 	live.SetResourceVersion("1")
-	kind := schema.GroupVersionKind{Version: "v1", Kind: "Service"}
 	r := newReleaseMemory(Key{"production", "api"})
 	r.remember(inventory.IDOf(live), markOf(live, live))
 	r.finished(want{}, Verdict{Ready: true}, Status{})
 	changed := live.DeepCopy()
 	changed.SetResourceVersion("2")
-	require.True(t, r.event(kind, changed, false))
-	due, _ := r.due(start)
+	require.Equal(t, noticeNone, r.event(sighted(changed, false)))
+	due, _, _ := r.due(start)
 	assert.False(t, due)
 
 	e, err := health.Compile([]envrepo.HealthRule{{Kind: "Service", Ready: envrepo.Expression{Text: "true"}}})
 	require.NoError(t, err)
 	r.judgedBy(e)
-	r.event(kind, changed, false)
-	due, _ = r.due(start)
+	r.event(sighted(changed, false))
+	due, _, _ = r.due(start)
 	assert.True(t, due)
 }

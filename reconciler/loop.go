@@ -7,10 +7,11 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
+	"github.com/sluice-dev/sluice/reconciler/cluster"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
@@ -22,24 +23,32 @@ const (
 	retryRender = 10 * time.Minute
 )
 
+// pauseForMore is how long the status of an object is left alone: a rollout
+// reports several times in a row.
+const pauseForMore = 100 * time.Millisecond
+
 // loop is the queue of releases with its workers and watches: the same for
 // Converge and Run.
 type loop struct {
 	engine  *Engine
-	queue   workqueue.TypedRateLimitingInterface[Key]
+	queue   priorityqueue.PriorityQueue[Key]
+	limiter workqueue.TypedRateLimiter[Key]
+	watches *watches
 	observe func(Status, error)
 }
 
 // startLoop starts to watch; work does the rest.
 func (e *Engine) startLoop(ctx context.Context, observe func(Status, error)) (*loop, error) {
-	l := &loop{engine: e, observe: observe, queue: workqueue.NewTypedRateLimitingQueue[Key](
-		jitter{workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax)})}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.watches != nil {
 		return nil, errors.New("the engine is running already")
 	}
-	e.watches = &watches{ctx: ctx, cluster: e.cluster, log: e.cfg.Log, event: l.event, following: map[watched]bool{}}
+	l := &loop{engine: e, observe: observe,
+		limiter: jitter{workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax)},
+		queue:   priorityqueue.New("release", func(o *priorityqueue.Opts[Key]) { o.Log = e.cfg.Log })}
+	l.watches = &watches{ctx: ctx, cluster: e.cluster, log: e.cfg.Log, event: l.event, views: map[watched]*cluster.View{}, owners: map[inventory.ID][]Key{}}
+	e.watches = l.watches
 	return l, nil
 }
 
@@ -60,12 +69,22 @@ func (l *loop) work(ctx context.Context) {
 	l.engine.mu.Unlock()
 }
 
-// add puts releases in the queue.
+// add puts releases in the queue, each where it belongs.
 func (l *loop) add(keys ...Key) {
 	for _, k := range keys {
-		l.queue.Add(k)
+		l.addAfter(k, 0)
 	}
 }
+
+func (l *loop) addAfter(key Key, after time.Duration) {
+	if _, rel := l.engine.find(key); rel != nil {
+		priority := rel.priority()
+		l.queue.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: &priority}, key)
+	}
+}
+
+// addSoon puts a release in the queue whose objects report their status.
+func (l *loop) addSoon(key Key) { l.addAfter(key, pauseForMore) }
 
 // next does one pass.
 func (l *loop) next(ctx context.Context) bool {
@@ -78,7 +97,13 @@ func (l *loop) next(ctx context.Context) bool {
 	if rel == nil || env.park(rel) {
 		return true
 	}
-	if due, unsure := rel.due(l.engine.cfg.Clock.Now()); !due && !l.engine.changed(ctx, rel, unsure) {
+	rel.work(true)
+	defer rel.work(false)
+	if !l.due(ctx, env, rel) {
+		// The queue has dropped what it was waiting for.
+		if after := rel.wakesIn(l.engine.cfg.Clock.Now()); after > 0 {
+			l.addAfter(key, after)
+		}
 		return true
 	}
 	before := rel.bearing()
@@ -87,18 +112,18 @@ func (l *loop) next(ctx context.Context) bool {
 	case ctx.Err() != nil:
 		return true
 	case errors.Is(err, errSuperseded):
-		l.queue.Forget(key)
-		l.queue.Add(key)
+		l.limiter.Forget(key)
+		l.add(key)
 		return true
 	case err != nil:
 		l.engine.cfg.Log.V(1).Info("a pass ended with an error", "release", key.String(), "error", status.Message)
-		l.retry(key, err)
+		after = l.retryAfter(key, err)
 	default:
-		l.queue.Forget(key)
-		if after > 0 {
-			rel.wakeAt(l.engine.cfg.Clock.Now().Add(after))
-			l.queue.AddAfter(key, after)
-		}
+		l.limiter.Forget(key)
+	}
+	if after > 0 {
+		rel.wakeAt(l.engine.cfg.Clock.Now().Add(after))
+		l.addAfter(key, after)
 	}
 	if status.State == StateRemoved && err == nil {
 		env.drop(key.Release)
@@ -108,6 +133,18 @@ func (l *loop) next(ctx context.Context) bool {
 	}
 	l.observe(status, err)
 	return true
+}
+
+// due finds out whether there is anything to pass over the release for.
+func (l *loop) due(ctx context.Context, env *environment, rel *release) bool {
+	due, unsure, missed := rel.due(l.engine.cfg.Clock.Now())
+	switch {
+	case due:
+		return true
+	case l.engine.changed(ctx, rel, unsure):
+		return true
+	}
+	return missed && rel.stale(func(kind schema.GroupVersionKind) *cluster.View { return l.watches.follow(env, kind) })
 }
 
 // changed reads objects again of which a watch could not tell what has changed,
@@ -122,39 +159,19 @@ func (e *Engine) changed(ctx context.Context, rel *release, unsure []sighting) b
 	return false
 }
 
-// retry comes back to a release whose pass ended with an error: soon, and less
-// and less so. Files that do not render will not until there are others.
-func (l *loop) retry(key Key, err error) {
+// retryAfter is when to come back to a release whose pass ended with an error:
+// soon, and less and less so. Files that do not render will not until there are
+// others.
+func (l *loop) retryAfter(key Key, err error) time.Duration {
 	var render *RenderError
 	var unsettled *UnsettledError
 	switch {
 	case errors.As(err, &render):
-		l.queue.AddAfter(key, retryRender)
-		return
+		return retryRender
 	case errors.As(err, &unsettled):
-		l.queue.AddAfter(key, contestMin+rand.N(contestMin)) // every try is many writes
-		return
+		return contestMin + rand.N(contestMin) // every try is many writes
 	}
-	l.queue.AddRateLimited(key)
-}
-
-// event is a change of an object in the cluster.
-func (l *loop) event(namespace string, gvk schema.GroupVersionKind, object metav1.Object, deleted bool) {
-	key, owned := owner(object)
-	if !owned {
-		return
-	}
-	env, rel := l.engine.find(key)
-	if rel == nil {
-		return
-	}
-	if _, _, own, _ := env.view(); own != namespace || !rel.inScopeAtAll() {
-		return
-	}
-	id := inventory.ID{Namespace: object.GetNamespace(), Name: object.GetName(), Group: gvk.Group, Kind: gvk.Kind}
-	if rel.event(gvk, object, deleted) && !rel.fights.open(id) {
-		l.queue.Add(key)
-	}
+	return l.limiter.When(key)
 }
 
 // jitter spreads retries, so that releases that failed together do not come back

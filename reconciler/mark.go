@@ -69,8 +69,12 @@ func fingerprint(live metav1.Object) string {
 	if live.GetGeneration() == 0 {
 		return string(live.GetUID()) + "@" + live.GetResourceVersion()
 	}
-	annotations := maps.Clone(live.GetAnnotations())
+	// Compact as the views keep them.
+	annotations := maps.Clone(cluster.CompactAnnotations(live.GetAnnotations()))
 	delete(annotations, "deployment.kubernetes.io/revision") // its controller's, with every rollout
+	if len(annotations) == 0 {
+		annotations = nil // as before there was one
+	}
 	finalizers := slices.Sorted(slices.Values(live.GetFinalizers()))
 	data, err := json.Marshal([]any{live.GetLabels(), annotations, live.GetOwnerReferences(), finalizers, live.GetDeletionTimestamp()})
 	if err != nil {
@@ -83,10 +87,10 @@ func fingerprint(live metav1.Object) string {
 var statusAnnotations = []string{"autoscaling.alpha.kubernetes.io/conditions", "autoscaling.alpha.kubernetes.io/current-metrics"}
 
 // contentHash is the hash of an object without its status and the fields that
-// change with it. It is "" for one with a generation, which needs none, and of
-// kinds of which only metadata is read: it would not see a change of the rest.
+// change with it. It is "" for one with a generation, which needs none, and where
+// only metadata is at hand: it would not see a change of the rest.
 func contentHash(live *unstructured.Unstructured) string {
-	if live.GetGeneration() != 0 || cluster.MetadataOnly(live.GroupVersionKind().GroupKind()) {
+	if live.GetGeneration() != 0 || bare(live) || cluster.MetadataOnly(live.GroupVersionKind().GroupKind()) {
 		return ""
 	}
 	content := maps.Clone(live.Object)
@@ -108,6 +112,16 @@ func contentHash(live *unstructured.Unstructured) string {
 		content["metadata"] = metadata
 	}
 	return hashOf(&unstructured.Unstructured{Object: content})
+}
+
+// bare reports whether an object has nothing but metadata, as a view gives it.
+func bare(live *unstructured.Unstructured) bool {
+	for field := range live.Object {
+		if field != "apiVersion" && field != "kind" && field != "metadata" {
+			return false
+		}
+	}
+	return true
 }
 
 func shortHash(data []byte) string {

@@ -6,11 +6,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/fluxcd/pkg/ssa"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
@@ -36,6 +33,7 @@ type environment struct {
 	refusal   *Refusal
 	found     bool // the cluster's Releases have been looked through
 	exists    bool // the namespace has been seen
+	lost      bool // it was deleted since
 	releases  map[string]*release
 }
 
@@ -72,16 +70,6 @@ type want struct {
 	repo *envrepo.Repo
 }
 
-// sighting is an object as a watch saw it; its fingerprint is "" when it was
-// deleted.
-type sighting struct {
-	id          inventory.ID
-	version     string // API version to read it at
-	fingerprint string
-}
-
-func (s sighting) kind() schema.GroupVersionKind { return s.id.GroupKind().WithVersion(s.version) }
-
 // release is what the engine knows of a release between passes. It is memory
 // only: all that must survive a restart is in the Release object.
 type release struct {
@@ -102,7 +90,8 @@ type release struct {
 	adopted   map[inventory.ID]bool // likewise: were nobody's before
 	recreated recreations           // likewise
 	fights    fights
-	written   []string // resourceVersions of the Release as we wrote it, the last few
+
+	known // of the cluster
 
 	failure  string // message of the last pass, if it ended with an error
 	failures int    // how often in a row
@@ -112,17 +101,13 @@ type release struct {
 	verdict Verdict
 	status  Status
 
-	// Why the next pass is due: events has what was seen of objects and may turn
-	// out to be our own writes, urgent is anything else.
-	events   map[inventory.ID]sighting
-	reported []string // resourceVersions of the Release that were seen
-	urgent   bool
-	parked   bool      // waits for the environment's own release
-	wake     time.Time // look again then, whatever happens
+	occasions // for the next pass
 }
 
 func newReleaseMemory(key Key) *release {
-	return &release{key: key, marks: map[inventory.ID]Mark{}, actions: map[inventory.ID]ssa.Action{}, events: map[inventory.ID]sighting{}, adopted: map[inventory.ID]bool{}}
+	r := &release{key: key, marks: map[inventory.ID]Mark{}, actions: map[inventory.ID]ssa.Action{}, adopted: map[inventory.ID]bool{}}
+	r.events, r.answers = map[inventory.ID]sighting{}, map[inventory.ID]answer{}
+	return r
 }
 
 func (r *release) wanted() want {
@@ -165,15 +150,6 @@ func (r *release) forget(id inventory.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.marks, id)
-}
-
-// saw remembers the Release as we wrote it, so that its event is known.
-func (r *release) saw(version string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	const few = 8
-	r.written = append(r.written, version)
-	r.written = r.written[max(0, len(r.written)-few):]
 }
 
 // count keeps, for each object, the most that was done to it.
@@ -232,8 +208,10 @@ func (r *release) finished(w want, v Verdict, s Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.passed, r.verdict, r.status = w.hash, v, s
-	if v.Ready && !v.Reconciling || v.State == StateRemoved {
+	if r.settled() || v.State == StateRemoved {
 		r.rendered, r.renderedHash = nil, ""
+		r.rank = 0
+		r.letGo()
 	}
 }
 
@@ -316,59 +294,6 @@ func (r *release) asDependency(applied bool) Dependency {
 	return d
 }
 
-// settled reports whether the last pass found everything as declared.
-func (r *release) settled() bool {
-	return r.passed == r.want.hash && r.verdict.Ready && !r.verdict.Reconciling
-}
-
-// due takes the reasons for a pass; false when all of them were our own writes.
-// Without a reason there may be objects of which only their content tells whether
-// they are one: unsure.
-func (r *release) due(now time.Time) (due bool, unsure []sighting) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	events, reported := r.events, r.reported
-	due = r.urgent || !r.settled() || !r.wake.IsZero() && !now.Before(r.wake)
-	r.events, r.reported, r.urgent = map[inventory.ID]sighting{}, nil, false
-	for id, s := range events {
-		mark, ours := r.marks[id]
-		switch {
-		case !ours || mark.Live == s.fingerprint:
-		case s.fingerprint != "" && mark.Content != "" && !r.health.Judged(id.GroupKind()):
-			unsure = append(unsure, s)
-		default:
-			due = true
-		}
-	}
-	for _, version := range reported {
-		due = due || !slices.Contains(r.written, version)
-	}
-	if due {
-		r.wake, unsure = time.Time{}, nil
-	}
-	return due, unsure
-}
-
-// acquit reports whether an object that was read again has the content that was
-// applied, and if so remembers it as it is now.
-func (r *release) acquit(live *unstructured.Unstructured) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	id := inventory.IDOf(live)
-	mark, ok := r.marks[id].renewed(live)
-	if ok {
-		r.marks[id] = mark
-	}
-	return ok
-}
-
-// wakeAt has the release looked at again at a time.
-func (r *release) wakeAt(t time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.wake = t
-}
-
 // bearing is what others that depend on the release go by.
 func (r *release) bearing() string {
 	loose, strict := r.asDependency(true), r.asDependency(false)
@@ -411,11 +336,4 @@ func (env *environment) waiting() []Key {
 		r.mu.Unlock()
 	}
 	return keys
-}
-
-// hurry makes the next pass happen whatever the events were.
-func (r *release) hurry() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.urgent = true
 }

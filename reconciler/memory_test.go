@@ -27,19 +27,26 @@ func live(o *unstructured.Unstructured, version string) *unstructured.Unstructur
 	return o
 }
 
+// sighted is an object as a watch tells of it.
+func sighted(o *unstructured.Unstructured, deleted bool) sighting {
+	return sightingOf(inventory.IDOf(o), o.GroupVersionKind().Version, o, deleted)
+}
+
 func TestEventsOfForeignObjectsAreNotKept(t *testing.T) {
 	ours, foreign := live(configMap("ours", "1"), "1"), live(configMap("foreign", "1"), "1")
 	r := settledRelease(ours)
-	assert.False(t, r.event(foreign.GroupVersionKind(), foreign, false))
+	assert.Equal(t, noticeNone, r.event(sighted(foreign, false)))
 	assert.Empty(t, r.events)
 
-	assert.True(t, r.event(ours.GroupVersionKind(), live(ours, "2"), false))
-	due, unsure := r.due(start)
+	assert.Equal(t, noticeNow, r.event(sighted(live(ours, "2"), false)))
+	due, unsure, _ := r.due(start)
 	assert.True(t, due, "the content of a ConfigMap is not read: any change of it counts")
 	assert.Empty(t, unsure)
 
 	r.verdict.Ready = false
-	assert.True(t, r.event(foreign.GroupVersionKind(), foreign, false), "an unsettled release looks at whatever happens")
+	assert.Equal(t, noticeNone, r.event(sighted(foreign, false)))
+	r.listed = map[inventory.ID]bool{inventory.IDOf(foreign): true}
+	assert.Equal(t, noticeNow, r.event(sighted(foreign, false)), "it is in the way")
 }
 
 func TestContentTellsWhereThereIsNoGeneration(t *testing.T) {
@@ -49,14 +56,14 @@ func TestContentTellsWhereThereIsNoGeneration(t *testing.T) {
 	reported.Object["status"] = map[string]any{"currentReplicas": int64(3)}
 	reported.SetAnnotations(map[string]string{"autoscaling.alpha.kubernetes.io/conditions": "[]"})
 
-	r.event(before.GroupVersionKind(), reported, false)
-	due, unsure := r.due(start)
+	r.event(sighted(reported, false))
+	due, unsure, _ := r.due(start)
 	assert.False(t, due)
 	require.Len(t, unsure, 1)
 	assert.Equal(t, before.GroupVersionKind(), unsure[0].kind())
 	assert.True(t, r.acquit(reported))
-	r.event(before.GroupVersionKind(), reported, false)
-	due, unsure = r.due(start)
+	r.event(sighted(reported, false))
+	due, unsure, _ = r.due(start)
 	assert.False(t, due)
 	assert.Empty(t, unsure, "it is known now")
 
@@ -71,8 +78,8 @@ func TestContentTellsWhereThereIsNoGeneration(t *testing.T) {
 		change(changed)
 		assert.False(t, r.acquit(changed), name)
 	}
-	r.event(before.GroupVersionKind(), before, true)
-	due, _ = r.due(start)
+	r.event(sighted(live(before, "3"), true))
+	due, _, _ = r.due(start)
 	assert.True(t, due, "a deletion needs no second look")
 
 	d := deployment("api", "one", 1)

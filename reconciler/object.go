@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
 )
 
 const (
@@ -93,7 +94,7 @@ func managedElsewhere(desired, live *unstructured.Unstructured) string {
 		return c.Kind + "/" + c.Name
 	}
 	find := func(theirs, declared map[string]string, key string) string {
-		if theirs[key] == "" || theirs[key] == declared[key] {
+		if theirs[key] == "" || theirs[key] == cluster.CompactAnnotation(key, declared[key]) || theirs[key] == declared[key] {
 			return ""
 		}
 		return fmt.Sprintf("%s (%s: %s)", toolMarks[key], key, theirs[key])

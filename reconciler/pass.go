@@ -30,6 +30,9 @@ type pass struct {
 	in      *Input
 	values  []string      // decrypted, to be taken out of messages
 	known   inventory.Set // as the pass found it
+	looked  bool          // what is live is known
+	// announced says that this pass has made the Release, and said what it does.
+	announced bool
 }
 
 // reconcile is the whole of it: gather, decide and do until nothing is left to
@@ -39,6 +42,7 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 	if p == nil {
 		return Status{}, 0, nil
 	}
+	defer func() { p.keep(err) }()
 	var plan Plan
 	err = p.gather(ctx)
 	for round := 0; err == nil; round++ {
@@ -152,7 +156,7 @@ func (p *pass) write(ctx context.Context, v Verdict) error {
 	}
 	after := p.in.Last.DeepCopy()
 	after.Status = statusAfter(p.in, v)
-	if sameStatus(p.in.Last.Status, after.Status) {
+	if sameStatus(p.in.Last.Status, after.Status) || p.early(v) {
 		return nil
 	}
 	patched, err := p.patchStatus(ctx, after)
@@ -161,6 +165,19 @@ func (p *pass) write(ctx context.Context, v Verdict) error {
 	}
 	p.in.Last = patched
 	return nil
+}
+
+// early reports whether what a new release waits for is no news yet: it was just
+// made, says that it is being applied, and is passed over again in a moment.
+func (p *pass) early(v Verdict) bool {
+	return p.announced && v.State == StateWaiting && v.Reconciling && p.in.routed == nil && 0 < v.After && v.After <= recheckMin
+}
+
+// applying is the verdict about a release whose objects are about to be written
+// for the first time.
+func applying(in *Input, intent inventory.Set) Verdict {
+	return Verdict{State: StateWaiting, Reason: v1alpha1.ReasonApplying, Message: "objects are being applied", Reconciling: true,
+		inventory: intent, traffic: in.status().Traffic, attempt: attempt(in)}
 }
 
 // status is what callers are told.

@@ -15,8 +15,9 @@ import (
 type RunOptions struct {
 	PollInterval time.Duration   // between looks at the repository; 0: 30 s
 	Notify       <-chan struct{} // look now; may be nil
-	// Resync is how often every release is passed over though nothing seems to
-	// have happened: a safety net under the watches. 0: an hour.
+	// Resync is how often every release is compared with what the watches know,
+	// though nothing seems to have happened, and passed over where it differs: a
+	// safety net. 0: an hour.
 	Resync time.Duration
 }
 
@@ -27,8 +28,8 @@ type RunOptions struct {
 // again; the Reporter is told with an empty release name.
 //
 // What was applied is remembered by the process only. After a restart each
-// object is read once and applied once, which changes nothing where nothing has
-// changed, and each Release is reported on once.
+// object is applied once, which changes nothing where nothing has changed;
+// workloads and routes are read before.
 func (e *Engine) Run(ctx context.Context, o RunOptions) error {
 	if e.cfg.Source == nil {
 		return errNoSource
@@ -142,15 +143,17 @@ func (f *branch) release(env *environment, changed []Key, first bool) {
 			inScope(r)
 		}
 	}
+	env.rank(changed)
 	env.mu.Unlock()
 	f.loop.add(changed...)
 }
 
-// passOver puts every release in the queue.
+// passOver puts every release in the queue, behind all that has a reason to be
+// there.
 func (f *branch) passOver() {
 	for _, env := range f.engine.environments {
 		env.mu.Lock()
-		keys := env.keys((*release).hurry)
+		keys := env.keys((*release).recheck)
 		env.mu.Unlock()
 		f.loop.add(keys...)
 	}

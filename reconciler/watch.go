@@ -1,11 +1,13 @@
 package reconciler
 
 import (
-	"cmp"
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -14,22 +16,31 @@ import (
 	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
-// always are the kinds that are watched whether or not a release holds any.
-// EndpointSlices carry the labels of their Service, so ours as well.
-var always = []schema.GroupVersionKind{
-	v1alpha1.GroupVersion.WithKind(v1alpha1.ReleaseKind),
-	{Group: "discovery.k8s.io", Version: "v1", Kind: "EndpointSlice"},
-}
+var (
+	releaseKind   = v1alpha1.GroupVersion.WithKind(v1alpha1.ReleaseKind)
+	sliceKind     = schema.GroupVersionKind{Group: "discovery.k8s.io", Version: "v1", Kind: "EndpointSlice"}
+	namespaceKind = schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}
+)
 
-// watches follow kinds in namespaces: each that is in some inventory, once.
+// always are the kinds that are watched whether or not a release holds any.
+var always = []schema.GroupVersionKind{releaseKind, sliceKind, namespaceKind}
+
+// syncPatience bounds how long a pass waits for a watch that has just begun. What
+// is not known by then is read object by object.
+const syncPatience = 5 * time.Second
+
+// watches follow kinds in namespaces: each that is in some inventory, once. They
+// are of whole namespaces, not of what carries our label only: that an object has
+// lost it, and that one which a release wants is somebody else's, is seen, too.
 type watches struct {
 	ctx     context.Context // ends them
 	cluster *cluster.Client
 	log     logr.Logger
-	event   func(namespace string, gvk schema.GroupVersionKind, object metav1.Object, deleted bool)
+	event   func(env *environment, kind schema.GroupVersionKind, object *cluster.Metadata, deleted bool)
 
-	mu        sync.Mutex
-	following map[watched]bool
+	mu     sync.Mutex
+	views  map[watched]*cluster.View
+	owners map[inventory.ID][]Key // the releases that declare or list an object
 }
 
 type watched struct {
@@ -37,61 +48,140 @@ type watched struct {
 	kind      schema.GroupKind
 }
 
-// follow starts to watch a kind, if it is not watched yet. What cannot be
-// watched is seen by the slow resync only.
-func (w *watches) follow(namespace string, gvk schema.GroupVersionKind) {
+// follow starts to watch a kind in the namespace of an environment, if it is not
+// watched yet. Nil: it cannot be, and what is to be known has to be read.
+func (w *watches) follow(env *environment, gvk schema.GroupVersionKind) *cluster.View {
+	_, _, namespace, _ := env.view()
+	if w == nil || namespace == "" {
+		return nil
+	}
 	key := watched{namespace, gvk.GroupKind()}
+	if v := w.view(key); v != nil {
+		return v
+	}
+	o := cluster.WatchOptions{
+		Foreign: foreignManagers,
+		Event:   func(object *cluster.Metadata, deleted bool) { w.event(env, gvk, object, deleted) },
+		Failed: func(err error) {
+			w.log.V(1).Info("a watch broke off", "kind", gvk.Kind, "namespace", namespace, "error", err.Error())
+		},
+	}
+	switch namespaced, err := w.cluster.Namespaced(gvk); {
+	case gvk == namespaceKind:
+		namespace, o.Name = "", namespace
+	case err != nil || !namespaced:
+		return nil // not known yet; asked again with the next pass
+	case gvk == sliceKind:
+		o.Index = discoveryv1.LabelServiceName
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.following[key] {
-		return
+	if w.views[key] == nil {
+		w.views[key] = w.cluster.Watch(w.ctx, namespace, gvk, o)
 	}
-	namespaced, err := w.cluster.Namespaced(gvk)
-	if err != nil {
-		return // not known yet; asked again with the next pass
-	}
-	resource, ok := w.cluster.Resource(gvk)
-	if !ok || !namespaced {
-		w.following[key] = ok
-		return
-	}
-	err = w.cluster.Watch(w.ctx, namespace, resource,
-		func(object metav1.Object, deleted bool) { w.event(namespace, gvk, object, deleted) },
-		func(err error) {
-			if w.ctx.Err() == nil {
-				w.log.V(1).Info("a watch broke off", "kind", gvk.Kind, "namespace", namespace, "error", err.Error())
-			}
-		})
-	if err != nil {
-		w.log.Error(err, "not watching", "kind", gvk.Kind, "namespace", namespace)
-		return
-	}
-	w.following[key] = true
+	return w.views[key]
 }
 
-// event takes in that an object has changed; it reports whether the release may
-// have to be passed over. Whether it really has is found out later, by due: our
-// own writes come back as events before the API server's answer has been read.
-func (r *release) event(gvk schema.GroupVersionKind, object metav1.Object, deleted bool) bool {
-	id := inventory.ID{Namespace: object.GetNamespace(), Name: object.GetName(), Group: gvk.Group, Kind: gvk.Kind}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if gvk.Kind == v1alpha1.ReleaseKind && gvk.Group == v1alpha1.Group {
-		r.reported = append(r.reported, object.GetResourceVersion())
-		r.urgent = r.urgent || deleted
-		return true
-	}
-	mark, ours := r.marks[id]
-	seen := fingerprint(object)
-	if deleted {
-		seen = ""
-	}
-	if !ours && r.settled() {
-		return false // nor kept: nobody would come for it
-	}
-	r.events[id] = sighting{id: id, version: cmp.Or(mark.Version, gvk.Version), fingerprint: seen}
-	if ours && mark.Live == seen && r.health.Judged(gvk.GroupKind()) {
-		r.urgent = true // its status has changed: only a pass can tell how
-	}
-	return true
+func (w *watches) view(key watched) *cluster.View {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.views[key]
 }
+
+// own replaces what a release declares or lists.
+func (w *watches) own(key Key, before, after map[inventory.ID]bool) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range before {
+		if after[id] {
+			continue
+		}
+		w.owners[id] = slices.DeleteFunc(w.owners[id], func(k Key) bool { return k == key })
+		if len(w.owners[id]) == 0 {
+			delete(w.owners, id)
+		}
+	}
+	for id := range after {
+		if !slices.Contains(w.owners[id], key) {
+			w.owners[id] = append(w.owners[id], key)
+		}
+	}
+}
+
+// concerns are the releases that an object means something to: those that list
+// it, and the one whose label it carries.
+func (w *watches) concerns(env *environment, id inventory.ID, object *cluster.Metadata) []Key {
+	if id.GroupKind() == releaseKind.GroupKind() {
+		return []Key{{env.name, id.Name}}
+	}
+	w.mu.Lock()
+	keys := slices.Clone(w.owners[id])
+	w.mu.Unlock()
+	if key, owned := owner(object); owned && !slices.Contains(keys, key) {
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// event is a change of an object in the cluster.
+func (l *loop) event(env *environment, kind schema.GroupVersionKind, object *cluster.Metadata, deleted bool) {
+	if kind == namespaceKind {
+		l.namespaceEvent(env, deleted)
+		return
+	}
+	id := inventory.ID{Namespace: object.Namespace, Name: object.Name, Group: kind.Group, Kind: kind.Kind}
+	for _, key := range l.watches.concerns(env, id, object) {
+		if key.Environment != env.name {
+			continue
+		}
+		_, rel := l.engine.find(key)
+		if rel == nil || !rel.inScopeAtAll() {
+			continue
+		}
+		notice := rel.event(sightingOf(id, kind.Version, object, deleted))
+		if rel.fights.open(id) {
+			continue
+		}
+		switch notice {
+		case noticeNow:
+			l.add(key)
+		case noticeSoon:
+			l.addSoon(key)
+		}
+	}
+}
+
+// namespaceEvent has all releases looked at when their namespace has gone or come.
+func (l *loop) namespaceEvent(env *environment, deleted bool) {
+	env.mu.Lock()
+	news := deleted || env.lost
+	env.exists, env.lost = !deleted, deleted
+	var keys []Key
+	if news {
+		keys = env.keys((*release).hurry)
+	}
+	env.mu.Unlock()
+	l.add(keys...)
+}
+
+// sighting is an object as a watch saw it; its fingerprint is "" when it was
+// deleted.
+type sighting struct {
+	id          inventory.ID
+	api         string // API version to read it at
+	version     string // resource version
+	fingerprint string
+}
+
+func sightingOf(id inventory.ID, api string, object metav1.Object, deleted bool) sighting {
+	s := sighting{id: id, api: api, version: object.GetResourceVersion()}
+	if !deleted {
+		s.fingerprint = fingerprint(object)
+	}
+	return s
+}
+
+func (s sighting) kind() schema.GroupVersionKind { return s.id.GroupKind().WithVersion(s.api) }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
@@ -92,23 +90,20 @@ func healthReport(rel *v1alpha1.Release) promotion.HealthReport {
 
 // watch sends on the returned channel whenever a release of a namespace may
 // have changed, until ctx ends.
-func (r *clusterReleases) watch(ctx context.Context, namespaces []string) (<-chan struct{}, error) {
+func (r *clusterReleases) watch(ctx context.Context, namespaces []string) <-chan struct{} {
 	changed := make(chan struct{}, 1)
-	notify := func(metav1.Object, bool) {
+	notify := func(*cluster.Metadata, bool) {
 		select {
 		case changed <- struct{}{}:
 		default:
 		}
 	}
-	resource := v1alpha1.GroupVersion.WithResource("releases")
 	for _, namespace := range namespaces {
 		// A watch that breaks off is begun again by itself, and what changed
 		// meanwhile is told then.
-		if err := r.client.Watch(ctx, namespace, resource, notify, func(error) {}); err != nil {
-			return nil, err
-		}
+		r.client.Watch(ctx, namespace, v1alpha1.GroupVersion.WithKind(v1alpha1.ReleaseKind), cluster.WatchOptions{Event: notify, Failed: func(error) {}})
 	}
-	return changed, nil
+	return changed
 }
 
 // age is a duration as kubectl prints it.

@@ -246,10 +246,7 @@ func (a *app) watchStatus(ctx context.Context, names []string, o statusOptions) 
 	for _, e := range environments {
 		namespaces = append(namespaces, e.Namespace)
 	}
-	changed, err := releases.watch(ctx, namespaces)
-	if err != nil {
-		return err
-	}
+	changed := releases.watch(ctx, namespaces)
 	var shown []releaseStatus
 	for first := true; ; first = false {
 		list, err := a.readStatus(ctx, names, o)

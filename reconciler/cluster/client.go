@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -42,7 +43,9 @@ type Client struct {
 	http   *http.Client
 	mapper meta.RESTMapper
 	api    client.Client
-	server string // without credentials
+	// metadata is for watches.
+	metadata metadata.Interface
+	server   string // without credentials
 }
 
 // New prepares a client; nothing is sent. The configuration is copied, and not
@@ -61,6 +64,9 @@ func New(config *rest.Config) (*Client, error) {
 		return nil, fmt.Errorf("connecting to cluster %s: %w", c.server, err)
 	}
 	if c.mapper, err = apiutil.NewDynamicRESTMapper(config, c.http); err != nil {
+		return nil, fmt.Errorf("connecting to cluster %s: %w", c.server, err)
+	}
+	if c.metadata, err = metadata.NewForConfigAndClient(config, c.http); err != nil {
 		return nil, fmt.Errorf("connecting to cluster %s: %w", c.server, err)
 	}
 	scheme := runtime.NewScheme()

@@ -4,67 +4,181 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
 
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
-
-	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"k8s.io/klog/v2"
 )
 
-// Watch calls event for every change of an object of one kind in a namespace
-// that carries our label, until ctx ends; the objects that are there already come
-// first. Only metadata is watched. It returns at once. A watch that breaks off is
-// taken up again without losing a change; failed is told why it broke off.
-func (c *Client) Watch(ctx context.Context, namespace string, resource schema.GroupVersionResource, event func(object metav1.Object, deleted bool), failed func(error)) error {
-	client, err := metadata.NewForConfigAndClient(c.config, c.http)
-	if err != nil {
-		return fmt.Errorf("watching %s: %w", resource.Resource, err)
-	}
-	informer := metadatainformer.NewFilteredMetadataInformer(client, resource, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
-		o.LabelSelector = v1alpha1.LabelRelease
-	}).Informer()
-	err = errors.Join(
-		informer.SetTransform(func(object any) (any, error) {
-			if m, ok := object.(*metav1.PartialObjectMetadata); ok {
-				m.ManagedFields = nil // most of an object's metadata, and not looked at
-			}
-			return object, nil
-		}),
-		informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-			failed(c.explain(err, "watching %s", resource.Resource))
-		}),
-	)
-	if err != nil {
-		return fmt.Errorf("watching %s: %w", resource.Resource, err)
-	}
-	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(object any) { call(event, object, false) },
-		UpdateFunc: func(before, after any) {
-			a, okA := before.(metav1.Object)
-			b, okB := after.(metav1.Object)
-			if !okA || !okB || a.GetResourceVersion() != b.GetResourceVersion() {
-				call(event, after, false)
-			}
-		},
-		DeleteFunc: func(object any) {
-			if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = unknown.Obj
-			}
-			call(event, object, true)
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("watching %s: %w", resource.Resource, err)
-	}
-	go informer.RunWithContext(ctx)
-	return nil
+// WatchOptions say what a View holds and whom it tells.
+type WatchOptions struct {
+	// Name restricts the view to the object of that name; "" for none.
+	Name string
+	// Index is a label that Labelled finds objects by; "" for none.
+	Index string
+	// Foreign are field managers; see Metadata.
+	Foreign []string
+	// Event is told of every change, once the view has taken it in. It must return
+	// soon, and is never called from two goroutines at a time.
+	Event func(object *Metadata, deleted bool)
+	// Failed is told why a watch broke off. It is taken up again by itself.
+	Failed func(error)
 }
 
-func call(event func(metav1.Object, bool), object any, deleted bool) {
-	if m, ok := object.(metav1.Object); ok {
-		event(m, deleted)
+// Pauses between attempts to watch. Whoever is not allowed to, or asks for a
+// kind that is not served, will mostly not be a second later.
+const (
+	rewatchMin    = 200 * time.Millisecond
+	rewatchMax    = 10 * time.Second
+	rewatchDenied = 5 * time.Minute
+)
+
+// Watch makes a view of the objects of one kind in a namespace ("" for a kind
+// without) and keeps it up to date until ctx ends. It returns at once; see
+// View.Wait. Only metadata is watched, of all objects, whoever's they are.
+//
+// A watch that breaks off is taken up again without losing a change, at another
+// version when the cluster has ceased to serve the one that is asked for.
+func (c *Client) Watch(ctx context.Context, namespace string, gvk schema.GroupVersionKind, o WatchOptions) *View {
+	v := newView(gvk, o)
+	go c.keep(ctx, v, namespace, o)
+	return v
+}
+
+func (c *Client) keep(ctx context.Context, v *View, namespace string, o WatchOptions) {
+	pause := wait.Backoff{Duration: rewatchMin, Cap: rewatchMax, Factor: 2, Steps: 8, Jitter: 0.5}
+	left := pause
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := c.listAndWatch(ctx, v, namespace, o)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(started) > rewatchMax {
+			left = pause
+		}
+		v.fail()
+		wait := left.Step()
+		if err != nil {
+			o.Failed(c.explain(err, "watching %s", v.Kind().Kind))
+			wait = c.pauseAfter(ctx, v, err, wait)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
 	}
+}
+
+// pauseAfter is how long to wait after an error; a view of a version that is not
+// served any more goes on at another one.
+func (c *Client) pauseAfter(ctx context.Context, v *View, err error, usual time.Duration) time.Duration {
+	denied := rewatchDenied + time.Duration(rand.Int64N(int64(rewatchDenied)/10))
+	switch {
+	case apierrors.IsForbidden(err), apierrors.IsMethodNotSupported(err):
+		return denied
+	case unserved(err):
+		served, found, err := c.servedAs(ctx, v.Kind().GroupKind())
+		switch {
+		case err != nil:
+			return usual
+		case !found:
+			return denied
+		}
+		v.serveAs(served)
+	}
+	return usual
+}
+
+// listAndWatch returns when the watch has to begin anew; nil when it just ended.
+func (c *Client) listAndWatch(ctx context.Context, v *View, namespace string, o WatchOptions) error {
+	mapping, err := c.mapper.RESTMapping(v.Kind().GroupKind(), v.Kind().Version)
+	if err != nil {
+		return err
+	}
+	var resource metadata.ResourceInterface = c.metadata.Resource(mapping.Resource)
+	if namespace != "" {
+		resource = c.metadata.Resource(mapping.Resource).Namespace(namespace)
+	}
+	narrow := func(options *metav1.ListOptions) {
+		if o.Name != "" {
+			options.FieldSelector = "metadata.name=" + o.Name
+		}
+	}
+	broken := func(err error) error {
+		if err != nil && ctx.Err() == nil {
+			v.fail()
+		}
+		return err
+	}
+	source := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+			defer cancel()
+			narrow(&options)
+			if options.ResourceVersion == "0" {
+				options.ResourceVersion = "" // any state will not do: what is absent counts
+			}
+			list, err := resource.List(ctx, options)
+			return list, broken(err)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			narrow(&options)
+			w, err := resource.Watch(ctx, options)
+			if err == nil && options.SendInitialEvents == nil {
+				v.resume() // from where it broke off
+			}
+			return w, broken(err)
+		},
+	}
+	reflector := cache.NewReflectorWithOptions(source, &metav1.PartialObjectMetadata{}, v, cache.ReflectorOptions{
+		Name:    v.Kind().String(),
+		Backoff: &wait.Backoff{Duration: rewatchMin, Cap: rewatchMax, Factor: 2, Steps: 8, Jitter: 0.5},
+	})
+	// Errors come back to us; the library would log them to standard error.
+	return reflector.ListAndWatchWithContext(klog.NewContext(ctx, logr.Discard()))
+}
+
+var errNotMetadata = errors.New("not the metadata of an object")
+
+// view is a reflector's store. It compacts what it is given before it is kept.
+var (
+	_ cache.TransformingStore      = (*View)(nil)
+	_ cache.ResourceVersionUpdater = (*View)(nil)
+)
+
+// Transformer compacts objects while a list is being read.
+func (v *View) Transformer() cache.TransformFunc {
+	return func(object any) (any, error) { return v.compact(object) }
+}
+
+func (v *View) compact(object any) (*Metadata, error) {
+	switch o := object.(type) {
+	case *Metadata:
+		return o, nil
+	case *metav1.PartialObjectMetadata:
+		m := &Metadata{ObjectMeta: o.ObjectMeta}
+		for _, entry := range o.ManagedFields {
+			m.Foreign = m.Foreign || entry.Subresource == "" && slices.Contains(v.foreign, entry.Manager)
+		}
+		m.ManagedFields = nil // most of an object's metadata
+		m.CreationTimestamp = metav1.Time{}
+		m.Namespace = v.interned(m.Namespace)
+		m.Labels = v.internedMap(m.Labels)
+		m.Annotations = v.internedMap(CompactAnnotations(m.Annotations))
+		return m, nil
+	case cache.DeletedFinalStateUnknown:
+		return v.compact(o.Obj)
+	}
+	return nil, fmt.Errorf("%T: %w", object, errNotMetadata)
 }
