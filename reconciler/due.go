@@ -68,7 +68,7 @@ func (env *environment) rank(changed []Key) {
 
 // traffic is the hash of a release's traffic.yaml, "" where there is none.
 func (env *environment) traffic(release string) string {
-	if env.inputs == nil {
+	if env.inputs.fsys == nil {
 		return ""
 	}
 	hash, err := hashPath(env.inputs.fsys, path.Join("environments", env.name, release, "traffic.yaml"))

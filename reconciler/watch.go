@@ -141,14 +141,11 @@ func (l *loop) event(env *environment, kind schema.GroupVersionKind, object *clu
 		if rel == nil || !rel.inScopeAtAll() {
 			continue
 		}
-		notice := rel.event(sightingOf(id, kind.Version, object, deleted))
-		if rel.fights.open(id) {
-			continue
-		}
-		switch notice {
-		case noticeNow:
+		switch n := rel.event(sightingOf(id, kind.Version, object, deleted)); {
+		case rel.fights.open(id): // it is corrected when its time comes
+		case n == noticeNow:
 			l.add(key)
-		case noticeSoon:
+		case n == noticeSoon:
 			l.addSoon(key)
 		}
 	}
