@@ -66,15 +66,11 @@ func deployTarget(t *Tree, rel *Release, tag string, bluegreen bool, summary *Su
 		return Tag{}, &TagRequiredError{Environment: rel.Environment.Name, Component: rel.Name, Tags: rel.tagNames(), Verb: "deploy"}
 	}
 	if target, err := rel.tag(tag); err == nil {
-		return target, nil
+		return target, target.Broken
 	}
-	newName := ""
-	if current, _ := rel.Traffic.highest(); current != "" {
-		p, err := readOverlayPin(t, rel.Dir+"/"+current+"/"+kustomizationFile, rel.Component.Image)
-		if err != nil {
-			return Tag{}, err
-		}
-		newName = p.NewName
+	newName, err := newNameOf(t, *rel)
+	if err != nil {
+		return Tag{}, err
 	}
 	target, err := createTag(t, *rel, tag, newName)
 	if err != nil {
@@ -83,6 +79,22 @@ func deployTarget(t *Tree, rel *Release, tag string, bluegreen bool, summary *Su
 	rel.Tags = append(slices.Clone(rel.Tags), target)
 	summary.note("created the overlay %s", target.Dir)
 	return target, nil
+}
+
+// newNameOf is where a new tag of a release pulls its image from: where the tag
+// with the highest weight does, or another if that one's overlay is broken.
+func newNameOf(t *Tree, rel Release) (string, error) {
+	current, _ := rel.Traffic.highest()
+	tags := slices.DeleteFunc(slices.Clone(rel.Tags), func(tag Tag) bool { return tag.Broken != nil })
+	if len(tags) == 0 {
+		return "", nil
+	}
+	source := tags[0]
+	if i := slices.IndexFunc(tags, func(tag Tag) bool { return tag.Name == current }); i >= 0 {
+		source = tags[i]
+	}
+	p, err := readOverlayPin(t, source.Dir+"/"+kustomizationFile, rel.Component.Image)
+	return p.NewName, err
 }
 
 // pinTag pins a digest in a tag's overlay and lists the tag if it is not. It
@@ -151,17 +163,18 @@ func (r Release) idleTags() (idle []string) {
 	return idle
 }
 
-// idleTag is the one idle tag, or fails with *IdleTagError. Before the first
-// deployment it is the tag that has the traffic: nothing runs there yet.
+// idleTag is the one idle tag, or fails with *IdleTagError, or with what is wrong
+// with its overlay. Before the first deployment it is the tag that has the traffic:
+// nothing runs there yet.
 func (r Release) idleTag() (Tag, error) {
 	if current, _ := r.Traffic.highest(); current != "" {
-		if tag, err := r.tag(current); err == nil && tag.Digest == "" {
+		if tag, err := r.soundTag(current); err == nil && tag.Digest == "" {
 			return tag, nil
 		}
 	}
 	idle := r.idleTags()
 	if len(idle) == 1 {
-		return r.tag(idle[0])
+		return r.soundTag(idle[0])
 	}
 	err := &IdleTagError{Environment: r.Environment.Name, Component: r.Name, Idle: idle}
 	for _, w := range r.Traffic.Weights {

@@ -34,7 +34,7 @@ func edit(t *Tree, do func(*Tree) (Summary, error)) (Summary, error) {
 }
 
 // editRelease is edit for the release of a component, which must not be the
-// reserved one.
+// reserved one. Tags that the edit does not touch may be broken.
 func editRelease(t *Tree, env, component string, do func(*Tree, *Repo, Release) (Summary, error)) (Summary, error) {
 	return edit(t, func(layer *Tree) (Summary, error) {
 		repo, rel, err := openRelease(layer, env, component)
@@ -56,7 +56,7 @@ func openRelease(t *Tree, env, component string) (*Repo, Release, error) {
 	if component == EnvironmentRelease {
 		return nil, Release{}, repo.unknownComponent(component)
 	}
-	rel, err := repo.Release(env, component)
+	rel, err := repo.PartialRelease(env, component)
 	return repo, rel, err
 }
 

@@ -169,4 +169,7 @@ type Tag struct {
 	Name   string
 	Dir    string
 	Digest string
+	// Broken says why the overlay cannot be read; Digest is "" then. Only
+	// [Repo.PartialRelease] returns such tags.
+	Broken error
 }

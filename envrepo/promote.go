@@ -18,7 +18,7 @@ func SourceDigest(rel Release) (string, error) {
 	digest, where := rel.Digest, ""
 	if rel.Tagged() {
 		name, _ := rel.Traffic.highest()
-		tag, err := rel.tag(name)
+		tag, err := rel.soundTag(name)
 		if err != nil {
 			return "", err
 		}
@@ -76,7 +76,7 @@ func promoted(repo *Repo, component, from, digest string) (string, error) {
 		_, err := repo.Build(component, digest)
 		return digest, err
 	}
-	source, err := repo.Release(from, component)
+	source, err := repo.PartialRelease(from, component)
 	if err != nil {
 		return "", err
 	}
@@ -112,7 +112,7 @@ func (r Release) promotionTag(name string) (Tag, error) {
 	if name == "" {
 		return r.idleTag()
 	}
-	tag, err := r.tag(name)
+	tag, err := r.soundTag(name)
 	if err != nil {
 		return Tag{}, err
 	}
@@ -137,7 +137,7 @@ func Rollback(t *Tree, env, component, tag, digest string) (Summary, error) {
 		case rel.Tagged() && tag == "":
 			return Summary{}, &TagRequiredError{Environment: env, Component: component, Tags: rel.tagNames(), Verb: "rollback"}
 		case rel.Tagged():
-			target, err := rel.tag(tag)
+			target, err := rel.soundTag(tag)
 			if err != nil {
 				return Summary{}, err
 			}

@@ -137,7 +137,7 @@ func autoDeploy(t *Tree, repo *Repo, component Component, digest string, summary
 	if !wanted {
 		return nil
 	}
-	rel, err := repo.Release(first.Name, component.Name)
+	rel, err := repo.PartialRelease(first.Name, component.Name)
 	if unknown := (*UnknownReleaseError)(nil); errors.As(err, &unknown) {
 		summary.note("not deployed: %s has no overlay in %s", component.Name, first.Name)
 		return nil

@@ -19,8 +19,22 @@ func releaseDir(env, name string) string {
 // Release reads what the repository declares about a component in an
 // environment: its overlay's digest or its tags and their traffic. It fails
 // with *UnknownEnvironmentError, *UnknownComponentError, *UnknownReleaseError
-// or the problems of a file.
+// or the problems of a file. One tag that cannot be read fails the release.
 func (r *Repo) Release(env, name string) (Release, error) {
+	rel, err := r.PartialRelease(env, name)
+	if err == nil {
+		err = rel.broken()
+	}
+	if err != nil {
+		return Release{}, err
+	}
+	return rel, nil
+}
+
+// PartialRelease is Release, but a tag whose overlay cannot be read does not
+// fail it: the Tag says so in Broken. It is for those who can go on without that
+// tag, so that traffic can be taken off it.
+func (r *Repo) PartialRelease(env, name string) (Release, error) {
 	rel, err := r.overlay(env, name)
 	if err != nil || name == EnvironmentRelease {
 		return rel, err
@@ -51,9 +65,19 @@ func (r *Repo) Release(env, name string) (Release, error) {
 	return rel, nil
 }
 
+// broken is what is wrong with the first broken tag; nil when there is none.
+func (r Release) broken() error {
+	for _, tag := range r.Tags {
+		if tag.Broken != nil {
+			return tag.Broken
+		}
+	}
+	return nil
+}
+
 // overlay reads everything of a release but the untagged digest and the
 // content of traffic.yaml: Traffic is empty, not nil, in a tagged release.
-// The edits that repair a traffic.yaml start from here.
+// The edits that repair a traffic.yaml start from here. Tags may be broken.
 func (r *Repo) overlay(env, name string) (Release, error) {
 	e, err := r.Environment(env)
 	if err != nil {
@@ -140,7 +164,8 @@ func (r *Repo) lostOverlay(rel Release) bool {
 	return err == nil && manifests
 }
 
-// tags reads the tag folders of a tagged release.
+// tags reads the tag folders of a tagged release. What is wrong with one of
+// them is kept there.
 func (r *Repo) tags(rel Release) ([]Tag, error) {
 	names, err := r.overlays(rel.Dir)
 	if err != nil {
@@ -153,10 +178,9 @@ func (r *Repo) tags(rel Release) ([]Tag, error) {
 		}
 		tag := Tag{Name: name, Dir: path.Join(rel.Dir, name)}
 		if problem := tagNameProblem(rel.Name, name); problem != "" {
-			return nil, &FileError{File: tag.Dir, Message: fmt.Sprintf("tag %q %s", clip(name), problem), hint: "rename the folder"}
-		}
-		if tag.Digest, err = r.pinnedDigest(path.Join(tag.Dir, kustomizationFile), rel.Component.Image); err != nil {
-			return nil, err
+			tag.Broken = &FileError{File: tag.Dir, Message: fmt.Sprintf("tag %q %s", clip(name), problem), hint: "rename the folder"}
+		} else {
+			tag.Digest, tag.Broken = r.pinnedDigest(path.Join(tag.Dir, kustomizationFile), rel.Component.Image)
 		}
 		tags = append(tags, tag)
 	}
@@ -280,7 +304,17 @@ func (r Release) tagNames() []string {
 	return names
 }
 
-// tag finds a tag overlay, or fails with *UnknownTagError.
+// soundTag is tag for those who need its overlay: one that cannot be read is an
+// error.
+func (r Release) soundTag(name string) (Tag, error) {
+	tag, err := r.tag(name)
+	if err == nil {
+		err = tag.Broken
+	}
+	return tag, err
+}
+
+// tag finds a tag overlay, which may be broken, or fails with *UnknownTagError.
 func (r Release) tag(name string) (Tag, error) {
 	i := slices.IndexFunc(r.Tags, func(t Tag) bool { return t.Name == name })
 	if i < 0 {

@@ -97,7 +97,7 @@ func TestScaffolds(t *testing.T) {
 	rel, err := repo.Release("production", "api")
 	require.NoError(t, err)
 	assert.Equal(t, &Traffic{Weights: []Weight{{"blue", 100}}}, rel.Traffic)
-	assert.Equal(t, []Tag{{"blue", "environments/production/api/blue", digestA}, {"green", "environments/production/api/green", digestA}}, rel.Tags)
+	assert.Equal(t, []Tag{{Name: "blue", Dir: "environments/production/api/blue", Digest: digestA}, {Name: "green", Dir: "environments/production/api/green", Digest: digestA}}, rel.Tags)
 }
 
 type k8sObject struct {
@@ -799,7 +799,7 @@ hint: choose another name for the tag
 		require.NoError(t, err)
 		rel, err := repo.Release("production", "api")
 		require.NoError(t, err)
-		require.Equal(t, []Tag{{"blue", dir + "blue", ""}}, rel.Tags)
+		require.Equal(t, []Tag{{Name: "blue", Dir: dir + "blue"}}, rel.Tags)
 		return summary, nil
 	})
 	assert.Contains(t, got, "note: no route of the overlay names Service api: the weights decide about nothing until one does\n")

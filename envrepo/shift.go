@@ -69,7 +69,14 @@ func checkTraffic(rel Release, tr Traffic) error {
 	}
 	for _, w := range tr.Weights {
 		percent, listed := rel.Traffic.Weight(w.Tag)
-		if tag, err := rel.tag(w.Tag); err == nil && tag.Digest == "" && (!listed || w.Percent > percent) {
+		tag, err := rel.tag(w.Tag)
+		if err != nil || listed && w.Percent <= percent {
+			continue // whatever is wrong with a tag, it can be left
+		}
+		if tag.Broken != nil {
+			return fmt.Errorf("traffic of %s: tag %s: %w", inEnvironment(rel, ""), w.Tag, tag.Broken)
+		}
+		if tag.Digest == "" {
 			return refuse(fmt.Sprintf("deploy a build to it first: `sluice deploy %s --environment %s --build BUILD --tag %s`", rel.Name, rel.Environment.Name, w.Tag),
 				"traffic of %s: tag %s has no digest: nothing is deployed there", inEnvironment(rel, ""), w.Tag)
 		}

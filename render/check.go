@@ -47,53 +47,63 @@ func isClusterScoped(u *unstructured.Unstructured) bool {
 // checkNamespaces refuses every object that is not in the environment's
 // namespace. The one exception is that Namespace itself, in the reserved
 // release.
-func checkNamespaces(rel envrepo.Release, folders []folder) error {
+func checkNamespaces(rel envrepo.Release, f folder) error {
 	want := rel.Environment.Namespace
-	for _, f := range folders {
-		for _, u := range f.objects {
-			fail := func(reason, remedy string) error {
-				return &ObjectError{Dir: f.dir, Object: objectName(u), Reason: reason, Remedy: remedy}
+	for _, u := range f.objects {
+		fail := func(reason, remedy string) error {
+			return &ObjectError{Dir: f.dir, Object: objectName(u), Reason: reason, Remedy: remedy}
+		}
+		if isClusterScoped(u) {
+			if u.GetKind() != "Namespace" || u.GroupVersionKind().Group != "" {
+				return fail("has no namespace: a release may only have objects in "+want, "install cluster-wide objects apart from Sluice, with the cluster")
 			}
-			if isClusterScoped(u) {
-				if u.GetKind() != "Namespace" || u.GroupVersionKind().Group != "" {
-					return fail("has no namespace: a release may only have objects in "+want, "install cluster-wide objects apart from Sluice, with the cluster")
-				}
-				if u.GetName() != want || rel.Name != envrepo.EnvironmentRelease {
-					return fail("is not this release's: only environments/"+rel.Environment.Name+" may have a Namespace, and only "+want,
-						"move the Namespace "+want+" there, and remove others")
-				}
-				continue
+			if u.GetName() != want || rel.Name != envrepo.EnvironmentRelease {
+				return fail("is not this release's: only environments/"+rel.Environment.Name+" may have a Namespace, and only "+want,
+					"move the Namespace "+want+" there, and remove others")
 			}
-			switch ns := u.GetNamespace(); ns {
-			case want:
-			case "":
-				return fail("has no namespace", "add namespace: "+want+" to "+f.overlay())
-			default:
-				return fail("is not in the environment's namespace "+want, "set namespace: "+want+" in "+f.overlay())
-			}
+			continue
+		}
+		switch ns := u.GetNamespace(); ns {
+		case want:
+		case "":
+			return fail("has no namespace", "add namespace: "+want+" to "+f.overlay())
+		default:
+			return fail("is not in the environment's namespace "+want, "set namespace: "+want+" in "+f.overlay())
 		}
 	}
 	return nil
 }
 
-// checkDuplicates refuses an object that two folders of a release declare.
-func checkDuplicates(folders []folder) error {
+// checkDuplicates refuses folders that declare an object which another folder of
+// the release declares too.
+func checkDuplicates(folders []folder) {
 	type id struct {
 		schema.GroupKind
 		namespace, name string
 	}
-	seen := map[id]string{}
-	for _, f := range folders {
+	seen := map[id]int{}
+	for i := range folders {
+		f := &folders[i]
 		for _, u := range f.objects {
+			if f.err != nil {
+				break
+			}
 			key := id{u.GroupVersionKind().GroupKind(), u.GetNamespace(), u.GetName()}
-			if first, ok := seen[key]; ok {
-				return &ObjectError{Dir: f.dir, Object: objectName(u), Reason: "is declared in " + first + " too",
+			first, ok := seen[key]
+			if !ok {
+				seen[key] = i
+				continue
+			}
+			fail := func(f *folder, other string) {
+				f.err = &ObjectError{Dir: f.dir, Object: objectName(u), Reason: "is declared in " + other + " too",
 					Remedy: "give each tag its own nameSuffix, and declare what exists once in " + folders[0].dir + " only"}
 			}
-			seen[key] = f.dir
+			fail(f, folders[first].dir)
+			if first != 0 && folders[first].err == nil {
+				fail(&folders[first], f.dir)
+			}
 		}
 	}
-	return nil
 }
 
 // container is an image in use, found in any kind of object.
@@ -155,31 +165,27 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// checkImages checks each folder against the images that its own overlay pins:
-// Kustomize is silent about an entry whose name matches nothing.
-func checkImages(rel envrepo.Release, folders []folder) error {
-	for i, f := range folders {
-		var used []container
-		for _, u := range f.objects {
-			used = append(used, containers(u)...)
-		}
-		for _, e := range f.top.images() {
-			if err := checkEntry(f, e, used); err != nil {
-				return err
-			}
-		}
-		digest := rel.Digest
-		if rel.Tagged() {
-			if i == 0 {
-				continue // what exists once pins nothing
-			}
-			digest = rel.Tags[i-1].Digest
-		}
-		if err := checkPinned(f, rel.Component.Image, digest, used); err != nil {
+// checkImages checks a folder (number i of the release, the tags following the
+// shared one) against the images that its own overlay pins: Kustomize is silent
+// about an entry whose name matches nothing.
+func checkImages(rel envrepo.Release, i int, f folder) error {
+	var used []container
+	for _, u := range f.objects {
+		used = append(used, containers(u)...)
+	}
+	for _, e := range f.top.images() {
+		if err := checkEntry(f, e, used); err != nil {
 			return err
 		}
 	}
-	return nil
+	digest := rel.Digest
+	if rel.Tagged() {
+		if i == 0 {
+			return nil // what exists once pins nothing
+		}
+		digest = rel.Tags[i-1].Digest
+	}
+	return checkPinned(f, rel.Component.Image, digest, used)
 }
 
 // checkEntry checks that an images entry has changed a container at least.

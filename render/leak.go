@@ -85,21 +85,19 @@ func isSecret(u *unstructured.Unstructured) bool {
 
 // checkCiphertext refuses values that SOPS encrypted and nobody decrypted
 // (flux2 #4945), in base64 too.
-func checkCiphertext(folders []folder) error {
-	for _, f := range folders {
-		for _, u := range f.objects {
-			var at field
-			eachString(u.Object, func(s field) bool {
-				if strings.Contains(s.value, ciphertextMark) || strings.Contains(decoded(s.value), ciphertextMark) {
-					at = s.clone()
-					return false
-				}
-				return true
-			})
-			if at.value != "" {
-				return &ObjectError{Dir: f.dir, Object: objectName(u), Field: at.String(), Reason: "holds SOPS ciphertext instead of the value",
-					Remedy: "encrypt whole files with sops, each with its own metadata, and name them in secretGenerator or resources"}
+func checkCiphertext(f folder) error {
+	for _, u := range f.objects {
+		var at field
+		eachString(u.Object, func(s field) bool {
+			if strings.Contains(s.value, ciphertextMark) || strings.Contains(decoded(s.value), ciphertextMark) {
+				at = s.clone()
+				return false
 			}
+			return true
+		})
+		if at.value != "" {
+			return &ObjectError{Dir: f.dir, Object: objectName(u), Field: at.String(), Reason: "holds SOPS ciphertext instead of the value",
+				Remedy: "encrypt whole files with sops, each with its own metadata, and name them in secretGenerator or resources"}
 		}
 	}
 	return nil
@@ -129,33 +127,31 @@ type leak struct {
 	field          field
 }
 
-// checkLeaks refuses decrypted values in anything but the data of Secrets. A
-// value may stand in the repository in plain text as well (a user name, an
-// image): whether one really was decrypted shows in a second build of the
+// checkLeaks refuses folders with decrypted values in anything but the data of
+// Secrets. A value may stand in the repository in plain text as well (a user name,
+// an image): whether one really was decrypted shows in a second build of the
 // masked files, where it is gone. Values that are public in this way are
-// returned: masking them would hide ordinary text and nothing else.
-func (b *builder) checkLeaks(ctx context.Context, folders []folder, values []string) (public map[string]bool, err error) {
-	public = map[string]bool{}
+// noted: masking them would hide ordinary text and nothing else.
+func (b *builder) checkLeaks(ctx context.Context, folders []folder, values []string) {
 	for _, l := range findLeaks(folders, values) {
-		f := folders[l.folder]
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		f := &folders[l.folder]
+		if f.err != nil || ctx.Err() != nil {
+			continue
 		}
-		masked := b.maskedObjects(f)
+		masked := b.maskedObjects(*f)
 		if len(masked) == len(f.objects) && slices.ContainsFunc(fieldsAt(masked[l.object], l.field.path), func(s string) bool { return s == l.field.value }) {
 			for _, v := range values {
 				if strings.Contains(l.field.value, v) {
-					public[v] = true
+					b.public[v] = true
 				}
 			}
 			continue
 		}
 		u := f.objects[l.object]
-		return nil, &ObjectError{Dir: f.dir, Object: redact(objectName(u), values), Field: redact(l.field.String(), values),
+		f.err = &ObjectError{Dir: f.dir, Object: redact(objectName(u), values), Field: redact(l.field.String(), values),
 			Reason: "holds a decrypted value: only the data of a Secret may",
 			Remedy: "move the value to a Secret (of a manifest encrypt data and stringData only), or keep it in plain text if it is none"}
 	}
-	return public, nil
 }
 
 // findLeaks returns the first suspect string of each object field.
@@ -176,6 +172,9 @@ func findLeaks(folders []folder, values []string) []leak {
 		return slices.ContainsFunc(forms, func(v string) bool { return len(v) <= len(s) && strings.Contains(s, v) })
 	}
 	for i, f := range folders {
+		if f.err != nil {
+			continue
+		}
 		for j, u := range f.objects {
 			secret := isSecret(u)
 			eachString(u.Object, func(s field) bool {

@@ -16,6 +16,7 @@ type loader struct {
 	walker  *walker
 	decrypt Decrypt
 	files   map[string]*loaded
+	failed  map[string]error // files that could not be read: several tags may name them
 }
 
 // loaded is a file's content, ready for Kustomize.
@@ -69,8 +70,12 @@ func (l *loader) load(ctx context.Context, in *inputs) error {
 func (l *loader) file(use fileUse) (*loaded, error) {
 	f := l.files[use.path]
 	if f == nil {
-		var err error
-		if f, err = l.read(use.path); err != nil {
+		err := l.failed[use.path]
+		if err == nil {
+			f, err = l.read(use.path)
+		}
+		if err != nil {
+			l.failed[use.path] = err
 			return nil, err
 		}
 		l.files[use.path] = f

@@ -1,8 +1,9 @@
 // Package render turns a release of the environments repository into
 // Kubernetes objects.
 //
-// Call [Build] for a release; [Folder] renders one folder as kubectl kustomize
-// does. [InputClosure] says, without rendering, which paths decide the outcome.
+// Call [Build] for a release, or [BuildPartial] where a tag that does not render
+// must not take the others down with it; [Folder] renders one folder as kubectl
+// kustomize does. [InputClosure] says, without rendering, which paths decide the outcome.
 // [Lint] looks for what is legal but harmful in a rendered release: Build
 // refuses its errors, and [Inspect] reports them.
 //
@@ -19,6 +20,7 @@ package render
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"runtime"
@@ -62,7 +64,7 @@ type Result struct {
 	// Shared are all objects of an untagged release; of a tagged one those
 	// that exist once, its routes as they were written (see render/traffic).
 	Shared []*unstructured.Unstructured
-	Tags   []TagObjects // every tag folder, sorted by name
+	Tags   []TagObjects // every tag folder, sorted by name; see TagObjects.Broken
 	// Values are the decrypted values, for masking, longest first; those that
 	// the release holds in plain text as well are left out.
 	Values  []string
@@ -74,6 +76,10 @@ type TagObjects struct {
 	Name    string
 	Digest  string // the digest its overlay pins
 	Objects []*unstructured.Unstructured
+	// Broken says why the tag could not be rendered. It has no Objects then, which
+	// does not mean that none are wanted: what runs of it is to be left alone. Only
+	// [BuildPartial] and [Inspect] return such tags.
+	Broken error
 }
 
 // Build renders a release and checks what must hold of every release: all
@@ -84,11 +90,14 @@ type TagObjects struct {
 // release are rendered in parallel.
 //
 // Errors are *InputError, *BuildError, *ObjectError, *ImageError, *LintError,
-// those of Decrypt and of the context.
+// those of Decrypt and of the context. One tag that fails fails the release.
 func Build(ctx context.Context, req Request) (*Result, error) {
 	res, found, err := Inspect(ctx, req)
 	if err != nil {
 		return nil, err
+	}
+	if err := res.broken(); err != nil {
+		return nil, fmt.Errorf("rendering %s: %w", req.Release.Dir, err)
 	}
 	if found = refused(found); len(found) > 0 {
 		return nil, fmt.Errorf("rendering %s: %w", req.Release.Dir, &LintError{Dir: req.Release.Dir, Findings: found})
@@ -96,47 +105,103 @@ func Build(ctx context.Context, req Request) (*Result, error) {
 	return res, nil
 }
 
-// Inspect renders as [Build] does, and returns what [Lint] finds instead of
-// refusing the release for it. It is for those who report on a release; what is
-// to be applied comes from Build.
+// BuildPartial renders as [Build] does, but a tag that fails does not fail the
+// release: its TagObjects say so in Broken. It fails where Build would for what
+// the release has once. It is for those who apply a release, so that traffic can
+// be taken off a tag whose files are broken.
+//
+// An object that two tags declare breaks both, as nobody knows whose it is; one
+// that the shared part declares too breaks the tag.
+func BuildPartial(ctx context.Context, req Request) (*Result, error) {
+	res, found, err := Inspect(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	found = refused(found)
+	for i := range res.Tags {
+		dir := req.Release.Tags[i].Dir
+		of := func(f Finding) bool { return f.File == dir }
+		if slices.ContainsFunc(found, of) {
+			rest := slices.DeleteFunc(slices.Clone(found), of)
+			res.Tags[i].fail(&LintError{Dir: dir, Findings: slices.DeleteFunc(found, func(f Finding) bool { return !of(f) })})
+			found = rest
+		}
+	}
+	if len(found) > 0 {
+		return nil, fmt.Errorf("rendering %s: %w", req.Release.Dir, &LintError{Dir: req.Release.Dir, Findings: found})
+	}
+	return res, nil
+}
+
+// fail takes the objects away, so that nobody applies half a tag.
+func (t *TagObjects) fail(err error) { t.Objects, t.Broken = nil, err }
+
+// broken are the errors of all tags; nil when every tag has been rendered. One
+// that several tags have of their base is told once.
+func (r *Result) broken() error {
+	var errs []error
+	for _, t := range r.Tags {
+		if t.Broken != nil {
+			errs = append(errs, t.Broken)
+		}
+	}
+	if errs = dedupe(errs); len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
+}
+
+// Inspect renders as [BuildPartial] does, and returns what [Lint] finds in what
+// could be rendered instead of refusing it for that. It is for those who report
+// on a release; what is to be applied comes from Build or BuildPartial.
 func Inspect(ctx context.Context, req Request) (*Result, []Finding, error) {
 	rel := req.Release
 	b := newBuilder(req.FS, scope{environment: rel.Environment.Name, release: true}, req.Decrypt)
-	folders, err := b.build(ctx, releaseDirs(rel))
-	if err != nil {
+	folders := []folder{{inputs: &inputs{dir: rel.Dir}}}
+	if rel.Tagged() {
+		for _, t := range rel.Tags {
+			folders = append(folders, folder{inputs: &inputs{dir: t.Dir}, err: t.Broken})
+		}
+	}
+	if err := b.build(ctx, folders); err != nil {
 		return nil, nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
 	}
 	if err := b.check(ctx, rel, folders); err != nil {
 		return nil, nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
 	}
 	res := &Result{Release: rel, Shared: folders[0].objects, Values: b.maskable(), Keyless: b.keyless()}
-	if rel.Tagged() {
-		for i, t := range rel.Tags {
-			res.Tags = append(res.Tags, TagObjects{Name: t.Name, Digest: t.Digest, Objects: folders[i+1].objects})
+	for i, f := range folders[1:] {
+		t := TagObjects{Name: rel.Tags[i].Name, Digest: rel.Tags[i].Digest, Objects: f.objects}
+		if f.err != nil {
+			t.fail(f.err)
 		}
+		res.Tags = append(res.Tags, t)
 	}
 	return res, Lint(res), nil
 }
 
-// check is everything that must hold of the objects of a release. Leaks come
-// first: the errors of the other checks name objects.
-func (b *builder) check(ctx context.Context, rel envrepo.Release, folders []folder) (err error) {
+// check is everything that must hold of the objects of a release. What is wrong
+// with a tag is kept in its folder; the error is that of what exists once. Leaks
+// come first: the errors of the other checks name objects.
+func (b *builder) check(ctx context.Context, rel envrepo.Release, folders []folder) error {
+	b.checkLeaks(ctx, folders, b.values())
+	for i := range folders {
+		f := &folders[i]
+		for _, check := range []func() error{
+			func() error { return checkCiphertext(*f) },
+			func() error { return checkNamespaces(rel, *f) },
+			func() error { return checkImages(rel, i, *f) },
+		} {
+			if f.err == nil {
+				f.err = check()
+			}
+		}
+	}
+	checkDuplicates(folders)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if b.public, err = b.checkLeaks(ctx, folders, b.values()); err != nil {
-		return err
-	}
-	if err := checkCiphertext(folders); err != nil {
-		return err
-	}
-	if err := checkNamespaces(rel, folders); err != nil {
-		return err
-	}
-	if err := checkImages(rel, folders); err != nil {
-		return err
-	}
-	return checkDuplicates(folders)
+	return folders[0].err
 }
 
 // Folder renders one folder of the project and checks nothing but the input:
@@ -144,8 +209,8 @@ func (b *builder) check(ctx context.Context, rel envrepo.Release, folders []fold
 // environments/NAME may not read another environment's.
 func Folder(ctx context.Context, fsys fs.FS, dir string, d Decrypt) ([]*unstructured.Unstructured, error) {
 	b := newBuilder(fsys, scopeOf(dir), d)
-	folders, err := b.build(ctx, []string{dir})
-	if err != nil {
+	folders := []folder{{inputs: &inputs{dir: dir}}}
+	if err := b.build(ctx, folders); err != nil {
 		return nil, fmt.Errorf("rendering %s: %w", dir, err)
 	}
 	return folders[0].objects, nil
@@ -155,6 +220,7 @@ func Folder(ctx context.Context, fsys fs.FS, dir string, d Decrypt) ([]*unstruct
 type folder struct {
 	*inputs
 	objects []*unstructured.Unstructured
+	err     error // why it has no objects; inputs may be incomplete then
 }
 
 // overlay is the folder's kustomization file.
@@ -170,49 +236,57 @@ type builder struct {
 
 func newBuilder(fsys fs.FS, s scope, d Decrypt) *builder {
 	w := newWalker(fsys, s)
-	return &builder{walker: w, loader: &loader{walker: w, decrypt: d, files: map[string]*loaded{}},
-		masked: map[string][]*unstructured.Unstructured{}}
+	return &builder{walker: w, loader: &loader{walker: w, decrypt: d, files: map[string]*loaded{}, failed: map[string]error{}},
+		masked: map[string][]*unstructured.Unstructured{}, public: map[string]bool{}}
 }
 
-// build renders folders: guard, then load and decrypt, then Kustomize.
-func (b *builder) build(ctx context.Context, dirs []string) ([]folder, error) {
-	folders := make([]folder, len(dirs))
-	for i, dir := range dirs {
-		in, err := b.walker.walk(dir)
-		if err != nil {
-			return nil, err
+// build renders folders: guard, then load and decrypt, then Kustomize. What is
+// wrong with one of them is kept there; the error is that of the first, without
+// which the others are nothing, or of the context.
+func (b *builder) build(ctx context.Context, folders []folder) error {
+	for i := range folders {
+		if f := &folders[i]; f.err == nil {
+			if f.inputs, f.err = b.walker.walk(f.dir); f.err == nil {
+				f.err = b.loader.load(ctx, f.inputs)
+			}
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		if i == 0 && folders[0].err != nil {
+			return folders[0].err
 		}
-		if err := b.loader.load(ctx, in); err != nil {
-			return nil, err
-		}
-		folders[i] = folder{inputs: in}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	mem, err := b.loader.memory(plaintext)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	errs := make([]error, len(folders))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for i := range folders {
+		f := &folders[i]
+		if f.err != nil {
+			continue
+		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if errs[i] = ctx.Err(); errs[i] == nil {
-				folders[i].objects, errs[i] = runKustomize(mem, folders[i].dir)
+			if f.err = ctx.Err(); f.err == nil {
+				f.objects, f.err = runKustomize(mem, f.dir)
 			}
 		})
 	}
 	wg.Wait()
-	for i, err := range errs {
-		if err != nil {
-			return nil, b.presentable(folders[i], err)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for i := range folders {
+		f, quoting := &folders[i], (*BuildError)(nil)
+		if errors.As(f.err, &quoting) {
+			f.err = b.presentable(*f, f.err)
 		}
 	}
-	return folders, nil
+	return folders[0].err
 }
 
 // presentable makes an error of Kustomize fit to be shown. Kustomize quotes

@@ -313,7 +313,7 @@ func optionalRelease(repo *envrepo.Repo, env, name string) (envrepo.Release, boo
 	}
 	for _, n := range names {
 		if n == name {
-			rel, err := repo.Release(env, name)
+			rel, err := repo.PartialRelease(env, name)
 			return rel, err == nil, err
 		}
 	}

@@ -210,7 +210,7 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 	for _, name := range names {
 		result.Releases++
 		id := env + "/" + name
-		rel, err := v.Repo.Release(env, name)
+		rel, err := v.Repo.PartialRelease(env, name)
 		if err != nil {
 			result.add(errorFinding(id, err))
 			result.kinds.unknown(name)
@@ -222,6 +222,9 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 		r, found, err := inspect(ctx, v, rel)
 		for _, f := range found {
 			result.add(finding{f.Severity, id, f.File, f.Object, f.Message, f.Hint})
+		}
+		for _, err := range brokenTags(r) {
+			result.add(errorFinding(id, err))
 		}
 		if err != nil {
 			result.add(errorFinding(id, err))
@@ -253,6 +256,19 @@ func inspect(ctx context.Context, v *view, rel envrepo.Release) (*render.Result,
 	}
 	_, err = displayed(r)
 	return r, found, err
+}
+
+// brokenTags are the errors of the tags that do not render.
+func brokenTags(r *render.Result) (errs []error) {
+	if r == nil {
+		return nil
+	}
+	for _, t := range r.Tags {
+		if t.Broken != nil {
+			errs = append(errs, t.Broken)
+		}
+	}
+	return errs
 }
 
 // foreignRoutes finds routes of a release that name a tagged Service of
@@ -306,6 +322,9 @@ func missingConfig(repo *envrepo.Repo, r *render.Result) []finding {
 		judge(rel.Digest, "", contract.Check(r.Shared, rel.Component, buildContract(repo, rel.Name, rel.Digest)))
 	}
 	for _, t := range r.Tags {
+		if t.Broken != nil {
+			continue // reported, and nothing is known of its configuration
+		}
 		objects := append(slices.Clone(r.Shared), t.Objects...)
 		judge(t.Digest, t.Name, contract.Check(objects, rel.Component, buildContract(repo, rel.Name, t.Digest)))
 	}
@@ -377,14 +396,11 @@ func (a *app) reachedSince(ctx context.Context, v *view, base string) ([]reached
 			return nil, err
 		}
 		for _, name := range names {
-			rel, err := v.Repo.Release(env.Name, name)
+			rel, err := v.Repo.PartialRelease(env.Name, name)
 			if err != nil {
 				continue // reported as a finding already
 			}
-			closure, err := render.InputClosure(v.FS, rel)
-			if err != nil {
-				continue
-			}
+			closure, _ := render.InputClosure(v.FS, rel) // what is wrong with it has been reported, too
 			if files := within(changed, closure.Paths); len(files) > 0 {
 				list = append(list, reached{env.Name, name, files})
 			}

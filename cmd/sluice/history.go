@@ -98,7 +98,7 @@ func (r *remoteRepository) releaseHistory(ctx context.Context, ref, environment,
 	if err != nil {
 		return nil, err
 	}
-	rel, err := repo.Release(environment, name)
+	rel, err := repo.PartialRelease(environment, name)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (r *remoteRepository) releaseAt(commit gitrepo.Commit, environment, name st
 	if err != nil {
 		return envrepo.Release{}, err
 	}
-	return repo.Release(environment, name)
+	return repo.PartialRelease(environment, name)
 }
 
 func statesOf(rel envrepo.Release) []releaseState {
@@ -138,6 +138,9 @@ func statesOf(rel envrepo.Release) []releaseState {
 	}
 	var states []releaseState
 	for _, tag := range rel.Tags {
+		if tag.Broken != nil {
+			continue // which digest it was meant to have nobody knows
+		}
 		s := releaseState{Tag: tag.Name, Build: buildID(tag.Digest), Digest: tag.Digest}
 		if percent, listed := rel.Traffic.Weight(tag.Name); listed {
 			s.Weight = &percent

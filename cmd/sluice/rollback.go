@@ -52,7 +52,7 @@ func (r *remoteRepository) rollbackDigest(ctx context.Context, t *envrepo.Tree, 
 	if err != nil {
 		return "", err
 	}
-	rel, err := repo.Release(environment, name)
+	rel, err := repo.PartialRelease(environment, name)
 	if err != nil {
 		return "", err
 	}
@@ -93,7 +93,7 @@ func pinnedDigest(rel envrepo.Release, tag string) (string, error) {
 	var names []string
 	for _, t := range rel.Tags {
 		if t.Name == tag {
-			return t.Digest, nil
+			return t.Digest, t.Broken
 		}
 		names = append(names, t.Name)
 	}

@@ -131,7 +131,7 @@ func environmentStatus(repo *envrepo.Repo, env envrepo.Environment, names []stri
 			continue
 		}
 		row := releaseStatus{Environment: env.Name, Release: name, State: "Unknown"}
-		if rel, err := repo.Release(env.Name, name); err != nil {
+		if rel, err := repo.PartialRelease(env.Name, name); err != nil {
 			row.State, row.Reason, row.Message = "Stalled", "Invalid", err.Error()
 		} else {
 			row.Declared = declaredText(rel)

@@ -72,7 +72,7 @@ func newTrafficGetCommand(a *app) *cobra.Command {
 				return err
 			}
 			defer v.Close()
-			rel, err := v.Repo.Release(environment, args[0])
+			rel, err := v.Repo.PartialRelease(environment, args[0])
 			if err != nil {
 				return err
 			}
