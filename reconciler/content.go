@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"unique"
 
 	"github.com/sluice-dev/sluice/envrepo"
@@ -39,13 +40,16 @@ func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name str
 			return before
 		}
 	}
-	release, err := repo.Release(env.Name, name)
+	release, err := repo.PartialRelease(env.Name, name)
 	if err != nil {
 		return unloadable(fsys, repo, env, name, err)
 	}
-	closure, err := render.InputClosure(fsys, release)
-	if err != nil {
-		return unloadable(fsys, repo, env, name, err)
+	closure, fault := render.InputClosure(fsys, release)
+	for _, t := range release.Tags {
+		fault = errors.Join(fault, t.Broken)
+	}
+	if damaged(fault) {
+		return unloadable(fsys, repo, env, name, fault)
 	}
 	c := &content{paths: make([]string, 0, len(closure.Paths))}
 	for _, p := range closure.Paths {
@@ -54,6 +58,13 @@ func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name str
 		if p != "sluice.yaml" {
 			c.paths = append(c.paths, shared(p))
 		}
+	}
+	if fault != nil {
+		// Rendering says what is wrong too, and in which tag. What would repair it
+		// may lie outside the closure.
+		c.paths = append(c.paths, traced(fsys, repo, env, name)...)
+		slices.Sort(c.paths)
+		c.paths = slices.Compact(c.paths)
 	}
 	if c.hash, err = hashPaths(fsys, c.paths, policy); err != nil {
 		return unloadable(fsys, repo, env, name, err)
@@ -67,11 +78,16 @@ func shared(path string) string { return unique.Make(path).Value() }
 // unloadable is a release that does not load. It is read once more to learn which
 // paths its error comes from: as long as they stay, so does the error.
 func unloadable(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name string, cause error) *content {
+	return &content{paths: traced(fsys, repo, env, name), hash: "error:" + shortHash([]byte(cause.Error())), err: cause}
+}
+
+// traced are the paths on which all depends that is read of a release.
+func traced(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name string) []string {
 	t := newTracer(fsys)
-	if release, err := repo.At(t).Release(env.Name, name); err == nil {
+	if release, err := repo.At(t).PartialRelease(env.Name, name); err == nil {
 		_, _ = render.InputClosure(t, release)
 	}
-	return &content{paths: t.paths(), hash: "error:" + shortHash([]byte(cause.Error())), err: cause}
+	return t.paths()
 }
 
 // absent is a release that the cluster has and the repository has not. What may

@@ -131,7 +131,7 @@ func (d *decision) emptyRender() bool {
 	for _, t := range d.in.Rendered.Tags {
 		n += len(t.Objects)
 	}
-	if n > 0 || len(d.in.Inventory) == 0 {
+	if n > 0 || anyBroken(d.in.Rendered) || len(d.in.Inventory) == 0 {
 		return false
 	}
 	return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonEmptyRender, Stalled: true,
@@ -171,6 +171,11 @@ func (d *decision) divide() {
 		}
 	}
 	route(in, &d.routes, d.units)
+	for _, t := range in.Rendered.Tags {
+		if t.Broken != nil {
+			d.plan.broken = append(d.plan.broken, t.Broken)
+		}
+	}
 }
 
 func splitService(routes, rest []*unstructured.Unstructured) (r, s []*unstructured.Unstructured) {

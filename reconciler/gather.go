@@ -85,7 +85,7 @@ func (p *pass) declare() error {
 	if p.want.err != nil {
 		return &RenderError{Release: p.in.Release.Name, Err: p.want.err}
 	}
-	release, err := p.want.repo.Release(p.in.Release.Environment.Name, p.in.Release.Name)
+	release, err := p.want.repo.PartialRelease(p.in.Release.Environment.Name, p.in.Release.Name)
 	if err != nil {
 		return &RenderError{Release: p.in.Release.Name, Err: err}
 	}
@@ -139,13 +139,13 @@ func pausedBy(env envrepo.Environment, component envrepo.Component) string {
 
 // render renders the release, unless this content has been rendered already.
 func (p *pass) render(ctx context.Context) error {
-	if p.in.Rendered = p.release.renderedAt(p.want.hash); p.in.Rendered != nil {
+	if p.in.Rendered = p.release.renderedAt(p.want.hash, p.in.Now); p.in.Rendered != nil {
 		p.values = p.in.Rendered.Values
 		return nil
 	}
 	env := p.in.Release.Environment.Name
 	p.engine.renders.Add(1)
-	result, err := render.Build(ctx, render.Request{FS: p.want.fsys, Release: p.in.Release, Decrypt: p.engine.cfg.Decrypt[env]})
+	result, err := render.BuildPartial(ctx, render.Request{FS: p.want.fsys, Release: p.in.Release, Decrypt: p.engine.cfg.Decrypt[env]})
 	if err != nil {
 		return &RenderError{Release: p.in.Release.Name, Err: err}
 	}
@@ -154,7 +154,7 @@ func (p *pass) render(ctx context.Context) error {
 		return err
 	}
 	p.in.Rendered = result
-	p.release.keepRendered(p.want.hash, result)
+	p.release.keepRendered(p.want.hash, result, p.in.Now)
 	return nil
 }
 

@@ -32,6 +32,8 @@ func hintFor(in *Input, v Verdict, cause error) string {
 		return "a release may only hold objects of its environment's namespace"
 	case v1alpha1.ReasonApplyFailed: // by tooLarge; what the API server says comes as an error
 		return "split the release, or shorten the names of its objects"
+	case v1alpha1.ReasonRenderFailed:
+		return brokenHint(in)
 	case v1alpha1.ReasonTrafficHeld:
 		return "fix the tag, or set its weight to 0"
 	case v1alpha1.ReasonTrafficRefused:

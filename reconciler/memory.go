@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/fluxcd/pkg/ssa"
 
@@ -84,6 +85,7 @@ type release struct {
 
 	rendered     *render.Result
 	renderedHash string
+	renderedTime time.Time
 
 	actions   map[inventory.ID]ssa.Action // since this content came in
 	pruned    int
@@ -240,20 +242,21 @@ func (r *release) begin(scope bool) {
 }
 
 // renderedAt is what was rendered of this content. It is kept while a release is
-// not ready, as it is passed over again soon.
-func (r *release) renderedAt(hash string) *render.Result {
+// not ready, as it is passed over again soon. One with broken tags is tried again
+// after a while.
+func (r *release) renderedAt(hash string, now time.Time) *render.Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if hash == "" || r.renderedHash != hash {
+	if hash == "" || r.renderedHash != hash || anyBroken(r.rendered) && now.Sub(r.renderedTime) >= retryRender {
 		return nil
 	}
 	return r.rendered
 }
 
-func (r *release) keepRendered(hash string, result *render.Result) {
+func (r *release) keepRendered(hash string, result *render.Result, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rendered, r.renderedHash = result, hash
+	r.rendered, r.renderedHash, r.renderedTime = result, hash, now
 }
 
 func (r *release) setScope(in bool) {

@@ -40,8 +40,13 @@ type Plan struct {
 	Steps       []Step
 	Verdict     Verdict
 
-	diff *difference // filled in by Engine.Plan
+	diff   *difference // filled in by Engine.Plan
+	broken []error
 }
+
+// Broken are the errors of the tags that do not render. The plan is about the
+// rest of the release, and leaves what runs of them alone.
+func (p Plan) Broken() []error { return p.broken }
 
 // Step is one part of a plan. A failing step ends the pass: later ones need what
 // it should have done.

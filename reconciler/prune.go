@@ -32,6 +32,10 @@ func (d *decision) prune() {
 		if live == nil {
 			continue // deleted already
 		}
+		if d.ofBrokenTag(live) {
+			d.left[id] = gone[id]
+			continue // who knows whether it has left
+		}
 		if why := d.protected(live); why != "" {
 			keep, notes[id] = append(keep, live), why
 			continue

@@ -14,7 +14,7 @@ import (
 // no longer do are accepted and have been so for the drain delay. A tag that does
 // not run has nothing to wait for.
 func (d *decision) retires(u *unit) bool {
-	if u.listed || u.shared {
+	if u.listed || u.shared || u.broken != "" {
 		return false
 	}
 	live := slices.ContainsFunc(u.objects, func(o *unstructured.Unstructured) bool { return running(d.in.live(o)) })
@@ -37,7 +37,7 @@ func (d *decision) retires(u *unit) bool {
 // retire scales unlisted tags to zero, after the routes have left them.
 func (d *decision) retire() {
 	for _, u := range d.units {
-		if u.listed || u.shared {
+		if u.listed || u.shared || u.broken != "" {
 			continue
 		}
 		if !u.retired {

@@ -26,9 +26,11 @@ type routing struct {
 	plain   []*unstructured.Unstructured // as rendered
 	objects []*unstructured.Unstructured // with what is wanted written into them
 
-	held     string // why the routes stay; "" when they may move
-	heldUnit bool   // by a unit that is not ready
-	refused  error  // the weights cannot be written into the routes
+	held     string   // why the routes stay; "" when they may move
+	heldUnit bool     // by a unit that is not ready
+	broken   bool     // by broken tags and nothing else
+	absent   []string // tags that no route may name
+	refused  error    // the weights cannot be written into the routes
 	mirrors  []string
 
 	// While the routes are held: what they carry meanwhile, and the routes with
@@ -39,7 +41,7 @@ type routing struct {
 
 // route decides what the routes may carry, from the assessed units.
 func route(in *Input, r *routing, units []*unit) {
-	waiting := r.judge(units)
+	waiting := r.judge(in, units)
 	write(in, r)
 	if len(waiting) > 0 && r.held == "" {
 		r.heldUnit, r.held = true, strings.Join(waiting, "; ")
@@ -62,22 +64,36 @@ func route(in *Input, r *routing, units []*unit) {
 
 // judge says which units keep the routes where they are, and takes sick mirrors
 // out of what is wanted.
-func (r *routing) judge(units []*unit) (waiting []string) {
+func (r *routing) judge(in *Input, units []*unit) (waiting []string) {
+	broken := 0
 	for _, u := range units {
 		if u.shared || !u.listed {
 			continue
+		}
+		if u.absent(in) {
+			r.absent = append(r.absent, u.tag)
 		}
 		// An untagged release routes after health, whatever has changed.
 		gates := u.rising() || u.tag == ""
 		if gates && !u.ready && !(u.tag == "" && u.serving) {
 			waiting = append(waiting, fmt.Sprintf("%s is not ready: %s", u.name(), u.message))
+			if u.broken != "" {
+				broken++
+			}
 		}
 		if u.mirror > 0 && !u.ready && !(u.hadCopy > 0 && u.serving) {
 			r.want.Mirrors = without(r.want.Mirrors, u.tag)
 			r.mirrors = append(r.mirrors, fmt.Sprintf("the mirror to tag %s is left out: %s", u.tag, u.message))
 		}
 	}
+	r.want.Weights = r.named(r.want.Weights)
+	r.broken = broken > 0 && broken == len(waiting)
 	return waiting
+}
+
+// named are the weights without those tags of weight 0 that no route may name.
+func (r *routing) named(weights []envrepo.Weight) []envrepo.Weight {
+	return slices.DeleteFunc(slices.Clone(weights), func(w envrepo.Weight) bool { return w.Percent == 0 && slices.Contains(r.absent, w.Tag) })
 }
 
 // hold finds what held routes carry meanwhile:
@@ -110,9 +126,9 @@ func (r *routing) hold(in *Input, units []*unit) {
 		}
 		return
 	case unrouted(in, r.plain):
-		r.keep.Weights = handOver(r.want.Weights, func(tag string) bool {
+		r.keep.Weights = r.named(handOver(r.want.Weights, func(tag string) bool {
 			return slices.ContainsFunc(units, func(u *unit) bool { return u.tag == tag && u.listed && u.ready })
-		})
+		}))
 	}
 	if len(r.keep.Weights) == 0 {
 		return

@@ -38,6 +38,7 @@ type unit struct {
 	sureWeight         int  // what they carry by all accounts: what a rise starts from
 	mayHave            bool // they may carry or copy requests to it
 	retired            bool
+	broken             string // why the tag does not render; "" when it does
 
 	ready   bool   // can take the share it is meant to get
 	serving bool   // does its work, if it once was ready
@@ -77,6 +78,9 @@ func unitsOf(in *Input, rest []*unstructured.Unstructured, want envrepo.Traffic,
 		u.hadWeight, u.hadCopy = share(c.had.Weights, t.Name), share(c.had.Mirrors, t.Name)
 		u.sureWeight = share(c.least, t.Name)
 		u.mayHave = share(c.most.Weights, t.Name) > 0 || share(c.most.Mirrors, t.Name) > 0
+		if t.Broken != nil {
+			u.breakUnit(in, t.Broken)
+		}
 		units = append(units, u)
 	}
 	for _, u := range units {
@@ -162,6 +166,10 @@ func (u *unit) readyReplicas(in *Input) int64 {
 // assess fills in how the unit is doing. need is from need, desired the objects
 // in the form they should have.
 func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, need int64) {
+	if u.broken != "" {
+		u.assessBroken(in)
+		return
+	}
 	u.ready, u.serving = true, true
 	if u.retired {
 		u.ready, u.serving = u.tag == "", false

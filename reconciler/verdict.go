@@ -30,6 +30,10 @@ func (d *decision) conclude() {
 		return
 	}
 	v.attempt = attempt(d.in)
+	if v.Reason == v1alpha1.ReasonRenderFailed && v.Stalled || v.State == StateWaiting && v.Reason == v1alpha1.ReasonRenderFailed {
+		d.scheduleBroken(v)
+		return
+	}
 	d.scheduleWaiting(v, failed)
 }
 
@@ -38,7 +42,7 @@ func (d *decision) judge(v *Verdict) {
 	say := func(state State, reason, message string) {
 		v.State, v.Reason, v.Message, v.Reconciling = state, reason, message, true
 	}
-	refused := d.routes.refused
+	refused, broken := d.routes.refused, d.brokenTags()
 	contested, _ := d.contests()
 	unready := d.unready()
 	pending, refusal := accepted(d.in, d.routes.objects)
@@ -51,6 +55,11 @@ func (d *decision) judge(v *Verdict) {
 		v.Reconciling, v.Stalled = false, true
 	case d.routes.held != "" && d.in.Release.Tagged() && (len(d.routes.had.Weights) > 0 || len(d.routes.kept) > 0):
 		say(StateHeld, v1alpha1.ReasonTrafficHeld, d.routes.held)
+		if d.routes.broken {
+			v.Reason = v1alpha1.ReasonRenderFailed
+			v.Stalled = !d.pending && len(unready) == 0
+			v.Reconciling = !v.Stalled
+		}
 	case d.pending:
 		say(StateWaiting, v1alpha1.ReasonApplying, "objects are being applied")
 	case len(d.ending) > 0:
@@ -63,11 +72,16 @@ func (d *decision) judge(v *Verdict) {
 		say(StateWaiting, v1alpha1.ReasonApplying, "the routes are being written")
 	case pending:
 		say(StateWaiting, v1alpha1.ReasonRouteNotAccepted, "the routes have not been looked at by their gateway yet")
+	case broken != "":
+		d.judgeBroken(v, broken)
 	default:
 		v.State, v.Ready, v.Reason, v.Message, v.whole = StateReady, true, v1alpha1.ReasonReady, d.summary(), true
 		if d.retiring || len(d.deferred) > 0 {
 			v.Reconciling, v.Message = true, d.drainMessage()
 		}
+	}
+	if broken != "" && v.Reason != v1alpha1.ReasonRenderFailed {
+		v.Notes = append(v.Notes, broken)
 	}
 }
 
@@ -76,7 +90,7 @@ func (d *decision) unready() []string {
 	wasWhole := d.in.Hash != "" && d.in.Hash == d.in.status().LastAppliedHash
 	var out []string
 	for _, u := range d.units {
-		if !u.listed || u.ready || wasWhole && u.serving {
+		if !u.listed || u.ready || u.broken != "" || wasWhole && u.serving {
 			continue
 		}
 		text := u.message
@@ -187,6 +201,8 @@ func (d *decision) tags() (digest string, tags []v1alpha1.TagStatus) {
 		t := v1alpha1.TagStatus{Name: u.tag, Digest: u.digest, Listed: u.listed,
 			Weight: share(carries.Weights, u.tag), Mirror: share(carries.Mirrors, u.tag)}
 		switch {
+		case u.broken != "":
+			t.Message = u.message
 		case u.retired:
 			t.Message = "scaled to zero"
 		case !u.listed:
@@ -210,7 +226,7 @@ func (d *decision) summary() string {
 func (d *decision) drainMessage() string {
 	var parts []string
 	for _, u := range d.units {
-		if !u.listed && !u.retired {
+		if !u.listed && !u.retired && u.broken == "" {
 			parts = append(parts, u.name()+" is scaled to zero when its requests have ended")
 		}
 	}

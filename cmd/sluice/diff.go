@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,10 +74,14 @@ func (a *app) runDiff(ctx context.Context, names []string, o diffOptions) error 
 	}
 	diffs := []releaseDiff{}
 	differs := false
+	var broken []error
 	for _, name := range names {
 		plan, err := e.Plan(ctx, environments[0], name, v.FS)
 		if err != nil {
 			return fmt.Errorf("planning %s/%s: %w", environments[0], name, err)
+		}
+		for _, err := range plan.Broken() {
+			broken = append(broken, fmt.Errorf("%s/%s: %w", environments[0], name, err))
 		}
 		d := viewPlan(plan)
 		differs = differs || len(d.Changes) > 0
@@ -84,6 +89,9 @@ func (a *app) runDiff(ctx context.Context, names []string, o diffOptions) error 
 	}
 	if err := a.print(diffs, func(t *table) { diffLines(t, diffs) }); err != nil {
 		return err
+	}
+	if len(broken) > 0 {
+		return errors.Join(broken...)
 	}
 	if differs && o.exitCode {
 		return codedError{fmt.Errorf("the cluster differs from %s", v.name()), exitFindings}

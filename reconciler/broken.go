@@ -1,0 +1,117 @@
+package reconciler
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+	"github.com/sluice-dev/sluice/render"
+)
+
+// A broken tag is one whose files do not load, do not render or do not pass the
+// check. What should run of it nobody knows, so what does run is left alone:
+//
+//  1. Nothing of it is applied, scaled, retired or pruned, and all of it stays in
+//     the inventory, whether traffic.yaml lists the tag or not.
+//  2. Its weight may stay, fall and go to zero. It may not rise, and no mirror to
+//     it is begun.
+//  3. Everything else of the release goes on as if the tag were whole.
+//
+// See docs/adr/0016-a-broken-tag.md.
+
+// breakUnit makes the unit of a broken tag. The digest is that of the last
+// status: it is the one that runs.
+func (u *unit) breakUnit(in *Input, cause error) {
+	u.broken = masked(cause.Error(), in.Rendered.Values)
+	u.objects, u.digest = nil, ""
+	for _, t := range in.status().Tags {
+		if t.Name == u.tag {
+			u.digest = t.Digest
+		}
+	}
+}
+
+// assessBroken is assess for a broken tag.
+func (u *unit) assessBroken(in *Input) {
+	u.ready, u.serving = false, in.Endpoints[u.service] > 0
+	u.message = "it does not render: " + u.broken
+}
+
+// absent reports whether a route must not name the unit: it is broken and has no
+// Service, as nothing of it was ever applied.
+func (u *unit) absent(in *Input) bool {
+	service := inventory.ID{Namespace: in.Namespace.Name, Name: u.service, Kind: "Service"}
+	return u.broken != "" && in.Live[service] == nil
+}
+
+// ofBrokenTag reports whether a live object belongs to a broken tag: by its
+// label, or by its name where somebody has taken the label away.
+func (d *decision) ofBrokenTag(live *unstructured.Unstructured) bool {
+	tag := live.GetLabels()[v1alpha1.LabelTag]
+	return slices.ContainsFunc(d.units, func(u *unit) bool {
+		if u.broken == "" {
+			return false
+		}
+		return u.tag == tag || tag == "" && strings.Contains(live.GetName()+"-", "-"+u.tag+"-")
+	})
+}
+
+// brokenTags says which tags are broken and why; "" when none is. What is wrong
+// with files that several tags share is said once.
+func (d *decision) brokenTags() string {
+	names := map[string][]string{}
+	for _, u := range d.units {
+		if u.broken != "" {
+			names[u.broken] = append(names[u.broken], u.tag)
+		}
+	}
+	var parts []string
+	for why, tags := range names {
+		if len(tags) == 1 {
+			parts = append(parts, "tag "+tags[0]+" does not render and stays as it is: "+why)
+		} else {
+			parts = append(parts, "tags "+strings.Join(tags, ", ")+" do not render and stay as they are: "+why)
+		}
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "; ")
+}
+
+// judgeBroken is the verdict where nothing but broken tags is left to say.
+func (d *decision) judgeBroken(v *Verdict, why string) {
+	v.State, v.Reason, v.Message, v.Stalled = StateFailed, v1alpha1.ReasonRenderFailed, why, true
+	if d.retiring || len(d.deferred) > 0 {
+		v.State, v.Message, v.Stalled, v.Reconciling = StateWaiting, why+"; "+d.drainMessage(), false, true
+	}
+}
+
+// scheduleBroken sets when a release with broken tags is seen again. Its files
+// stay what they are, but what opens the encrypted ones may answer again.
+func (d *decision) scheduleBroken(v *Verdict) {
+	v.After = retryRender
+	if v.Reconciling {
+		v.After = cmp.Or(drained(d.in, d.routes.had.RoutedAt), recheckMax)
+	}
+	if d.lifted() {
+		v.After = later(v.After, graceLeft(d.in, d.routes.had))
+	}
+}
+
+// anyBroken reports whether a tag of the result is broken.
+func anyBroken(r *render.Result) bool {
+	return slices.ContainsFunc(r.Tags, func(t render.TagObjects) bool { return t.Broken != nil })
+}
+
+// brokenHint is what to do about broken tags.
+func brokenHint(in *Input) string {
+	for _, t := range in.Rendered.Tags {
+		if t.Broken != nil {
+			return cmp.Or(hintOf(t.Broken), "see the whole message with: sluice check")
+		}
+	}
+	return ""
+}
