@@ -249,36 +249,6 @@ func foreignRelease(in *Input) bool {
 	return in.Last != nil && !belongs(in.Last.Spec, in.Project, in.Release.Environment.Name, in.Repository)
 }
 
-// dependencies hold back what has changed, and only that: a release whose files
-// are the ones last applied does not wait for anything.
-func (d *decision) dependencies() bool {
-	in := d.in
-	unchanged := in.Hash != "" && in.Hash == in.status().LastAppliedHash
-	if unchanged || !d.anythingToApply() {
-		return false
-	}
-	var waits []string
-	stalled := false
-	for _, dep := range in.Dependencies {
-		if !dep.Ready {
-			waits = append(waits, fmt.Sprintf("release %s is not ready: %s", dep.Name, dep.Message))
-			stalled = stalled || dep.Stalled
-		}
-	}
-	if len(waits) == 0 {
-		return false
-	}
-	slices.Sort(waits)
-	a := attempt(in)
-	left := in.healthTimeout() - in.Now.Sub(a.Since.Time)
-	stalled = stalled || left <= 0
-	v := Verdict{State: StateHeld, Reason: v1alpha1.ReasonDependencyNotReady, Message: strings.Join(waits, "; "), Reconciling: !stalled, Stalled: stalled, attempt: a}
-	if !stalled {
-		v.After = left // ready dependencies call earlier
-	}
-	return d.stop(v)
-}
-
 func (d *decision) anythingToApply() bool {
 	return slices.ContainsFunc(d.all(), func(o *unstructured.Unstructured) bool { return !d.in.synced(o) })
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -149,26 +148,4 @@ func (e *Engine) follow(env *environment, gvk schema.GroupVersionKind) *cluster.
 	w := e.watches
 	e.mu.Unlock()
 	return w.follow(env, gvk)
-}
-
-// dependencies says how the releases are doing that another comes after: the
-// environment's own, which must be applied, and those of dependsOn, which must
-// be ready.
-func (e *Engine) dependencies(env *environment, r envrepo.Release) []Dependency {
-	if r.Name == envrepo.EnvironmentRelease {
-		return nil
-	}
-	env.mu.Lock()
-	defer env.mu.Unlock()
-	var out []Dependency
-	if own := env.releases[envrepo.EnvironmentRelease]; own != nil && own.inScope() {
-		out = append(out, own.asDependency(true))
-	}
-	for _, name := range slices.Sorted(slices.Values(r.Component.DependsOn)) {
-		// One that is not deployed to this environment orders nothing here.
-		if dep := env.releases[name]; dep != nil && name != r.Name && dep.inScope() {
-			out = append(out, dep.asDependency(false))
-		}
-	}
-	return out
 }

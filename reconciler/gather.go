@@ -92,7 +92,7 @@ func (p *pass) declare() error {
 	release.Environment.Namespace = p.in.Namespace.Name
 	p.in.Release = release
 	p.in.Paused = pausedBy(release.Environment, release.Component)
-	p.in.Dependencies = p.engine.dependencies(p.env, release)
+	p.in.Dependencies, p.in.Circle = p.engine.dependencies(p.env, p.want.repo, release)
 	if p.in.Paused != "" {
 		return nil
 	}

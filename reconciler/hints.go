@@ -32,6 +32,10 @@ func hintFor(in *Input, v Verdict, cause error) string {
 		return "a release may only hold objects of its environment's namespace"
 	case v1alpha1.ReasonApplyFailed: // by tooLarge; what the API server says comes as an error
 		return "split the release, or shorten the names of its objects"
+	case v1alpha1.ReasonDependencyNotReady:
+		if len(in.Circle) > 0 {
+			return "correct dependsOn in components/" + in.Circle[0] + "/component.yaml, or in another of the circle"
+		}
 	case v1alpha1.ReasonRenderFailed:
 		return brokenHint(in)
 	case v1alpha1.ReasonTrafficHeld:

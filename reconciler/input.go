@@ -61,6 +61,9 @@ type Input struct {
 	Health *health.Expressions
 	// Dependencies are the releases that this one comes after.
 	Dependencies []Dependency
+	// Circle is the way from the release over its dependencies back to itself; nil
+	// when there is none.
+	Circle []string
 
 	// routed is what the routes were given earlier in this pass.
 	routed *v1alpha1.TrafficStatus
@@ -82,15 +85,6 @@ type Namespace struct {
 	// Create says that the reserved release may create it even if the repository
 	// has no object for it.
 	Create bool
-}
-
-// Dependency is a release that has to be ready, at what the repository wants of
-// it, before a change of another is applied.
-type Dependency struct {
-	Name    string
-	Ready   bool
-	Stalled bool   // it will not become ready by itself
-	Message string // why it is not ready
 }
 
 // key is the release that the input is about.

@@ -129,7 +129,7 @@ func (l *loop) next(ctx context.Context) bool {
 		env.drop(key.Release)
 	}
 	if rel.bearing() != before {
-		l.add(env.waiting()...)
+		l.add(env.waiting(key)...)
 	}
 	l.observe(status, err)
 	return true

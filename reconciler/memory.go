@@ -10,7 +10,6 @@ import (
 
 	"github.com/fluxcd/pkg/ssa"
 
-	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/reconciler/health"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
@@ -102,6 +101,9 @@ type release struct {
 	passed  string
 	verdict Verdict
 	status  Status
+
+	after   []string // releases that this one comes after
+	passing bool     // a pass has asked how those are doing, and has not ended
 
 	occasions // for the next pass
 }
@@ -209,7 +211,7 @@ func (r *release) counts(total int) Counts {
 func (r *release) finished(w want, v Verdict, s Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.passed, r.verdict, r.status = w.hash, v, s
+	r.passed, r.verdict, r.status, r.passing = w.hash, v, s, false
 	if r.settled() || v.State == StateRemoved {
 		r.rendered, r.renderedHash = nil, ""
 		r.rank = 0
@@ -323,20 +325,4 @@ func (r *release) looked() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.passed == r.want.hash
-}
-
-// waiting are the releases of the environment that wait for another.
-func (env *environment) waiting() []Key {
-	env.mu.Lock()
-	defer env.mu.Unlock()
-	var keys []Key
-	for _, r := range env.releases {
-		r.mu.Lock()
-		if r.parked || r.verdict.Reason == v1alpha1.ReasonDependencyNotReady {
-			r.urgent, r.parked = true, false
-			keys = append(keys, r.key)
-		}
-		r.mu.Unlock()
-	}
-	return keys
 }

@@ -21,6 +21,9 @@ func (d *decision) conclude() {
 	v.traffic = d.routes.carries(d.in.Now)
 	v.inventory = inventory.Of(d.all()...).Union(d.left)
 	v.Notes = append(v.Notes, d.routes.mirrors...)
+	if len(d.in.Circle) > 0 {
+		v.Notes = append(v.Notes, circleText(d.in.Circle)+": its next change will not be applied")
+	}
 	failed := v.Stalled
 	v.Stalled = false
 

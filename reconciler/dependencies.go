@@ -1,0 +1,151 @@
+package reconciler
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+)
+
+// Dependency is a release that has to be ready, at what the repository wants of
+// it, before a change of another is applied.
+type Dependency struct {
+	Name    string
+	Ready   bool
+	Stalled bool   // it will not become ready by itself
+	Message string // why it is not ready
+}
+
+// dependencies says how the releases are doing that another comes after: the
+// environment's own, which must be applied, and those of dependsOn, which must
+// be ready. One that is not deployed to this environment, or is leaving it, orders
+// nothing here.
+func (e *Engine) dependencies(env *environment, repo *envrepo.Repo, r envrepo.Release) (out []Dependency, circle []string) {
+	if r.Name == envrepo.EnvironmentRelease {
+		return nil, nil
+	}
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	names := env.ordering(r.Name, r.Component.DependsOn)
+	if rel := env.releases[r.Name]; rel != nil {
+		rel.comesAfter(append(names, envrepo.EnvironmentRelease))
+	}
+	if own := env.releases[envrepo.EnvironmentRelease]; own != nil && own.inScope() {
+		out = append(out, own.asDependency(true))
+	}
+	for _, name := range names {
+		out = append(out, env.releases[name].asDependency(false))
+	}
+	return out, circleFrom(r.Name, func(name string) []string {
+		c, err := repo.Component(name)
+		if err != nil {
+			return nil // it says so itself
+		}
+		return env.ordering(name, c.DependsOn)
+	})
+}
+
+// ordering are those of a component's dependencies that are passed over here.
+func (env *environment) ordering(name string, dependsOn []string) []string {
+	return slices.DeleteFunc(slices.Sorted(slices.Values(dependsOn)), func(other string) bool {
+		dep := env.releases[other]
+		return dep == nil || other == name || !dep.inScope()
+	})
+}
+
+// circleFrom is the way from a release over its dependencies back to itself; nil
+// when there is none. Each is looked at once.
+func circleFrom(start string, needs func(string) []string) []string {
+	seen := map[string]bool{}
+	var walk func(way []string) []string
+	walk = func(way []string) []string {
+		for _, next := range needs(way[len(way)-1]) {
+			if next == start {
+				return append(way, next)
+			}
+			if !seen[next] {
+				seen[next] = true
+				if circle := walk(append(slices.Clip(way), next)); circle != nil {
+					return circle
+				}
+			}
+		}
+		return nil
+	}
+	return walk([]string{start})
+}
+
+// dependencies hold back what has changed, and only that: a release whose files
+// are the ones last applied does not wait for anything.
+func (d *decision) dependencies() bool {
+	in := d.in
+	unchanged := in.Hash != "" && in.Hash == in.status().LastAppliedHash
+	if unchanged || !d.anythingToApply() {
+		return false
+	}
+	if len(in.Circle) > 0 {
+		return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonDependencyNotReady, Stalled: true, Message: circleText(in.Circle)})
+	}
+	var waits []string
+	stalled := false
+	for _, dep := range in.Dependencies {
+		if !dep.Ready {
+			waits = append(waits, "release "+dep.Name+" is not ready: "+dep.Message)
+			stalled = stalled || dep.Stalled
+		}
+	}
+	if len(waits) == 0 {
+		return false
+	}
+	slices.Sort(waits)
+	// How long that may take is for the dependencies to say: whoever waits for them
+	// has not started yet, however many they are in a row.
+	return d.stop(Verdict{State: StateHeld, Reason: v1alpha1.ReasonDependencyNotReady, Message: strings.Join(waits, "; "),
+		Reconciling: !stalled, Stalled: stalled, After: recheckDependency, attempt: behind(in)})
+}
+
+// recheckDependency is a safety net: a dependency that becomes ready calls.
+const recheckDependency = 5 * time.Minute
+
+// behind is since when a release waits for others. The time that it may take to
+// become ready itself begins only then.
+func behind(in *Input) *v1alpha1.Attempt {
+	hash := "behind:" + in.Hash
+	if last := in.status().Attempt; last != nil && last.Hash == hash {
+		return last
+	}
+	return &v1alpha1.Attempt{Hash: hash, Since: metav1.NewTime(in.Now.Truncate(time.Second))}
+}
+
+func circleText(circle []string) string { return "depends on itself: " + strings.Join(circle, " → ") }
+
+// comesAfter remembers whom a release comes after, to be called by them. That is
+// done before they are asked: one that gets ready meanwhile calls, too.
+func (r *release) comesAfter(names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.after, r.passing = names, true
+}
+
+// waiting are the releases of the environment that wait for one whose bearing has
+// changed, or may just be about to.
+func (env *environment) waiting(changed Key) []Key {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	var keys []Key
+	for _, r := range env.releases {
+		r.mu.Lock()
+		parked := r.parked && changed.Release == envrepo.EnvironmentRelease
+		waits := r.passing || r.verdict.Reason == v1alpha1.ReasonDependencyNotReady
+		if parked || waits && slices.Contains(r.after, changed.Release) {
+			r.urgent, r.parked = true, false
+			keys = append(keys, r.key)
+		}
+		r.mu.Unlock()
+	}
+	return keys
+}
