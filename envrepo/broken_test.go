@@ -19,6 +19,7 @@ func TestPartialReleaseKeepsBrokenTagsApart(t *testing.T) {
 		"pins nothing": brokenGreen,
 		"no YAML":      {"environments/production/api/green/kustomization.yaml", "images: ["},
 		"a bad name":   {"environments/production/api/Green_2/kustomization.yaml", "resources: [../base]\n"},
+		"lost":         {"environments/production/api/green/kustomization.yaml", "-", "environments/production/api/green/patch.yaml", "spec: {}"},
 		"too large":    {"environments/production/api/green/kustomization.yaml", string(make([]byte, maxFile+1))},
 	} {
 		t.Run(name, func(t *testing.T) {

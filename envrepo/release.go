@@ -59,10 +59,44 @@ func (r *Repo) PartialRelease(env, name string) (Release, error) {
 	}
 	traffic, err := decodeTraffic(file, rel.tagNames(), data)
 	if err != nil {
-		return Release{}, err
+		if traffic, rel.Tags, err = r.withLostTags(rel, file, data, err); err != nil {
+			return Release{}, err
+		}
 	}
 	rel.Traffic = &traffic
 	return rel, nil
+}
+
+// withLostTags reads a traffic.yaml, refused for a fault, that lists tags whose
+// folders are there and have lost their kustomization: those are broken tags, not
+// unknown ones.
+func (r *Repo) withLostTags(rel Release, file string, data []byte, fault error) (Traffic, []Tag, error) {
+	all, err := folders(r.fsys, rel.Dir)
+	if err != nil {
+		return Traffic{}, nil, err
+	}
+	names := rel.tagNames()
+	for _, name := range all {
+		if !slices.Contains(names, name) && tagNameProblem(rel.Name, name) == "" {
+			names = append(names, name)
+		}
+	}
+	traffic, err := decodeTraffic(file, names, data)
+	if err != nil {
+		return Traffic{}, nil, fault
+	}
+	tags := slices.Clone(rel.Tags)
+	for _, name := range names[len(tags):] {
+		if _, listed := traffic.Weight(name); !listed {
+			continue
+		}
+		tag := Tag{Name: name, Dir: path.Join(rel.Dir, name)}
+		tag.Broken = &FileError{File: path.Join(tag.Dir, kustomizationFile), Message: "is missing, and traffic.yaml lists the tag: what runs of it is left as it is",
+			hint: "restore the file, or take the tag off the list and remove its whole folder"}
+		tags = append(tags, tag)
+	}
+	slices.SortFunc(tags, func(a, b Tag) int { return strings.Compare(a.Name, b.Name) })
+	return traffic, tags, nil
 }
 
 // broken is what is wrong with the first broken tag; nil when there is none.
