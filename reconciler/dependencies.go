@@ -90,11 +90,11 @@ func (d *decision) dependencies() bool {
 	if len(in.Circle) > 0 {
 		return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonDependencyNotReady, Stalled: true, Message: circleText(in.Circle)})
 	}
-	var waits []string
+	var waits, names []string
 	stalled := false
 	for _, dep := range in.Dependencies {
 		if !dep.Ready {
-			waits = append(waits, "release "+dep.Name+" is not ready: "+dep.Message)
+			waits, names = append(waits, "release "+dep.Name+" is not ready: "+dep.Message), append(names, dep.Name)
 			stalled = stalled || dep.Stalled
 		}
 	}
@@ -105,7 +105,7 @@ func (d *decision) dependencies() bool {
 	// How long that may take is for the dependencies to say: whoever waits for them
 	// has not started yet, however many they are in a row.
 	return d.stop(Verdict{State: StateHeld, Reason: v1alpha1.ReasonDependencyNotReady, Message: strings.Join(waits, "; "),
-		Reconciling: !stalled, Stalled: stalled, After: recheckDependency, attempt: behind(in)})
+		Reconciling: !stalled, Stalled: stalled, After: recheckDependency, attempt: behind(in), waitsFor: names})
 }
 
 // recheckDependency is a safety net: a dependency that becomes ready calls.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -293,8 +294,13 @@ func (r *release) asDependency(applied bool) Dependency {
 	// A paused release is as its people want it.
 	d.Ready = r.verdict.Ready || r.verdict.State == StatePaused || applied && r.verdict.applied
 	d.Stalled, d.Message = r.verdict.Stalled, r.verdict.Message
-	if d.Ready {
+	switch {
+	case d.Ready:
 		d.Message = ""
+	case len(r.verdict.waitsFor) > 0:
+		// What those wait for, they say: passed on, each change at the end of a row
+		// would be one for the whole of it.
+		d.Message = "it waits for " + strings.Join(r.verdict.waitsFor, ", ")
 	}
 	return d
 }

@@ -99,6 +99,7 @@ type Verdict struct {
 	traffic   *v1alpha1.TrafficStatus
 	inventory inventory.Set
 	attempt   *v1alpha1.Attempt
+	waitsFor  []string // releases that are not ready
 }
 
 // Final reports whether waiting will not change anything: what Converge waits
