@@ -48,15 +48,27 @@ func (u *unit) absent(in *Input) bool {
 	return u.broken != "" && in.Live[service] == nil
 }
 
+// brokenObjects are those of the inventory that are live and belong to a broken
+// tag: who knows whether they have left the repository.
+func (in *Input) brokenObjects() inventory.Set {
+	set := inventory.Set{}
+	if in.Rendered == nil || !anyBroken(in.Rendered) {
+		return set
+	}
+	for id, version := range in.Inventory {
+		if live := in.Live[id]; live != nil && in.ofBrokenTag(live) {
+			set[id] = version
+		}
+	}
+	return set
+}
+
 // ofBrokenTag reports whether a live object belongs to a broken tag: by its
 // label, or by its name where somebody has taken the label away.
-func (d *decision) ofBrokenTag(live *unstructured.Unstructured) bool {
+func (in *Input) ofBrokenTag(live *unstructured.Unstructured) bool {
 	tag := live.GetLabels()[v1alpha1.LabelTag]
-	return slices.ContainsFunc(d.units, func(u *unit) bool {
-		if u.broken == "" {
-			return false
-		}
-		return u.tag == tag || tag == "" && strings.Contains(live.GetName()+"-", "-"+u.tag+"-")
+	return slices.ContainsFunc(in.Rendered.Tags, func(t render.TagObjects) bool {
+		return t.Broken != nil && (t.Name == tag || tag == "" && strings.Contains(live.GetName()+"-", "-"+t.Name+"-"))
 	})
 }
 

@@ -188,6 +188,23 @@ hold routes: the release is not ready: Deployment/api: its controller has not ta
 report Waiting WaitingForHealth: Deployment/api: its controller has not taken the last change in yet
 again in 1s
 `, w.pass())
+
+	t.Run("also after a restart", func(t *testing.T) {
+		w.restart()
+		delete(w.in.Live, routeID)
+		assert.Contains(t, w.pass(), "route\n  HTTPRoute/api (create)\nhold routes")
+	})
+	t.Run("but not one that the commit has changed", func(t *testing.T) {
+		w.restart()
+		w.commit(3)
+		other := httpRoute()
+		other.SetAnnotations(map[string]string{"owner": "shop"})
+		w.untagged("sha256:two", deployment("api", "three", 2), service("api", "api"), other)
+		delete(w.in.Live, routeID)
+		assert.NotContains(t, w.pass(), "HTTPRoute/api (create)", "what it was nobody knows any more")
+		w.up("api")
+		assert.Contains(t, w.pass(), "HTTPRoute/api (create)")
+	})
 }
 
 func TestDecideAnnotationsOnlyDelay(t *testing.T) {

@@ -100,6 +100,7 @@ type Verdict struct {
 	inventory inventory.Set
 	attempt   *v1alpha1.Attempt
 	waitsFor  []string // releases that are not ready
+	routes    string   // hash of the routes of an untagged release
 }
 
 // Final reports whether waiting will not change anything: what Converge waits

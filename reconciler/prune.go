@@ -22,19 +22,15 @@ import (
 // Until then it stays, and stays in the inventory.
 func (d *decision) prune() {
 	want := inventory.Of(d.all()...)
-	d.left = inventory.Set{}
+	d.left = d.in.brokenObjects()
 	var prune, later, keep []*unstructured.Unstructured
 	notes := map[inventory.ID]string{}
 	general := d.mayPrune()
-	gone := d.in.Inventory.Minus(want)
+	gone := d.in.Inventory.Minus(want).Minus(d.left)
 	for _, id := range gone.Sorted() {
 		live := d.in.Live[id]
 		if live == nil {
 			continue // deleted already
-		}
-		if d.ofBrokenTag(live) {
-			d.left[id] = gone[id]
-			continue // who knows whether it has left
 		}
 		if why := d.protected(live); why != "" {
 			keep, notes[id] = append(keep, live), why

@@ -47,7 +47,7 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 		}
 	}
 	if v.applied {
-		after.Digest, after.Tags = v.digest, v.tags
+		after.Digest, after.Tags, after.RoutesHash = v.digest, v.tags, v.routes
 	}
 	if v.whole {
 		after.LastAppliedRevision, after.LastAppliedHash = in.Revision, in.Hash

@@ -104,7 +104,8 @@ func (r *routing) named(weights []envrepo.Weight) []envrepo.Weight {
 //     broken canary must not keep the release from being reached for the first
 //     time. This is not for a release that is being converted, which is reached.
 //  3. An untagged release has no weights. Its routes are kept where they are known
-//     to be as they were: the change of this commit stays held.
+//     to be as they were, by this process or, after a restart, by the status: the
+//     change of this commit stays held.
 func (r *routing) hold(in *Input, units []*unit) {
 	tags := tagNames(in, r.had)
 	switch {
@@ -118,7 +119,7 @@ func (r *routing) hold(in *Input, units []*unit) {
 			}
 		}
 	case !in.Release.Tagged():
-		whole := in.Hash != "" && in.Hash == in.status().LastAppliedHash
+		whole := in.Hash != "" && in.Hash == in.status().LastAppliedHash || hashOfRoutes(r.plain) == in.status().RoutesHash
 		for _, o := range r.plain {
 			if whole || in.Marks[inventory.IDOf(o)].Rendered == in.hash(o) {
 				r.kept = append(r.kept, o)
@@ -141,6 +142,30 @@ func (r *routing) hold(in *Input, units []*unit) {
 	if err == nil { // otherwise they stay as they are: the wanted weights fail likewise, and say why
 		r.kept = kept
 	}
+}
+
+// remembered is the hash by which the routes of an untagged release are known
+// after a restart: while a change is held, that of those it had before.
+func (r *routing) remembered(in *Input) string {
+	switch {
+	case in.Release.Tagged():
+		return ""
+	case r.held != "":
+		return in.status().RoutesHash
+	}
+	return hashOfRoutes(r.plain)
+}
+
+// hashOfRoutes is "" where there are none.
+func hashOfRoutes(routes []*unstructured.Unstructured) string {
+	if len(routes) == 0 {
+		return ""
+	}
+	hashes := make([]string, len(routes))
+	for i, o := range routes {
+		hashes[i] = hashOf(o)
+	}
+	return shortHash([]byte(strings.Join(hashes, " ")))
 }
 
 // tagNames are the tags that routes can lead to: those that are rendered, and

@@ -19,6 +19,7 @@ func (d *decision) conclude() {
 	v.applied = true
 	v.digest, v.tags = d.tags()
 	v.traffic = d.routes.carries(d.in.Now)
+	v.routes = d.routes.remembered(d.in)
 	v.inventory = inventory.Of(d.all()...).Union(d.left)
 	v.Notes = append(v.Notes, d.routes.mirrors...)
 	if len(d.in.Circle) > 0 {

@@ -111,6 +111,9 @@ type ReleaseStatus struct {
 	// LastAppliedHash is a hash of the files that decided that, to tell after a
 	// restart whether anything has changed.
 	LastAppliedHash string `json:"lastAppliedHash,omitempty"`
+	// RoutesHash is a hash of the routes of an untagged release as they were last
+	// written: one that is deleted while a change is held is restored as it was.
+	RoutesHash string `json:"routesHash,omitempty"`
 	// Attempt is what is being waited for since when. Nil while Ready.
 	Attempt *Attempt `json:"attempt,omitempty"`
 
