@@ -110,7 +110,7 @@ func TestDependenciesInARow(t *testing.T) {
 	l := &line{}
 	f.engine = f.newEngine(func(c *reconciler.Config) { c.REST = l.config(f.config) })
 	f.branch.push(content)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience) // one after the other
 	defer cancel()
 	report, err := f.engine.Converge(ctx, "production", "", nil)
 	require.NoError(t, err)

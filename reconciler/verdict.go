@@ -34,7 +34,7 @@ func (d *decision) conclude() {
 		return
 	}
 	v.attempt = attempt(d.in)
-	if v.Reason == v1alpha1.ReasonRenderFailed && v.Stalled || v.State == StateWaiting && v.Reason == v1alpha1.ReasonRenderFailed {
+	if v.Reason == v1alpha1.ReasonRenderFailed && (v.Stalled || v.State == StateWaiting) {
 		d.scheduleBroken(v)
 		return
 	}
