@@ -48,7 +48,7 @@ func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name str
 	for _, t := range release.Tags {
 		fault = errors.Join(fault, t.Broken)
 	}
-	if damaged(fault) {
+	if fault != nil && !release.Tagged() || damaged(fault) {
 		return unloadable(fsys, repo, env, name, fault)
 	}
 	c := &content{paths: make([]string, 0, len(closure.Paths))}
@@ -60,8 +60,8 @@ func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name str
 		}
 	}
 	if fault != nil {
-		// Rendering says what is wrong too, and in which tag. What would repair it
-		// may lie outside the closure.
+		// One tag may be broken and the others not: rendering says which. What would
+		// repair it may lie outside the closure.
 		c.paths = append(c.paths, traced(fsys, repo, env, name)...)
 		slices.Sort(c.paths)
 		c.paths = slices.Compact(c.paths)
