@@ -154,6 +154,16 @@ sluice.yaml:7: environments[2].traffic.drain must be a duration such as 30s or 5
 			"give a unit: 15s"},
 		{"prune", project("- {name: a, namespace: a, prune: {protect: [persistentvolumeclaims]}}\n"),
 			`sluice.yaml:5: environments[0].prune.protect[0] "persistentvolumeclaims" must be a kind such as PersistentVolumeClaim`, ""},
+		{"share of a prune", project("- {name: a, namespace: a, prune: {maxShare: 101}}\n- {name: b, namespace: b, prune: {maxShare: half}}\n"),
+			`sluice.yaml:5: environments[0].prune.maxShare must be 0 to 100, found 101
+sluice.yaml:6: environments[1].prune.maxShare must be a whole number, found "half"`,
+			"percent of the environment's objects; 100 holds nothing but the removal of the whole environment"},
+		{"acknowledgements", project(first+"acknowledgements:\n- {environment: Staging, prune: a00000000001}\n- {environment: staging, prune: 3fa9c1b2d4e5}\n- {environment: staging, pune: yes}\n"),
+			`sluice.yaml:7: acknowledgements[0].environment "Staging" must be a DNS label: lower-case letters, digits and -, starting and ending with a letter or digit
+sluice.yaml:8: acknowledgements[1].prune "3fa9c1b2d4e5" must be the 12 hex digits that the held releases name
+sluice.yaml:9: unknown field "pune" in Project acknowledgements[2] (did you mean "prune"?)
+sluice.yaml:9: missing required field "prune" in Project acknowledgements[2]`,
+			"known fields: environment, prune"},
 		{"nothing where something is due", project("- {name: a, namespace: a, prune: , paused: }\n"),
 			`sluice.yaml:5: environments[0].paused must be true or false, found nothing
 sluice.yaml:5: environments[0].prune must be a mapping, found nothing`, ""},

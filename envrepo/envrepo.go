@@ -32,8 +32,28 @@ const EnvironmentRelease = "environment"
 
 // Project is sluice.yaml: the environments in order, with their policies.
 type Project struct {
-	Name         string
-	Environments []Environment
+	Name             string
+	Environments     []Environment
+	Acknowledgements []Acknowledgement
+}
+
+// Acknowledgement allows one deletion that the reconciler holds. It stands beside
+// the environments, as that of a removed environment has no other place.
+type Acknowledgement struct {
+	Environment string
+	Prune       string // the token that the reconciler gives: good for exactly those objects
+}
+
+// Acknowledged are the tokens of the deletions that are allowed in an
+// environment, which the project may not have any more.
+func (p Project) Acknowledged(environment string) []string {
+	var tokens []string
+	for _, a := range p.Acknowledgements {
+		if a.Environment == environment {
+			tokens = append(tokens, a.Prune)
+		}
+	}
+	return tokens
 }
 
 // Environment is an isolated place to run: one namespace in one cluster.
@@ -70,9 +90,18 @@ type TrafficPolicy struct {
 	Drain time.Duration // default 15s
 }
 
-// PrunePolicy names the kinds that are never deleted.
+// PrunePolicy says what is deleted only on purpose.
 type PrunePolicy struct {
+	// Protect names the kinds that are never deleted.
 	Protect []string // default PersistentVolumeClaim, Namespace, CustomResourceDefinition
+	// MaxShare is how much of the environment, in percent of its objects, may be
+	// deleted without an acknowledgement.
+	MaxShare int // default 50
+}
+
+// DefaultPrune is the policy of an environment that says nothing about it.
+func DefaultPrune() PrunePolicy {
+	return PrunePolicy{Protect: []string{"PersistentVolumeClaim", "Namespace", "CustomResourceDefinition"}, MaxShare: 50}
 }
 
 // Component is components/<name>/component.yaml: one deployable service.

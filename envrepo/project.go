@@ -11,13 +11,14 @@ import (
 const projectFile = "sluice.yaml"
 
 var projectFields = fieldTable{
-	"":                               {"apiVersion", "kind", "metadata", "environments"},
+	"":                               {"apiVersion", "kind", "metadata", "environments", "acknowledgements"},
 	"metadata":                       {"name"},
 	"environments[]":                 {"name", "namespace", "autoDeploy", "promotion", "traffic", "prune", "paused"},
 	"environments[].promotion":       {"from", "gates", "auto"},
 	"environments[].promotion.gates": {"healthy", "soak", "checks", "config"},
 	"environments[].traffic":         {"via", "drain"},
-	"environments[].prune":           {"protect"},
+	"environments[].prune":           {"protect", "maxShare"},
+	"acknowledgements[]":             {"environment", "prune"},
 }
 
 // How traffic changes are written: TrafficPolicy.Via.
@@ -31,11 +32,13 @@ const (
 	maxDrain        = time.Hour
 	maxSoak         = 30 * 24 * time.Hour
 	maxEnvironments = 64
+
+	maxAcknowledgements = 1024
 )
 
-func defaultProtect() []string {
-	return []string{"PersistentVolumeClaim", "Namespace", "CustomResourceDefinition"}
-}
+// prunePattern is the form of tokens: they begin with a letter, so that YAML
+// takes none for a number.
+var prunePattern = regexp.MustCompile(`^[a-f][0-9a-f]{11}$`)
 
 // decodeProject decodes sluice.yaml.
 func decodeProject(file string, data []byte) (Project, error) {
@@ -113,6 +116,7 @@ func readProject(file string, data []byte) (Project, error) {
 			e := decodeEnvironment(o.d.object(it.node, it.path), i, p.Environments, lines)
 			p.Environments = append(p.Environments, e)
 		}
+		p.Acknowledgements = decodeAcknowledgements(o)
 	})
 	return p, err
 }
@@ -151,11 +155,50 @@ func decodeEnvironment(o object, i int, earlier []Environment, lines map[string]
 		}
 		e.Traffic.Drain = traffic.duration("drain", defaultDrain, 0, maxDrain)
 	}
-	e.Prune.Protect = defaultProtect()
-	if prune, ok := o.child("prune"); ok && prune.has("protect") {
-		e.Prune.Protect = prune.texts("protect", matching(kindPattern, "a kind such as PersistentVolumeClaim"))
-	}
+	e.Prune = decodePrune(o)
 	return e
+}
+
+func decodePrune(o object) PrunePolicy {
+	p := DefaultPrune()
+	prune, ok := o.child("prune")
+	if !ok {
+		return p
+	}
+	if prune.has("protect") {
+		p.Protect = prune.texts("protect", matching(kindPattern, "a kind such as PersistentVolumeClaim"))
+	}
+	if prune.has("maxShare") {
+		n, ok := prune.integer("maxShare")
+		if p.MaxShare = n; ok && (n < 0 || n > 100) {
+			prune.problem("maxShare", "percent of the environment's objects; 100 holds nothing but the removal of the whole environment", "must be 0 to 100, found %d", n)
+		}
+	}
+	return p
+}
+
+// decodeAcknowledgements decodes the deletions that are allowed. Their
+// environments are not looked up: one may be there because it was removed.
+func decodeAcknowledgements(o object) []Acknowledgement {
+	if !o.has("acknowledgements") {
+		return nil
+	}
+	items := o.list("acknowledgements")
+	if len(items) > maxAcknowledgements {
+		o.problem("acknowledgements", "remove those whose deletion is done", "must list at most %d, found %d", maxAcknowledgements, len(items))
+		return nil
+	}
+	var out []Acknowledgement
+	for _, it := range items {
+		a := o.d.object(it.node, it.path)
+		a.require("environment")
+		a.require("prune")
+		out = append(out, Acknowledgement{
+			Environment: a.text("environment", labelProblem),
+			Prune:       a.text("prune", matching(prunePattern, "the 12 hex digits that the held releases name")),
+		})
+	}
+	return out
 }
 
 func decodePromotion(o object, name string, earlier []Environment) Promotion {

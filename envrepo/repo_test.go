@@ -17,12 +17,12 @@ func TestOpen(t *testing.T) {
 	protect := []string{"PersistentVolumeClaim", "Namespace", "CustomResourceDefinition"}
 	assert.Equal(t, Project{Name: "shop", Environments: []Environment{
 		{Name: "development", Namespace: "shop-development", AutoDeploy: true,
-			Traffic: TrafficPolicy{Via: "commit", Drain: 15 * time.Second}, Prune: PrunePolicy{Protect: protect}},
+			Traffic: TrafficPolicy{Via: "commit", Drain: 15 * time.Second}, Prune: PrunePolicy{Protect: protect, MaxShare: 50}},
 		{Name: "staging", Namespace: "shop-staging", Promotion: Promotion{From: "development", Gates: Gates{Healthy: true}},
-			Traffic: TrafficPolicy{Via: "commit", Drain: 15 * time.Second}, Prune: PrunePolicy{Protect: protect}},
+			Traffic: TrafficPolicy{Via: "commit", Drain: 15 * time.Second}, Prune: PrunePolicy{Protect: protect, MaxShare: 50}},
 		{Name: "production", Namespace: "shop-production",
 			Promotion: Promotion{From: "staging", Gates: Gates{Healthy: true, Soak: 30 * time.Minute, Checks: []string{"trivy"}, Config: true}},
-			Traffic:   TrafficPolicy{Via: "commit", Drain: 20 * time.Second}, Prune: PrunePolicy{Protect: []string{"PersistentVolumeClaim"}}},
+			Traffic:   TrafficPolicy{Via: "commit", Drain: 20 * time.Second}, Prune: PrunePolicy{Protect: []string{"PersistentVolumeClaim"}, MaxShare: 50}},
 	}}, project)
 
 	_, err := Open(fstest.MapFS{})
@@ -30,6 +30,24 @@ func TestOpen(t *testing.T) {
 	require.ErrorAs(t, err, &not)
 	require.EqualError(t, err, "reading sluice.yaml: no such file: this is not the folder of a project")
 	assert.Equal(t, "name the project's folder with --project, or start a project with `sluice init`", hint(err))
+}
+
+func TestAcknowledgements(t *testing.T) {
+	repo, err := Open(fstest.MapFS{"sluice.yaml": {Data: []byte(header + `Project
+metadata: {name: shop}
+environments:
+- {name: production, namespace: p, prune: {maxShare: 0}}
+acknowledgements:
+- {environment: staging, prune: a00000000001}
+- {environment: production, prune: b00000000002}
+- {environment: staging, prune: c00000000003}
+`)}})
+	require.NoError(t, err)
+	project := repo.Project()
+	assert.Equal(t, 0, project.Environments[0].Prune.MaxShare, "0 is not the default")
+	assert.Equal(t, []string{"a00000000001", "c00000000003"}, project.Acknowledged("staging"), "an environment that is not listed any more")
+	assert.Equal(t, []string{"b00000000002"}, project.Acknowledged("production"))
+	assert.Empty(t, project.Acknowledged("development"))
 }
 
 func TestComponents(t *testing.T) {
