@@ -158,7 +158,7 @@ sluice.yaml:7: environments[2].traffic.drain must be a duration such as 30s or 5
 			`sluice.yaml:5: environments[0].prune.maxShare must be 0 to 100, found 101
 sluice.yaml:6: environments[1].prune.maxShare must be a whole number, found "half"`,
 			"percent of the environment's objects; 100 holds nothing but the removal of the whole environment"},
-		{"acknowledgements", project(first+"acknowledgements:\n- {environment: Staging, prune: a00000000001}\n- {environment: staging, prune: 3fa9c1b2d4e5}\n- {environment: staging, pune: yes}\n"),
+		{"acknowledgements", project(first + "acknowledgements:\n- {environment: Staging, prune: a00000000001}\n- {environment: staging, prune: 3fa9c1b2d4e5}\n- {environment: staging, pune: yes}\n"),
 			`sluice.yaml:7: acknowledgements[0].environment "Staging" must be a DNS label: lower-case letters, digits and -, starting and ending with a letter or digit
 sluice.yaml:8: acknowledgements[1].prune "3fa9c1b2d4e5" must be the 12 hex digits that the held releases name
 sluice.yaml:9: unknown field "pune" in Project acknowledgements[2] (did you mean "prune"?)
