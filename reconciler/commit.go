@@ -12,8 +12,8 @@ import (
 )
 
 // adopt takes in a commit: what it wants of every release of an environment, and
-// which of them that changes. A commit that cannot be understood changes
-// nothing and is an error.
+// which of them have to be passed over for it. A commit that cannot be understood
+// changes nothing and is an error.
 func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev string) (changed []Key, err error) {
 	env.intake.Lock()
 	defer env.intake.Unlock()
@@ -21,11 +21,7 @@ func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev st
 	if err != nil {
 		return nil, err
 	}
-	declared, err := repo.Environment(env.name)
-	var unknown *envrepo.UnknownEnvironmentError
-	if errors.As(err, &unknown) {
-		return env.hold(err), err
-	}
+	declared, vanished, err := env.declaredBy(repo)
 	if err != nil {
 		return nil, err
 	}
@@ -35,23 +31,49 @@ func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev st
 	if err := e.discover(ctx, env); err != nil {
 		return nil, err
 	}
+	if vanished != nil && env.size() == 0 {
+		return nil, vanished
+	}
 	next, err := env.inputs.compare(fsys, repo, declared, env.known)
 	if err != nil {
 		return nil, err
 	}
-	if next.size == 0 && env.size() > 0 {
-		err := &EnvironmentEmptyError{Environment: env.name, Releases: env.size()}
-		return env.refuse(v1alpha1.ReasonEnvironmentHeld, err), err
-	}
-	return env.want(next, rev), nil
+	env.ledger.take(rulesOf(repo.Project(), declared, next.size, vanished))
+	changed = env.want(next, rev)
+	env.ledger.taken(changed)
+	return append(changed, env.called()...), nil
 }
 
-// hold keeps an environment that is not in the repository any more.
-func (env *environment) hold(cause error) []Key {
-	if n := env.size(); n > 0 {
-		return env.refuse(v1alpha1.ReasonEnvironmentHeld, &EnvironmentEmptyError{Environment: env.name, Releases: n, Cause: cause})
+// declaredBy is what a commit says of the environment. One that the commit does
+// not have any more (vanished says so) keeps its namespace and the policy that is
+// known of it, until all that is left of it is gone.
+func (env *environment) declaredBy(repo *envrepo.Repo) (declared envrepo.Environment, vanished, err error) {
+	declared, err = repo.Environment(env.name)
+	var unknown *envrepo.UnknownEnvironmentError
+	if !errors.As(err, &unknown) {
+		return declared, nil, err
 	}
-	return nil
+	_, _, namespace, before := env.view()
+	if namespace == "" {
+		return declared, nil, err
+	}
+	if declared = before; declared.Name == "" {
+		declared.Prune = envrepo.DefaultPrune()
+	}
+	declared.Name, declared.Namespace, declared.Paused = env.name, namespace, false
+	return declared, err, nil
+}
+
+// rulesOf is what a commit says about deletions in an environment.
+func rulesOf(project envrepo.Project, declared envrepo.Environment, releases int, vanished error) pruneRules {
+	rules := pruneRules{maxShare: declared.Prune.MaxShare, acknowledged: project.Acknowledged(declared.Name)}
+	switch {
+	case vanished != nil:
+		rules.removed = "is not in sluice.yaml any more"
+	case releases == 0:
+		rules.removed = "has no release any more"
+	}
+	return rules
 }
 
 func (env *environment) size() int {
@@ -152,6 +174,9 @@ func (e *Engine) discover(ctx context.Context, env *environment) error {
 			env.releases[r.Name] = newReleaseMemory(Key{env.name, r.Name})
 			env.releases[r.Name].keepRelease(&r, true)
 		}
+		if ours && r.Status.Inventory != nil {
+			env.ledger.found(r.Name, len(r.Status.Inventory.Entries))
+		}
 	}
 	env.found = true
 	return nil
@@ -203,5 +228,6 @@ func (env *environment) drop(name string) {
 	defer env.mu.Unlock()
 	if r := env.releases[name]; r != nil && r.wanted().gone {
 		delete(env.releases, name)
+		env.ledger.drop(name)
 	}
 }

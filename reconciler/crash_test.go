@@ -60,6 +60,9 @@ func TestKilledAtAnyWriteItConvergesWithoutOrphans(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
 			contents := states(f.namespace)
+			for i, content := range contents {
+				contents[i] = content.shared(100)
+			}
 			f.ready(contents[len(contents)-1])
 			for i, content := range contents {
 				f.branch.push(content)

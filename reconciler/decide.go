@@ -33,6 +33,7 @@ func Decide(in Input) Plan {
 			return d.plan
 		}
 	}
+	d.grant()
 	d.divide()
 	for _, refuse := range []func() bool{d.outside, d.ownedByAnother, d.tooLarge, d.dependencies} {
 		if refuse() {
@@ -65,6 +66,8 @@ type decision struct {
 	retiring bool                      // a tag waits for its requests to end
 	left     inventory.Set             // what stays in the inventory though it is not declared
 	deferred []inventory.ID
+	blocked  bool   // something that left is not deleted because of the ruling
+	handing  string // what other releases take over
 }
 
 func (d *decision) step(s Step) { d.plan.Steps = append(d.plan.Steps, s) }
@@ -216,31 +219,6 @@ func (d *decision) all() []*unstructured.Unstructured {
 		all = append(all, d.objects[u]...)
 	}
 	return append(all, d.routes.objects...)
-}
-
-// ownedByAnother refuses the whole release if one of its objects carries the
-// labels of another: half a release is worse than the one before.
-func (d *decision) ownedByAnother() bool {
-	var taken []string
-	for _, o := range d.all() {
-		live := d.in.live(o)
-		if live == nil {
-			continue
-		}
-		if other, owned := owner(live); owned && other != d.in.key() {
-			taken = append(taken, fmt.Sprintf("%s belongs to release %s of environment %s", inventory.IDOf(o).Display(), other.Release, other.Environment))
-		} else if tool := managedElsewhere(o, live); tool != "" {
-			taken = append(taken, fmt.Sprintf("%s is managed by %s", inventory.IDOf(o).Display(), tool))
-		}
-	}
-	if foreignRelease(d.in) {
-		taken = append(taken, strangers(d.in))
-	}
-	if len(taken) == 0 {
-		return false
-	}
-	slices.Sort(taken)
-	return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonOwnedByAnother, Stalled: true, Message: strings.Join(taken, "; ")})
 }
 
 // foreignRelease reports whether the Release of our name was made for something

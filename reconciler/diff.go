@@ -113,8 +113,8 @@ func (e *Engine) planPass(env *environment, name string, fsys fs.FS) (*pass, err
 	if err != nil {
 		return nil, err
 	}
-	own := &environment{name: env.name, releases: map[string]*release{}}
-	_, _, own.namespace, _ = env.view()
+	_, _, namespace, _ := env.view()
+	own := newEnvironment(env.name, namespace)
 	if err := own.pin(repo.Project().Name, declared); err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (p *pass) dryRun(ctx context.Context, plan Plan, tried map[inventory.ID]boo
 	for _, s := range plan.Steps {
 		for _, i := range s.Items {
 			id := inventory.IDOf(i.Object)
-			if tried[id] || s.Action == ActionIntent || s.Action == ActionScale || s.Action == ActionKeep {
+			if tried[id] || s.Action == ActionIntent || s.Action == ActionScale || s.Action == ActionKeep || s.Action == ActionHandOver {
 				continue
 			}
 			tried[id], fresh = true, true
@@ -152,7 +152,7 @@ func (p *pass) dryRun(ctx context.Context, plan Plan, tried map[inventory.ID]boo
 			if live != nil {
 				diff.live = append(diff.live, settledForm(live))
 			}
-			if s.Action == ActionPrune || s.Action == ActionLater {
+			if s.Action == ActionPrune || s.Action == ActionLater || s.Action == ActionHold {
 				continue
 			}
 			if err := p.compare(ctx, i.Object, live, diff); err != nil {

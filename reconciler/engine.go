@@ -98,7 +98,7 @@ func New(cfg Config) (*Engine, error) {
 			return nil, fmt.Errorf("making the engine: environments %s and %s share namespace %s", other, c.Name, c.Namespace)
 		}
 		namespaces[c.Namespace] = c.Name
-		e.environments[c.Name] = &environment{name: c.Name, namespace: c.Namespace, inputs: &inputs{}, releases: map[string]*release{}}
+		e.environments[c.Name] = newEnvironment(c.Name, c.Namespace)
 	}
 	return e, nil
 }

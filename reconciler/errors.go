@@ -96,27 +96,16 @@ func (e *NamespaceError) Hint() string {
 	return "the repository cannot move an environment by itself: change the reconciler's configuration too, or take the change in sluice.yaml back"
 }
 
-// EnvironmentEmptyError says that nothing is left of an environment.
-type EnvironmentEmptyError struct {
-	Environment string
-	Releases    int
-	Cause       error // why it cannot be read; nil when it is just empty
-}
+// OutdatedCRDError says that the cluster's definition of Releases is older than
+// this version and drops a field that must not be lost.
+type OutdatedCRDError struct{ Field string }
 
-func (e *EnvironmentEmptyError) Error() string {
-	what := "has no release any more"
-	if e.Cause != nil {
-		what = "is not in the repository any more"
-	}
-	return fmt.Sprintf("environment %s %s, %d of it are in the cluster: nothing is pruned", e.Environment, what, e.Releases)
+func (e *OutdatedCRDError) Error() string {
+	return "the cluster's definition of Releases does not know " + e.Field
 }
-
-func (e *EnvironmentEmptyError) Unwrap() error { return e.Cause }
 
 // Hint tells what to do.
-func (e *EnvironmentEmptyError) Hint() string {
-	return "delete the Release objects and what they own by hand if the environment is meant to go"
-}
+func (e *OutdatedCRDError) Hint() string { return "bring it up to date: sluice install --crds" }
 
 // errSuperseded ends a pass over content that a newer commit has replaced.
 var errSuperseded = errors.New("a newer commit has come in")
@@ -213,7 +202,8 @@ func failure(err error) Verdict {
 // permanent reports whether any part of an error will come again.
 func permanent(err error) bool {
 	var crd *cluster.MissingCRDError
-	if errors.As(err, &crd) {
+	var old *OutdatedCRDError
+	if errors.As(err, &crd) || errors.As(err, &old) {
 		return true
 	}
 	var many interface{ Unwrap() []error }

@@ -41,6 +41,8 @@ func (p *pass) do(ctx context.Context, s Step) error {
 		return p.ensureNamespace(ctx, s)
 	case ActionIntent:
 		return p.recordIntent(ctx, s.inventory)
+	case ActionGrant:
+		return p.recordGrant(ctx, s.token)
 	case ActionScale:
 		return p.scale(ctx, s)
 	case ActionApply, ActionRetire:
@@ -91,6 +93,25 @@ func (p *pass) recordIntent(ctx context.Context, intent inventory.Set) error {
 		return err
 	}
 	p.in.Last, p.in.Inventory = patched, intent
+	return nil
+}
+
+// recordGrant persists that the deletion of what this content leaves out is
+// acknowledged, before the first of it.
+func (p *pass) recordGrant(ctx context.Context, token string) error {
+	if err := p.ensureRelease(ctx); err != nil {
+		return err
+	}
+	after := p.in.Last.DeepCopy()
+	after.Status.Prune = &v1alpha1.PruneStatus{Acknowledged: token, Hash: p.in.Hash}
+	patched, err := p.patchStatus(ctx, after)
+	if err != nil {
+		return err
+	}
+	if patched.Status.Prune == nil {
+		return &OutdatedCRDError{Field: "status.prune"}
+	}
+	p.in.Last = patched
 	return nil
 }
 

@@ -41,6 +41,7 @@ func (p *pass) gather(ctx context.Context) error {
 		return err
 	}
 	if p.in.Paused != "" {
+		p.foresee(ctx)
 		return nil
 	}
 	if !p.in.Gone {
@@ -104,10 +105,12 @@ func (p *pass) declare() error {
 // before what it wants of the release is: it may bring the release back.
 func (p *pass) leavingPaused() string {
 	if p.want.repo != nil {
-		if declared, err := p.want.repo.Environment(p.env.name); err == nil {
-			if paused := leaving(p.want.repo, declared, p.in.Release.Name); paused != "" {
-				return paused
-			}
+		declared, err := p.want.repo.Environment(p.env.name)
+		if err != nil {
+			declared = p.in.Release.Environment // it has left, too
+		}
+		if paused := leaving(p.want.repo, declared, p.in.Release.Name); paused != "" {
+			return paused
 		}
 	}
 	return pausedBy(p.in.Release.Environment, envrepo.Component{})
@@ -156,6 +159,14 @@ func (p *pass) render(ctx context.Context) error {
 	p.in.Rendered = result
 	p.release.keepRendered(p.want.hash, result, p.in.Now)
 	return nil
+}
+
+// foresee renders a paused release as far as it can be: what it declares is not
+// applied, but no other release deletes it either.
+func (p *pass) foresee(ctx context.Context) {
+	if !p.in.Gone && p.render(ctx) != nil {
+		p.in.Rendered = nil
+	}
 }
 
 // claim puts our labels on the rendered objects, and their namespace right: of

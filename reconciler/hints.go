@@ -38,6 +38,11 @@ func hintFor(in *Input, v Verdict, cause error) string {
 		}
 	case v1alpha1.ReasonRenderFailed:
 		return brokenHint(in)
+	case v1alpha1.ReasonPruneHeld, v1alpha1.ReasonEnvironmentHeld:
+		if h := in.Ruling.Held; h != nil {
+			return "take the commit back, or allow exactly this deletion by adding to sluice.yaml:\nacknowledgements:\n- " + Acknowledgement(in.Release.Environment.Name, h.Token)
+		}
+		return "repair the releases that it waits for"
 	case v1alpha1.ReasonTrafficHeld:
 		return "fix the tag, or set its weight to 0"
 	case v1alpha1.ReasonTrafficRefused:

@@ -65,6 +65,10 @@ type Input struct {
 	// when there is none.
 	Circle []string
 
+	// Ruling is what the environment's other releases, and its policy, mean for
+	// objects that leave or come over.
+	Ruling Ruling
+
 	// routed is what the routes were given earlier in this pass.
 	routed *v1alpha1.TrafficStatus
 	// hashes are of rendered objects, which do not change within a pass: each is

@@ -20,6 +20,9 @@ const defaultDrain = 15 * time.Second
 //  2. After the drain delay all else, workloads before the Services and the
 //     configuration that they use: until then they answer what is on its way.
 //  3. The Release itself.
+//
+// What another release declares now goes over to it, and nothing is deleted while
+// the environment's policy holds it.
 func (d *decision) gone() bool {
 	if !d.in.Gone {
 		return false
@@ -27,9 +30,50 @@ func (d *decision) gone() bool {
 	if foreignRelease(d.in) {
 		return d.neverOurs()
 	}
-	v := Verdict{State: StateRemoved, Reason: v1alpha1.ReasonRemoved, Message: "the release is no longer in the repository"}
-	var routes, rest, keep []*unstructured.Unstructured
-	notes := map[inventory.ID]string{}
+	v := Verdict{State: StateRemoved, Reason: v1alpha1.ReasonRemoved, Message: leftRepository}
+	routes, rest, moving, keep, notes := d.leftovers()
+	traffic := d.withoutRoutes()
+	if d.in.Release.Environment.Traffic == (envrepo.TrafficPolicy{}) {
+		d.in.Release.Environment.Traffic.Drain = defaultDrain // the environment's is not known
+	}
+	d.grant()
+	d.handOver(moving)
+	switch left := drained(d.in, traffic.RoutedAt); {
+	case d.in.Ruling.blocks() && len(routes)+len(rest) > 0:
+		d.pruneSteps(nil, keep, notes)
+		d.hold(append(routes, rest...))
+		v = d.heldBack()
+	case len(routes) > 0:
+		d.pruneSteps(routes, keep, notes)
+		d.list(ActionLater, rest)
+	case len(rest) > 0 && left > 0:
+		d.pruneSteps(nil, keep, notes)
+		d.list(ActionLater, rest)
+		v = Verdict{State: StateWaiting, Reason: v1alpha1.ReasonRemoved, Reconciling: true, After: left,
+			Message: leftRepository + ": what is left is deleted when its requests have ended"}
+	default:
+		d.pruneSteps(rest, keep, notes)
+		switch {
+		case len(moving) > 0:
+			v = d.heldBack()
+		case len(rest) == 0 && d.in.Last != nil:
+			d.step(Step{Action: ActionForget})
+		}
+	}
+	v.Notes = d.plan.Verdict.Notes
+	d.stop(v)
+	d.plan.Verdict.traffic = &traffic
+	if v.State == StateHeld {
+		d.plan.Verdict.After = 0 // whatever ends it calls
+	}
+	return true
+}
+
+const leftRepository = "the release is no longer in the repository"
+
+// leftovers divides what is left of a release in the cluster.
+func (d *decision) leftovers() (routes, rest, moving, keep []*unstructured.Unstructured, notes map[inventory.ID]string) {
+	notes = map[inventory.ID]string{}
 	for _, id := range d.in.Inventory.Sorted() {
 		live := d.in.Live[id]
 		if live == nil {
@@ -39,35 +83,28 @@ func (d *decision) gone() bool {
 		switch {
 		case why != "":
 			keep, notes[id] = append(keep, live), why
+		case d.in.Ruling.Moving[id] != "":
+			moving = append(moving, live)
 		case leadsRequests(live):
 			routes = append(routes, live)
 		default:
 			rest = append(rest, live)
 		}
 	}
-	traffic := d.withoutRoutes()
-	if d.in.Release.Environment.Traffic == (envrepo.TrafficPolicy{}) {
-		d.in.Release.Environment.Traffic.Drain = defaultDrain // the environment's is not known
+	return routes, rest, moving, keep, notes
+}
+
+// heldBack is the verdict about a release that has left the repository while
+// something of it has to stay.
+func (d *decision) heldBack() Verdict {
+	r := d.in.Ruling
+	switch {
+	case r.Held != nil:
+		return Verdict{State: StateHeld, Reason: r.Held.Reason, Message: r.Held.Message, Stalled: true}
+	case r.Stuck:
+		return Verdict{State: StateHeld, Reason: v1alpha1.ReasonPruneHeld, Message: leftRepository + ": " + d.drainMessage(), Stalled: true}
 	}
-	switch left := drained(d.in, traffic.RoutedAt); {
-	case len(routes) > 0:
-		d.pruneSteps(routes, keep, notes)
-		d.list(ActionLater, rest)
-	case len(rest) > 0 && left > 0:
-		d.pruneSteps(nil, keep, notes)
-		d.list(ActionLater, rest)
-		v = Verdict{State: StateWaiting, Reason: v1alpha1.ReasonRemoved, Reconciling: true, After: left,
-			Message: "the release is no longer in the repository: what is left is deleted when its requests have ended"}
-	default:
-		d.pruneSteps(rest, keep, notes)
-		if len(rest) == 0 && d.in.Last != nil {
-			d.step(Step{Action: ActionForget})
-		}
-	}
-	v.Notes = d.plan.Verdict.Notes
-	d.stop(v)
-	d.plan.Verdict.traffic = &traffic
-	return true
+	return Verdict{State: StateWaiting, Reason: v1alpha1.ReasonRemoved, Message: leftRepository + ": " + d.drainMessage(), Reconciling: true, After: recheckMax}
 }
 
 // withoutRoutes is the traffic of a release without routes: none, and since when. That

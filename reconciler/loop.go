@@ -131,6 +131,7 @@ func (l *loop) next(ctx context.Context) bool {
 	if rel.bearing() != before {
 		l.add(env.waiting(key)...)
 	}
+	l.add(env.called()...)
 	l.observe(status, err)
 	return true
 }

@@ -36,6 +36,11 @@ type environment struct {
 	exists    bool // the namespace has been seen
 	lost      bool // it was deleted since
 	releases  map[string]*release
+	ledger    *ledger
+}
+
+func newEnvironment(name, namespace string) *environment {
+	return &environment{name: name, namespace: namespace, inputs: &inputs{}, releases: map[string]*release{}, ledger: newLedger(name)}
 }
 
 // view is a consistent copy.

@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -89,10 +88,11 @@ func TestContentTellsWhereThereIsNoGeneration(t *testing.T) {
 }
 
 func TestRefusalIsHandedOutOnce(t *testing.T) {
-	env := &environment{name: "production", releases: map[string]*release{"api": newReleaseMemory(Key{"production", "api"})}}
+	env := newEnvironment("production", "")
+	env.releases["api"] = newReleaseMemory(Key{"production", "api"})
 	wrong := &NamespaceError{Environment: "production", Configured: "shop", Declared: "bank"}
 	assert.Len(t, env.refuse(v1alpha1.ReasonNamespaceRefused, wrong), 1)
 	assert.Empty(t, env.refuse(v1alpha1.ReasonNamespaceRefused, wrong))
-	assert.Len(t, env.hold(errors.New("unknown environment")), 1)
-	assert.Empty(t, env.hold(errors.New("unknown environment")))
+	wrong.Declared = "insurance"
+	assert.Len(t, env.refuse(v1alpha1.ReasonNamespaceRefused, wrong), 1)
 }

@@ -46,6 +46,7 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 	var plan Plan
 	err = p.gather(ctx)
 	for round := 0; err == nil; round++ {
+		p.account()
 		plan = Decide(*p.in)
 		if !plan.Writes() {
 			break
@@ -107,6 +108,7 @@ func (p *pass) failed(err error) Verdict {
 		p.env.sawNamespace(false) // look for it again
 	}
 	v := failure(err)
+	p.accountFailed(v.Reason != v1alpha1.ReasonRenderFailed)
 	v.Message = masked(err.Error(), p.values)
 	// The API server has answered the same again and again: it means it. Some
 	// refusals do not tell by their code that they are final (an object that does
@@ -132,6 +134,7 @@ func (p *pass) report(ctx context.Context, v Verdict, cause error) (Status, time
 	}
 	s := p.status(v, cause)
 	p.release.finished(p.want, v, s)
+	p.env.ledger.ended(s.Release, v.Stalled)
 	after := v.After
 	if cause != nil {
 		after = 0 // the queue's back-off

@@ -17,16 +17,18 @@ type Action string
 // The actions, in the order in which a plan has them.
 const (
 	ActionNamespace Action = "ensure namespace"
-	ActionIntent    Action = "record intent" // the inventory grows before anything is written
-	ActionScale     Action = "scale"         // spec.replicas by its own field manager
+	ActionIntent    Action = "record intent"          // the inventory grows before anything is written
+	ActionGrant     Action = "record acknowledgement" // of what is about to be deleted
+	ActionScale     Action = "scale"                  // spec.replicas by its own field manager
 	ActionApply     Action = "apply"
 	ActionRecreate  Action = "recreate" // deletes what cannot be changed, and creates it anew
-	ActionHold      Action = "hold"     // writes nothing: says why the routes stay
+	ActionHold      Action = "hold"     // writes nothing: says why the routes stay, or objects that have left the repository
 	ActionRoute     Action = "route"
 	ActionRetire    Action = "retire" // an unlisted tag to zero
 	ActionPrune     Action = "prune"
 	ActionLater     Action = "prune later" // writes nothing: says what goes once nothing can need it
 	ActionKeep      Action = "keep"        // writes nothing: says what is not pruned, and why
+	ActionHandOver  Action = "hand over"   // writes nothing: says what another release takes over
 	ActionForget    Action = "forget"      // deletes the Release object
 )
 
@@ -56,6 +58,7 @@ type Step struct {
 	Items  []Item
 
 	inventory inventory.Set           // ActionIntent: what is persisted
+	token     string                  // ActionGrant
 	traffic   *v1alpha1.TrafficStatus // ActionRoute: what the routes carry afterwards
 }
 
@@ -128,7 +131,7 @@ func (p Plan) Writes() bool {
 
 func (s Step) writes() bool {
 	switch s.Action {
-	case ActionHold, ActionKeep, ActionLater:
+	case ActionHold, ActionKeep, ActionLater, ActionHandOver:
 		return false
 	}
 	return true

@@ -19,14 +19,19 @@ import (
 //     mounting a ConfigMap that the new one has replaced.
 //  3. For an object that belongs to a tag, that tag has settled too.
 //
-// Until then it stays, and stays in the inventory.
+// Until then it stays, and stays in the inventory. So does what another release
+// declares now, and what the environment's policy holds.
 func (d *decision) prune() {
 	want := inventory.Of(d.all()...)
 	d.left = d.in.brokenObjects()
-	var prune, later, keep []*unstructured.Unstructured
+	var prune, later, held, moving, keep []*unstructured.Unstructured
 	notes := map[inventory.ID]string{}
 	general := d.mayPrune()
 	gone := d.in.Inventory.Minus(want).Minus(d.left)
+	if len(gone) == 0 {
+		return
+	}
+	rendered := d.in.renderedSet() // has what is only out of use, as the autoscaler of a retired tag
 	for _, id := range gone.Sorted() {
 		live := d.in.Live[id]
 		if live == nil {
@@ -37,14 +42,44 @@ func (d *decision) prune() {
 			continue
 		}
 		d.left[id] = gone[id]
-		if general && d.tagSettled(live) {
+		_, unused := rendered[id]
+		switch {
+		case !unused && d.in.Ruling.Moving[id] != "":
+			moving = append(moving, live)
+		case !unused && d.in.Ruling.blocks():
+			held = append(held, live)
+		case general && d.tagSettled(live):
 			prune = append(prune, live)
-		} else {
+		default:
 			d.deferred, later = append(d.deferred, id), append(later, live)
 		}
 	}
 	d.pruneSteps(prune, keep, notes)
+	d.handOver(moving)
 	d.list(ActionLater, later)
+	d.hold(held)
+}
+
+// hold lists what is not deleted because of the environment's other releases, or
+// its policy.
+func (d *decision) hold(held []*unstructured.Unstructured) {
+	if len(held) == 0 {
+		return
+	}
+	d.blocked = true
+	action, title := ActionLater, ""
+	if h := d.in.Ruling.Held; h != nil {
+		action, title = ActionHold, "prune: "+h.Message
+	}
+	d.list(action, held)
+	d.plan.Steps[len(d.plan.Steps)-1].Title = title
+}
+
+// grant records that a deletion is acknowledged, before anything else of it.
+func (d *decision) grant() {
+	if token := d.in.Ruling.Acknowledge; token != "" {
+		d.step(Step{Action: ActionGrant, Title: token, token: token})
+	}
 }
 
 // list adds a step about live objects, if there are any, in the order in which

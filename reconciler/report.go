@@ -39,6 +39,10 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 	after.ObservedRevision = in.Revision
 	after.Traffic = v.traffic
 	after.Inventory = v.inventory.Status()
+	after.Prune = nil
+	if len(leavingOf(in, in.renderedSet())) > 0 && before.Prune != nil && before.Prune.Hash == in.Hash {
+		after.Prune = before.Prune // the deletion is under way
+	}
 	after.Attempt = nil
 	if !v.Ready && v.State != StatePaused {
 		after.Attempt = v.attempt

@@ -188,18 +188,6 @@ func TestReleaseThatLeavesTheRepositoryIsRemoved(t *testing.T) {
 	assert.Nil(t, f.release("web"))
 	assert.Empty(t, f.ownedBy("web"))
 	assert.Len(t, f.ownedBy("api"), 4)
-
-	t.Run("but not with the whole environment", func(t *testing.T) {
-		empty := files{"sluice.yaml": without["sluice.yaml"], "components/api/component.yaml": without["components/api/component.yaml"]}
-		f.branch.push(empty)
-		_, err := f.engine.Converge(context.Background(), "production", "", nil)
-		require.Error(t, err)
-		assert.Contains(t, err.Error(), "nothing is pruned")
-		assert.Len(t, f.ownedBy("api"), 4)
-		_, err = f.newEngine().Converge(context.Background(), "production", "", nil)
-		require.Error(t, err, "nor after a restart")
-		assert.Len(t, f.ownedBy("api"), 4)
-	})
 }
 
 func TestPausedIsLeftAlone(t *testing.T) {

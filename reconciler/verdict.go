@@ -29,9 +29,12 @@ func (d *decision) conclude() {
 	v.Stalled = false
 
 	d.judge(v)
-	if v.State == StateReady {
+	if v.Ready {
 		d.scheduleReady(v)
 		return
+	}
+	if d.blocked && d.in.Ruling.Held != nil {
+		v.Notes = append(v.Notes, d.in.Ruling.Held.Message)
 	}
 	v.attempt = attempt(d.in)
 	if v.Reason == v1alpha1.ReasonRenderFailed && (v.Stalled || v.State == StateWaiting) {
@@ -80,12 +83,25 @@ func (d *decision) judge(v *Verdict) {
 		d.judgeBroken(v, broken)
 	default:
 		v.State, v.Ready, v.Reason, v.Message, v.whole = StateReady, true, v1alpha1.ReasonReady, d.summary(), true
-		if d.retiring || len(d.deferred) > 0 {
-			v.Reconciling, v.Message = true, d.drainMessage()
-		}
+		d.judgeLeaving(v)
 	}
 	if broken != "" && v.Reason != v1alpha1.ReasonRenderFailed {
 		v.Notes = append(v.Notes, broken)
+	}
+}
+
+// judgeLeaving says what of the old is still there when all that is declared is as
+// it should be.
+func (d *decision) judgeLeaving(v *Verdict) {
+	r := d.in.Ruling
+	switch {
+	case d.blocked && r.Held != nil:
+		// Ready all the same: what is declared runs.
+		v.State, v.Reason, v.Message, v.Stalled = StateHeld, r.Held.Reason, r.Held.Message, true
+	case r.Stuck && (d.blocked || d.handing != ""):
+		v.State, v.Reason, v.Message, v.Stalled = StateHeld, v1alpha1.ReasonPruneHeld, d.drainMessage(), true
+	case d.retiring || len(d.deferred) > 0 || d.blocked || d.handing != "":
+		v.Reconciling, v.Message = true, d.drainMessage()
 	}
 }
 
@@ -236,6 +252,12 @@ func (d *decision) drainMessage() string {
 	}
 	for _, id := range d.deferred {
 		parts = append(parts, id.Display()+" is pruned when nothing needs it")
+	}
+	if d.handing != "" {
+		parts = append(parts, d.handing)
+	}
+	if d.blocked && d.in.Ruling.Wait != "" {
+		parts = append(parts, "what has left the repository is not deleted yet: "+d.in.Ruling.Wait)
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, "; ")

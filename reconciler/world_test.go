@@ -124,6 +124,8 @@ func (w *world) execute(p Plan) {
 		switch s.Action {
 		case ActionNamespace:
 			w.in.Namespace.Exists = true
+		case ActionGrant:
+			w.in.Last.Status.Prune = &v1alpha1.PruneStatus{Acknowledged: s.token, Hash: w.in.Hash}
 		case ActionIntent:
 			w.ensure()
 			w.in.Inventory = s.inventory

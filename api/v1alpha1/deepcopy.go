@@ -49,6 +49,10 @@ func (in *ReleaseStatus) DeepCopyInto(out *ReleaseStatus) {
 	if in.Inventory != nil {
 		out.Inventory = &Inventory{Entries: slices.Clone(in.Inventory.Entries)}
 	}
+	if in.Prune != nil {
+		prune := *in.Prune
+		out.Prune = &prune
+	}
 }
 
 // DeepCopy copies the status.

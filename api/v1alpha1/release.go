@@ -71,7 +71,8 @@ const (
 	ReasonOwnedByAnother     = "OwnedByAnother"     // an object belongs to another release
 	ReasonNamespaceMissing   = "NamespaceMissing"   // the environment's namespace does not exist
 	ReasonNamespaceRefused   = "NamespaceRefused"   // sluice.yaml names another namespace than the controller serves
-	ReasonEnvironmentHeld    = "EnvironmentHeld"    // the environment has vanished from the repository; nothing is pruned
+	ReasonPruneHeld          = "PruneHeld"          // a large part of the environment would be deleted; nothing is until sluice.yaml acknowledges it
+	ReasonEnvironmentHeld    = "EnvironmentHeld"    // the environment has vanished from the repository; nothing is pruned until sluice.yaml acknowledges it
 	ReasonRemoved            = "Removed"            // has left the repository and the cluster; no Release is left to say so
 	ReasonTransientError     = "TransientError"     // the API server did not answer as it should; tried again
 )
@@ -129,6 +130,9 @@ type ReleaseStatus struct {
 	Traffic *TrafficStatus `json:"traffic,omitempty"`
 	// Inventory is every object that belongs to the release.
 	Inventory *Inventory `json:"inventory,omitempty"`
+	// Prune is a deletion that the repository has acknowledged, while it is under
+	// way.
+	Prune *PruneStatus `json:"prune,omitempty"`
 
 	// Summary is the text of the columns of `kubectl get releases`.
 	Summary Summary `json:"summary,omitempty"`
@@ -180,6 +184,16 @@ type Inventory struct {
 type ResourceRef struct {
 	ID      string `json:"id"` // namespace_name_group_kind
 	Version string `json:"v"`  // API version it was applied at
+}
+
+// PruneStatus is an acknowledged deletion. It is written before the first object
+// is deleted: a half-done deletion is another one, with another token.
+type PruneStatus struct {
+	// Acknowledged is the token, as sluice.yaml has it.
+	Acknowledged string `json:"acknowledged"`
+	// Hash is that of the release's files, as in LastAppliedHash: the token is good
+	// for what these leave out, and nothing else.
+	Hash string `json:"hash"`
 }
 
 // Summary is the text of the columns of `kubectl get releases`.

@@ -34,6 +34,7 @@ func full() *v1alpha1.Release {
 			Traffic: &v1alpha1.TrafficStatus{
 				Weights: []v1alpha1.TagPercent{{Tag: "blue", Percent: 100}}, Mirrors: []v1alpha1.TagPercent{{Tag: "green", Percent: 5}}, RoutedAt: &now},
 			Inventory: &v1alpha1.Inventory{Entries: []v1alpha1.ResourceRef{{ID: "a_b__C", Version: "v1"}}},
+			Prune:     &v1alpha1.PruneStatus{Acknowledged: "a00000000001", Hash: "h"},
 			Summary:   v1alpha1.Summary{Digests: "d", Traffic: "t", Revision: "r"},
 		},
 	}
@@ -50,6 +51,7 @@ func TestCopiesShareNothing(t *testing.T) {
 	c.Status.Traffic.Weights[0].Tag, c.Status.Traffic.Mirrors[0].Tag = "x", "x"
 	*c.Status.Traffic.RoutedAt = metav1.Now()
 	c.Status.Inventory.Entries[0].ID = "x"
+	c.Status.Prune.Hash = "x"
 	assert.Equal(t, changed, original)
 
 	list := &v1alpha1.ReleaseList{Items: []v1alpha1.Release{*full()}}
