@@ -86,7 +86,7 @@ func TestLargeDeletionIsHeldAndTheRestGoesOn(t *testing.T) {
 		s := statusOf(t, f.converge(), "api")
 		assert.Equal(t, reconciler.StateHeld, s.State)
 		assert.True(t, s.Final)
-		assert.Contains(t, s.Hint, "acknowledgements:\n- {environment: production, prune: ")
+		assert.Contains(t, s.Hint, "sluice prune acknowledge ")
 		assert.Len(t, f.ownedBy("api"), 12)
 		assert.Equal(t, r.ResourceVersion, f.release("api").ResourceVersion, "which says nothing new")
 	})

@@ -40,7 +40,7 @@ func hintFor(in *Input, v Verdict, cause error) string {
 		return brokenHint(in)
 	case v1alpha1.ReasonPruneHeld, v1alpha1.ReasonEnvironmentHeld:
 		if h := in.Ruling.Held; h != nil {
-			return "take the commit back, or allow exactly this deletion by adding to sluice.yaml:\nacknowledgements:\n- " + Acknowledgement(in.Release.Environment.Name, h.Token)
+			return fmt.Sprintf("take the commit back, or allow exactly this deletion: sluice prune acknowledge %s --environment %s", h.Token, in.Release.Environment.Name)
 		}
 		return "repair the releases that it waits for"
 	case v1alpha1.ReasonTrafficHeld:
