@@ -63,6 +63,7 @@ func (d *decision) gone() bool {
 	v.Notes = d.plan.Verdict.Notes
 	d.stop(v)
 	d.plan.Verdict.traffic = &traffic
+	d.plan.Verdict.inventory = d.stillThere()
 	if v.State == StateHeld {
 		d.plan.Verdict.After = 0 // whatever ends it calls
 	}
@@ -70,6 +71,19 @@ func (d *decision) gone() bool {
 }
 
 const leftRepository = "the release is no longer in the repository"
+
+// stillThere is the inventory without what is not in the cluster any more: a route
+// that was deleted before a crash would otherwise start the drain anew with every
+// pass.
+func (d *decision) stillThere() inventory.Set {
+	left := inventory.Set{}
+	for id, version := range d.in.Inventory {
+		if d.in.Live[id] != nil {
+			left[id] = version
+		}
+	}
+	return left
+}
 
 // leftovers divides what is left of a release in the cluster.
 func (d *decision) leftovers() (routes, rest, moving, keep []*unstructured.Unstructured, notes map[inventory.ID]string) {
