@@ -132,9 +132,19 @@ var verdicts = []struct {
 	}, "Ready=False(NamespaceRefused) Reconciling=False(NamespaceRefused) Stalled=True(NamespaceRefused): Failed"},
 	{"an environment that has vanished", func(w *world) Verdict {
 		w.ensure()
-		w.in.Refusal = &Refusal{Reason: v1alpha1.ReasonEnvironmentHeld, Message: "gone"}
+		w.untagged("", configMap("a", "1"))
+		w.pass()
+		w.in.Rendered, w.in.Gone = nil, true
+		w.in.Ruling.Held = &Hold{Reason: v1alpha1.ReasonEnvironmentHeld, Message: "gone"}
 		return w.concluded()
 	}, "Ready=False(EnvironmentHeld) Reconciling=False(EnvironmentHeld) Stalled=True(EnvironmentHeld): Failed"},
+	{"a large deletion that is not acknowledged", func(w *world) Verdict {
+		w.untagged("", configMap("a", "1"), configMap("b", "1"))
+		w.pass()
+		w.untagged("", configMap("a", "1"))
+		w.in.Ruling.Held = &Hold{Reason: v1alpha1.ReasonPruneHeld, Message: "held"}
+		return w.concluded()
+	}, "Ready=True(PruneHeld) Reconciling=False(PruneHeld) Stalled=True(PruneHeld): Failed"},
 	{"left the repository, and requests still end", func(w *world) Verdict {
 		w.untagged("sha256:one", configMap("a", "1"), service("api", "api"), httpRoute())
 		w.pass()
