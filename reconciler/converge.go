@@ -48,7 +48,7 @@ func (e *Engine) Converge(ctx context.Context, env, rev string, progress func(St
 			e.follow(environment, gvk)
 		}
 		l.add(keys...)
-		l.work(ctx)
+		l.work(ctx, ctx)
 	}
 	report := w.report(environment, rev)
 	switch cause := context.Cause(ctx); {

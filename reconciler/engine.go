@@ -70,6 +70,8 @@ type Engine struct {
 	mu           sync.Mutex
 	environments map[string]*environment
 	watches      *watches // nil while nothing runs
+
+	pulse pulse
 }
 
 // New makes an engine. Nothing is sent to the cluster yet.
@@ -80,12 +82,12 @@ func New(cfg Config) (*Engine, error) {
 	case len(cfg.Environments) == 0:
 		return nil, fmt.Errorf("making the engine: no environment is configured")
 	}
-	client, err := cluster.New(cfg.REST)
-	if err != nil {
-		return nil, err
-	}
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	client, err := cluster.New(beating(cfg.REST, cfg.Clock))
+	if err != nil {
+		return nil, err
 	}
 	if cfg.Log.GetSink() == nil {
 		cfg.Log = logr.Discard()

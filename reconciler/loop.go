@@ -35,6 +35,7 @@ type loop struct {
 	limiter workqueue.TypedRateLimiter[Key]
 	watches *watches
 	observe func(Status, error)
+	ended   func()
 }
 
 // startLoop starts to watch; work does the rest.
@@ -49,15 +50,18 @@ func (e *Engine) startLoop(ctx context.Context, observe func(Status, error)) (*l
 		queue:   priorityqueue.New("release", func(o *priorityqueue.Opts[Key]) { o.Log = e.cfg.Log })}
 	l.watches = &watches{ctx: ctx, cluster: e.cluster, log: e.cfg.Log, event: l.event, views: map[watched]*cluster.View{}, owners: map[inventory.ID][]Key{}}
 	e.watches = l.watches
+	l.ended = e.pulse.run(l.queue.Len)
 	return l, nil
 }
 
 // work passes over releases until ctx ends, and returns when the last pass has.
-func (l *loop) work(ctx context.Context) {
+// The passes themselves run in a context of their own.
+func (l *loop) work(ctx, passes context.Context) {
+	defer l.ended()
 	var workers sync.WaitGroup
 	for range l.engine.cfg.Concurrency {
 		workers.Go(func() {
-			for l.next(ctx) {
+			for l.next(ctx, passes) {
 			}
 		})
 	}
@@ -86,13 +90,18 @@ func (l *loop) addAfter(key Key, after time.Duration) {
 // addSoon puts a release in the queue whose objects report their status.
 func (l *loop) addSoon(key Key) { l.addAfter(key, pauseForMore) }
 
-// next does one pass.
-func (l *loop) next(ctx context.Context) bool {
+// next does one pass, in ctx, unless begin has ended.
+func (l *loop) next(begin, ctx context.Context) bool {
 	key, shutdown := l.queue.Get()
 	if shutdown {
 		return false
 	}
 	defer l.queue.Done(key)
+	if begin.Err() != nil {
+		return true // the rest of the queue is let go
+	}
+	ctx, end := l.engine.pulse.pass(ctx, key, l.engine.cfg.Clock.Now())
+	defer end()
 	env, rel := l.engine.find(key)
 	if rel == nil || env.park(rel) {
 		return true

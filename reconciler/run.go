@@ -19,10 +19,14 @@ type RunOptions struct {
 	// though nothing seems to have happened, and passed over where it differs: a
 	// safety net. 0: an hour.
 	Resync time.Duration
+	// Stop, once it is closed, ends Run in good order: no pass begins any more,
+	// those that run end and are reported, and Run returns. May be nil.
+	Stop <-chan struct{}
 }
 
-// Run follows the branch and keeps the environments equal to it until ctx ends,
-// which is no error. It fails only if it cannot start: the cluster does not
+// Run follows the branch and keeps the environments equal to it until it is
+// stopped, or until ctx ends, which cuts off what is being done; neither is an
+// error. It fails only if it cannot start: the cluster does not
 // answer or does not know Releases. A repository that cannot be read, or a
 // commit that cannot be understood, leaves everything as it is and is tried
 // again; the Reporter is told with an empty release name.
@@ -40,21 +44,35 @@ func (e *Engine) Run(ctx context.Context, o RunOptions) error {
 	if o.Resync <= 0 {
 		o.Resync = time.Hour
 	}
-	if err := e.cluster.Ping(ctx); err != nil {
-		return err
+	following, end := until(ctx, o.Stop)
+	defer end()
+	for _, must := range []func(context.Context) error{e.cluster.Ping, e.requireReleases} {
+		if err := must(following); err != nil {
+			return err
+		}
 	}
-	if err := e.requireReleases(ctx); err != nil {
-		return err
-	}
-	l, err := e.startLoop(ctx, (&changes{engine: e}).observe)
+	l, err := e.startLoop(following, (&changes{engine: e}).observe)
 	if err != nil {
 		return err
 	}
-	var following sync.WaitGroup
-	following.Go(func() { (&branch{engine: e, loop: l}).follow(ctx, o) })
-	l.work(ctx)
-	following.Wait()
+	var follower sync.WaitGroup
+	follower.Go(func() { (&branch{engine: e, loop: l}).follow(following, o) })
+	l.work(following, ctx)
+	follower.Wait()
 	return nil
+}
+
+// until is ctx, which ends with stop as well.
+func until(ctx context.Context, stop <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // requireReleases finds out whether the cluster knows the Release kind.
@@ -100,12 +118,14 @@ func (f *branch) follow(ctx context.Context, o RunOptions) {
 // look fetches and takes in the newest commit, in each environment that has not
 // got it yet.
 func (f *branch) look(ctx context.Context) {
-	rev, err := f.engine.cfg.Source.Fetch(ctx)
+	f.engine.pulse.look(f.engine.cfg.Clock.Now())
+	defer f.engine.pulse.look(time.Time{})
+	rev, err := f.fetch(ctx)
 	if err != nil {
 		f.problem(ctx, "", "", err)
 		return
 	}
-	f.fine("")
+	f.fine("", rev)
 	for name, env := range f.engine.environments {
 		first := f.seen[name] == ""
 		if f.seen[name] == rev && !env.unsure() {
@@ -121,10 +141,21 @@ func (f *branch) look(ctx context.Context) {
 			f.problem(ctx, name, rev, err)
 		} else {
 			f.seen[name] = rev
-			f.fine(name)
+			f.fine(name, rev)
 		}
 		f.release(env, changed, first)
 	}
+}
+
+// fetch asks for the newest commit, for a bounded time.
+func (f *branch) fetch(ctx context.Context) (rev string, err error) {
+	bounded, cancel := context.WithTimeoutCause(ctx, fetchTimeout, fmt.Errorf("the repository did not answer within %s", fetchTimeout))
+	defer cancel()
+	rev, err = f.engine.cfg.Source.Fetch(bounded)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		err = context.Cause(bounded)
+	}
+	return rev, err
 }
 
 // release puts what has changed in the queue. Until a first commit has been taken
@@ -164,15 +195,25 @@ func (f *branch) problem(ctx context.Context, env, rev string, err error) {
 	if ctx.Err() != nil || f.said[env] == rev+err.Error() {
 		return
 	}
+	f.note(env, rev, masked(err.Error(), nil))
 	f.said[env] = rev + err.Error()
 	f.engine.cfg.Log.Error(err, "the repository cannot be taken in; everything stays as it is", "environment", env, "revision", short(rev))
 	f.engine.tell(Status{Environment: env, Revision: rev, State: StateFailed, Reason: "RepositoryUnreadable", Message: masked(err.Error(), nil), Hint: hintOf(err)})
 }
 
-func (f *branch) fine(env string) {
+func (f *branch) fine(env, rev string) {
+	f.note(env, rev, "")
 	if f.said[env] != "" {
 		delete(f.said, env)
 		f.engine.cfg.Log.Info("the repository can be read again", "environment", env)
+	}
+}
+
+func (f *branch) note(env, rev, problem string) {
+	if env == "" {
+		f.engine.pulse.fetched(problem)
+	} else {
+		f.engine.pulse.took(env, rev, problem)
 	}
 }
 

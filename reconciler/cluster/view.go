@@ -79,6 +79,16 @@ func (v *View) Synced() bool {
 	return v.upTo != ""
 }
 
+// Settled reports whether Wait would return at once.
+func (v *View) Settled() bool {
+	select {
+	case <-v.settled:
+		return true
+	default:
+		return false
+	}
+}
+
 // Find looks an object up; nil where there was none at resource version upTo.
 // Nothing is known when ok is false: the watch has not begun, or has broken off
 // and not come back yet.
