@@ -40,6 +40,9 @@ Ends with exit code 4 when a release did not become ready.`,
 }
 
 func (a *app) runApply(ctx context.Context, names []string, o applyOptions) error {
+	if err := checkLogLevel(o.logLevel); err != nil {
+		return err
+	}
 	e, err := a.openEngine(ctx, engineOptions{environments: []string{o.environment}, logLevel: o.logLevel})
 	if err != nil {
 		return err

@@ -3,79 +3,237 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 
 	"github.com/sluice-dev/sluice/reconciler"
 )
 
 type controllerOptions struct {
 	engineOptions
-	poll          time.Duration
-	notifyAddress string
+	poll           time.Duration
+	notifyAddress  string
+	healthAddress  string
+	metricsAddress string
+	election       electionOptions
 }
+
+// electionOptions say how controllers of the same environments find out which of
+// them works.
+type electionOptions struct {
+	elect     bool
+	asked     bool // elect was given
+	namespace string
+	name      string // "": leaseName
+	duration  time.Duration
+}
+
+const controllerHelp = `Looks at the branch every --poll-interval, and at once after a POST to
+--notify-address, and applies what changed. It watches what it has applied, and
+corrects it.
+
+An environment is served in the namespace that is given with it,
+NAME=NAMESPACE. With the name alone, the namespace is taken from the first
+commit and pinned: a later commit that names another one is refused.
+
+Several controllers of the same environments elect a leader by a Lease; the
+others stand by and take over within a second or two when it ends, and after
+--lease-duration when it dies. A controller that loses its lease ends with an
+error before another one begins. Election is on in a pod, where the Lease is in
+the pod's own namespace, and wherever --leader-election-namespace names one. The
+Lease's name follows from the repository and the environments: controllers that
+share only some environments must be given one name by --leader-election-id.
+
+With --health-address, GET /healthz fails when only a restart can help, and
+GET /readyz until the environments have been taken in and the watches stand; a
+controller that stands by is ready when it could take over. ?verbose lists what
+was checked.
+
+SIGTERM and Ctrl-C end it in good order, with exit code 0: nothing new is begun,
+what is being written is written and reported, for up to 20 seconds, and the
+lease is given up. A second signal ends it at once.`
 
 func newControllerCommand(a *app) *cobra.Command {
 	var o controllerOptions
 	c := &cobra.Command{
 		Use:   "controller --environment ENVIRONMENT",
 		Short: "Follow the branch and keep the cluster equal to it",
-		Long: `Looks at the branch every --poll-interval, and at once after a POST to
---notify-address, and applies what changed. It watches what it has applied, and
-corrects it.
-
-An environment is served in the namespace that is given with it,
-NAME=NAMESPACE. With the name alone, the namespace is taken from the first
-commit and pinned: a later commit that names another one is refused.`,
+		Long:  controllerHelp,
 		Example: `  sluice controller --environment production=shop-production --age-key-file production.agekey
   sluice controller --environment all --poll-interval 1s --notify-address 127.0.0.1:9292`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.runController(c.Context(), o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.election.asked = c.Flags().Changed("leader-elect")
+			if c.Flags().Changed("concurrency") && o.concurrency < 1 {
+				return usagef("--concurrency %d: at least 1", o.concurrency)
+			}
+			return a.runController(c.Context(), o)
+		},
 	}
 	f := c.Flags()
 	f.StringArrayVar(&o.environments, "environment", nil, "environment to serve, `NAME[=NAMESPACE]` (repeatable), or all")
 	_ = c.MarkFlagRequired("environment")
 	f.DurationVar(&o.poll, "poll-interval", 30*time.Second, "how often to look at the branch")
 	f.StringVar(&o.notifyAddress, "notify-address", "", "loopback `address` where a POST makes it look at once")
+	f.StringVar(&o.healthAddress, "health-address", "", "`address` of /healthz and /readyz, such as :8081 (default: none)")
+	f.StringVar(&o.metricsAddress, "metrics-address", "", "`address` of /metrics for Prometheus, such as :8080 (default: none)")
 	f.IntVar(&o.concurrency, "concurrency", 0, "releases worked on at the same time (default: twice the cores, at least four)")
+	f.BoolVar(&o.election.elect, "leader-elect", false, "work only while holding a Lease (default: in a pod)")
+	f.StringVar(&o.election.namespace, "leader-election-namespace", "", "`namespace` of the Lease (default: the pod's)")
+	f.StringVar(&o.election.name, "leader-election-id", "", "`name` of the Lease (default: from repository and environments)")
+	f.DurationVar(&o.election.duration, "lease-duration", 15*time.Second, "how long the Lease of a leader that died stands")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }
 
-func (a *app) runController(ctx context.Context, o controllerOptions) error {
+// check judges the options that do not depend on where the controller runs.
+func (o controllerOptions) check() error {
 	if o.poll < 100*time.Millisecond {
 		return usagef("--poll-interval %s is too short: at least 100ms", o.poll)
 	}
-	var posted <-chan struct{}
-	served := make(chan error, 1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if o.notifyAddress != "" {
-		n, err := newNotifyServer(o.notifyAddress)
-		if err != nil {
-			return err
-		}
-		posted = n.posted
-		go func() {
-			served <- n.serve(ctx)
-			cancel() // without its notify address the controller would be late, silently
-		}()
-	} else {
-		close(served)
+	if err := checkLogLevel(o.logLevel); err != nil {
+		return err
 	}
+	for _, address := range []struct{ flag, value string }{{"--health-address", o.healthAddress}, {"--metrics-address", o.metricsAddress}} {
+		if _, _, err := net.SplitHostPort(address.value); err != nil && address.value != "" {
+			return withHint(usagef("%s %q is not HOST:PORT", address.flag, address.value), "for example %s :8081", address.flag)
+		}
+	}
+	return o.election.check()
+}
+
+func (o electionOptions) check() error {
+	if o.asked && !o.elect && (o.namespace != "" || o.name != "") {
+		return usagef("--leader-elect=false goes with neither --leader-election-namespace nor --leader-election-id")
+	}
+	if o.duration < 2*time.Second || o.duration > time.Hour {
+		return usagef("--lease-duration %s: between 2s and 1h", o.duration)
+	}
+	if problems := validation.IsDNS1123Label(o.namespace); o.namespace != "" && len(problems) > 0 {
+		return usagef("--leader-election-namespace %q: %s", o.namespace, problems[0])
+	}
+	if problems := validation.IsDNS1123Subdomain(o.name); o.name != "" && len(problems) > 0 {
+		return usagef("--leader-election-id %q: %s", o.name, problems[0])
+	}
+	return nil
+}
+
+// resolve settles whether and where there is an election; pod is the namespace
+// of the pod that this process runs in, "" outside of one.
+func (o electionOptions) resolve(pod string) (electionOptions, error) {
+	if o.namespace == "" {
+		o.namespace = pod
+	}
+	if !o.asked {
+		o.elect = o.namespace != "" || o.name != ""
+	}
+	if o.elect && o.namespace == "" {
+		return o, withHint(usagef("leader election needs a namespace for its Lease"), "outside a pod name one: --leader-election-namespace NAMESPACE")
+	}
+	return o, nil
+}
+
+// podNamespaceFile is where Kubernetes tells a pod its namespace.
+const podNamespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// podNamespace is the namespace of the pod whose service account is used; "" with
+// a kubeconfig, which may be for another cluster.
+func (a *app) podNamespace() string {
+	if a.kubeconfig != "" || a.Getenv("KUBECONFIG") != "" {
+		return ""
+	}
+	namespace, err := os.ReadFile(podNamespaceFile)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(namespace))
+}
+
+func (a *app) runController(ctx context.Context, o controllerOptions) error {
+	err := o.check()
+	if err == nil {
+		o.election, err = o.election.resolve(a.podNamespace())
+	}
+	if err != nil {
+		return err
+	}
+	w := &work{log: a.logger(o.logLevel), options: reconciler.RunOptions{PollInterval: o.poll}, metricsAddress: "0"}
+	if err := w.listen(o); err != nil {
+		return err
+	}
+	defer w.close()
 	e, err := a.openEngine(ctx, o.engineOptions)
 	if err != nil {
 		return err
 	}
 	defer e.repo.Close()
-	log := a.logger(o.logLevel)
-	log.Info("following the branch", "repository", e.repo.Name(), "branch", a.branch, "environments", e.names, "pollInterval", o.poll.String())
-	err = e.Run(ctx, reconciler.RunOptions{PollInterval: o.poll, Notify: posted})
-	cancel()
+	if err := e.Ping(ctx); err != nil {
+		return err // a standby, too, finds out now whether it could work
+	}
+	w.config, w.run, w.vitals = e.config, e.Run, e.Vitals
+	if w.lease, err = o.election.lease(e, w); err != nil {
+		return err
+	}
+	w.log.Info("following the branch", "repository", e.repo.Name(), "branch", a.branch, "environments", e.names, "pollInterval", o.poll.String())
+	err = w.manage(ctx)
 	if errors.Is(err, context.Canceled) {
 		err = nil // asked to end
 	}
-	log.Info("ended")
-	return errors.Join(err, <-served)
+	w.log.Info("ended")
+	return err
+}
+
+// lease is the lock of the election; nil without one.
+func (o electionOptions) lease(e *engine, w *work) (*lease, error) {
+	if !o.elect {
+		return nil, nil
+	}
+	if o.name == "" {
+		o.name = leaseName(repositoryIdentity(e.repo.Name()), e.repo.project, e.names)
+	}
+	t := termOf(o.duration)
+	lock, err := newLeaseLock(rest.AddUserAgent(e.config, "leader-election"), o.namespace, o.name, t)
+	if err != nil {
+		return nil, err
+	}
+	return newLease(lock, t, clock.RealClock{}, w.log), nil
+}
+
+// listen opens the addresses, so that one which is taken is found out at once.
+func (w *work) listen(o controllerOptions) (err error) {
+	if o.metricsAddress != "" {
+		w.metricsAddress = o.metricsAddress // the manager listens itself, before anything else
+	}
+	if o.notifyAddress != "" {
+		if w.notify, err = newNotifyServer(o.notifyAddress); err != nil {
+			return err
+		}
+		w.options.Notify = w.notify.posted
+	}
+	if o.healthAddress != "" {
+		if w.probes, err = net.Listen("tcp", o.healthAddress); err != nil {
+			return errors.Join(fmt.Errorf("listening on the health address: %w", err), w.close())
+		}
+	}
+	return nil
+}
+
+// close closes what no server has taken over.
+func (w *work) close() error {
+	var errs []error
+	if w.notify != nil {
+		errs = append(errs, w.notify.listener.Close())
+	}
+	if w.probes != nil {
+		errs = append(errs, w.probes.Close())
+	}
+	return errors.Join(errs...)
 }

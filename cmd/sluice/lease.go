@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -80,6 +80,22 @@ func (e *leaseLostError) Hint() string {
 	return "nothing has been written since; start the controller again: it stands by until the lease is free"
 }
 
+// leaseRefusedError ends a controller that can never get a lease.
+type leaseRefusedError struct {
+	lease string
+	err   error
+}
+
+func (e *leaseRefusedError) Error() string {
+	return fmt.Sprintf("leader election with the lease %s: %v", e.lease, e.err)
+}
+func (e *leaseRefusedError) Unwrap() error { return e.err }
+
+// Hint tells what to do.
+func (e *leaseRefusedError) Hint() string {
+	return "it needs the namespace of the lease, and the right to get, create and update leases.coordination.k8s.io there; a controller that is the only one can do with --leader-elect=false"
+}
+
 func newLease(lock resourcelock.Interface, t term, clock clock.WithDelayedExecution, log logr.Logger) *lease {
 	l := &lease{Interface: lock, term: t, clock: clock, log: log, heard: clock.Now()}
 	l.lost, l.lose = context.WithCancelCause(context.Background())
@@ -119,7 +135,7 @@ func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 		return nil, nil, err
 	}
 	record, raw, err := l.Interface.Get(ctx)
-	l.hear(err)
+	l.hear(err, apierrors.IsNotFound)
 	if err == nil {
 		l.see(record.HolderIdentity)
 	}
@@ -128,7 +144,7 @@ func (l *lease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []
 
 // Create takes a lease that did not exist.
 func (l *lease) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	return l.write(ctx, record, l.Interface.Create)
+	return l.write(ctx, record, l.Interface.Create, apierrors.IsAlreadyExists)
 }
 
 // Update takes, renews or gives up the lease.
@@ -136,16 +152,16 @@ func (l *lease) Update(ctx context.Context, record resourcelock.LeaderElectionRe
 	if record.HolderIdentity == "" {
 		return l.release(ctx, record)
 	}
-	return l.write(ctx, record, l.Interface.Update)
+	return l.write(ctx, record, l.Interface.Update, apierrors.IsConflict)
 }
 
-func (l *lease) write(ctx context.Context, record resourcelock.LeaderElectionRecord, write func(context.Context, resourcelock.LeaderElectionRecord) error) error {
+func (l *lease) write(ctx context.Context, record resourcelock.LeaderElectionRecord, write func(context.Context, resourcelock.LeaderElectionRecord) error, late func(error) bool) error {
 	if err := context.Cause(l.lost); err != nil {
 		return err
 	}
 	sent := l.clock.Now()
 	err := write(ctx, record)
-	l.hear(err)
+	l.hear(err, late)
 	if err != nil {
 		return err
 	}
@@ -157,7 +173,7 @@ func (l *lease) write(ctx context.Context, record resourcelock.LeaderElectionRec
 		l.expiry.Stop()
 	}
 	l.holder, l.renewed = record.HolderIdentity, sent
-	l.expiry = l.clock.AfterFunc(sent.Add(l.term.renew).Sub(l.clock.Now()), l.expire)
+	l.expiry = l.clock.AfterFunc(sent.Add(l.term.renew).Sub(l.clock.Now()), func() { l.expire(sent) })
 	return nil
 }
 
@@ -188,15 +204,22 @@ func (l *lease) release(ctx context.Context, record resourcelock.LeaderElectionR
 	return nil
 }
 
-// hear notes whether the API server has answered: that there is no lease, or a
-// newer one, is an answer.
-func (l *lease) hear(err error) {
+// hear notes whether the API server has answered as it should; expected are the
+// refusals that belong to the election. One that no waiting will change ends a
+// controller that does not lead yet; a leader keeps trying for its term.
+func (l *lease) hear(err error, expected func(error) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil || answered(err) {
+	before := l.trouble
+	switch {
+	case err == nil || expected(err):
 		l.heard, l.trouble = l.clock.Now(), nil
-	} else {
-		l.trouble = err
+		return
+	case l.expiry == nil && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)):
+		l.lose(&leaseRefusedError{l.Describe(), err})
+	}
+	if l.trouble = err; before == nil || before.Error() != err.Error() {
+		l.log.Error(err, "the lease cannot be read or renewed; trying again", "lease", l.Describe())
 	}
 }
 
@@ -209,8 +232,8 @@ func (l *lease) see(holder string) {
 	switch {
 	case l.expiry == nil && holder != before && holder != "":
 		l.log.Info("standing by: another controller leads", "lease", l.Describe(), "holder", holder)
-	case l.expiry != nil && !l.released && holder != l.Identity():
-		l.lose(&leaseLostError{l.Describe(), "it is held by " + orNobody(holder) + " now"})
+	case l.expiry != nil && !l.released && holder != l.Identity() && holder != "":
+		l.lose(&leaseLostError{l.Describe(), "it is held by " + holder + " now"})
 	}
 }
 
@@ -221,12 +244,12 @@ func orNobody(holder string) string {
 	return holder
 }
 
-// expire ends the work of a leader that could not renew.
-func (l *lease) expire() {
+// expire ends the work of a leader that could not renew what it sent then.
+func (l *lease) expire(sent time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.released || l.clock.Since(l.renewed) < l.term.renew {
-		return // renewed just now
+	if l.released || l.renewed != sent {
+		return // given up, or renewed just now
 	}
 	why := fmt.Sprintf("it could not be renewed for %s", l.term.renew)
 	if l.trouble != nil {
@@ -247,7 +270,10 @@ func (l *lease) work(ctx context.Context, f func(context.Context) error) error {
 	defer cancel(nil)
 	defer context.AfterFunc(l.lost, func() { cancel(context.Cause(l.lost)) })()
 	err := f(ctx)
-	return errors.Join(context.Cause(l.lost), err)
+	if lost := context.Cause(l.lost); lost != nil {
+		return lost // whatever else went wrong, went wrong because of it
+	}
+	return err
 }
 
 // check is how the lease stands, and whether this controller leads.

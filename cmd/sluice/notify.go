@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,7 +10,8 @@ import (
 // notifyServer listens on a loopback address; a POST there makes the
 // controller look at the repository now. It reads nothing of the request and
 // tells nothing in its answer, so all that anyone can do with it is cause a
-// fetch, and floods are coalesced into one.
+// fetch, and floods are coalesced into one. A controller that stands by takes them
+// as well: what it was told while it did is one look more when it leads.
 type notifyServer struct {
 	listener net.Listener
 	server   *http.Server
@@ -51,14 +50,4 @@ func (n *notifyServer) handle(w http.ResponseWriter, r *http.Request) {
 	default: // one is waiting already, and it will see this push too
 	}
 	w.WriteHeader(http.StatusAccepted)
-}
-
-// serve answers until ctx ends.
-func (n *notifyServer) serve(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { n.server.Close() })
-	defer stop()
-	if err := n.server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving the notify address: %w", err)
-	}
-	return nil
 }

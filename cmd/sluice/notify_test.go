@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,9 +11,8 @@ import (
 func TestNotifyServerCoalescesAndTellsNothing(t *testing.T) {
 	n, err := newNotifyServer("127.0.0.1:0")
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- n.serve(ctx) }()
+	go func() { served <- n.server.Serve(n.listener) }()
 	url := "http://" + n.listener.Addr().String() + "/"
 
 	for range 100 {
@@ -31,8 +29,8 @@ func TestNotifyServerCoalescesAndTellsNothing(t *testing.T) {
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode)
 
-	cancel()
-	require.NoError(t, <-served)
+	require.NoError(t, n.server.Close())
+	require.ErrorIs(t, <-served, http.ErrServerClosed)
 }
 
 func TestNotifyAddressIsLoopback(t *testing.T) {

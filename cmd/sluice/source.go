@@ -42,8 +42,9 @@ type engineOptions struct {
 // engine is the reconciler over the remote branch.
 type engine struct {
 	*reconciler.Engine
-	repo  *remoteRepository
-	names []string
+	config *rest.Config
+	repo   *remoteRepository
+	names  []string
 }
 
 // openEngine connects the reconciler with the repository, the cluster and the
@@ -62,7 +63,7 @@ func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) 
 		repo.Close()
 		return nil, err
 	}
-	return &engine{e, repo, names}, nil
+	return &engine{e, config, repo, names}, nil
 }
 
 // branchEngine is an engine for the remote branch.
@@ -205,6 +206,15 @@ func serve(repo *envrepo.Repo, args []string) ([]reconciler.EnvironmentConfig, e
 		list = append(list, reconciler.EnvironmentConfig{Name: name, Namespace: namespace})
 	}
 	return list, nil
+}
+
+// checkLogLevel judges --log-level.
+func checkLogLevel(level string) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return usagef("--log-level %q: use debug, info, warn or error", level)
+	}
+	return nil
 }
 
 // logger writes structured lines to standard error.
