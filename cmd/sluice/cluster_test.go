@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +47,7 @@ func TestClusterScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"example": cmdExample, "bare": cmdBare, "replace": cmdReplace,
-			"await": c.await, "get": c.get, "delete": c.delete, "post": cmdPost,
+			"await": c.await, "get": c.get, "delete": c.delete, "post": cmdPost, "probe": cmdProbe, "terminate": cmdTerminate,
 		},
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
@@ -53,7 +56,7 @@ func TestClusterScript(t *testing.T) {
 }
 
 // setupCluster gives a script the cluster, a prefix for its namespaces, which
-// are deleted afterwards, and an address to be notified at.
+// are deleted afterwards, and addresses to be notified and probed at.
 func setupCluster(t *testing.T, env *testscript.Env, client dynamic.Interface) error {
 	kubeconfig, err := os.ReadFile(testcluster.Kubeconfig(t))
 	if err != nil {
@@ -63,13 +66,16 @@ func setupCluster(t *testing.T, env *testscript.Env, client dynamic.Interface) e
 	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
+	for _, name := range []string{"NOTIFY", "HEALTH", "STANDBY"} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer listener.Close() // all at the end, so that they differ
+		env.Vars = append(env.Vars, name+"="+listener.Addr().String())
 	}
-	defer listener.Close()
 	prefix := fmt.Sprintf("s%d-%d", os.Getpid(), time.Now().UnixNano()%1e9)
-	env.Vars = append(env.Vars, "KUBECONFIG="+file, "NS="+prefix, "NOTIFY="+listener.Addr().String())
+	env.Vars = append(env.Vars, "KUBECONFIG="+file, "NS="+prefix)
 	env.Defer(func() {
 		namespaces := schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 		for _, name := range []string{"development", "staging", "production"} {
@@ -92,6 +98,7 @@ var resources = map[string]schema.GroupVersionResource{
 	"service":    {Version: "v1", Resource: "services"},
 	"configmap":  {Version: "v1", Resource: "configmaps"},
 	"namespace":  {Version: "v1", Resource: "namespaces"},
+	"lease":      {Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
 }
 
 // object splits KIND NAMESPACE/NAME.
@@ -193,5 +200,41 @@ func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("nobody listens on %s: %v", args[0], err)
 		}
 		time.Sleep(20 * time.Millisecond) // there is no event for a port that is opened
+	}
+}
+
+// cmdProbe asks a process in the background how it is, until the answer matches:
+// probe ADDRESS/PATH REGEXP.
+func cmdProbe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: probe ADDRESS/PATH REGEXP")
+	}
+	wanted := regexp.MustCompile("(?s)" + args[1])
+	last := "nobody listens"
+	for began := time.Now(); time.Since(began) < awaitTimeout; time.Sleep(20 * time.Millisecond) { // a probe has no event to wait for
+		resp, err := http.Get("http://" + args[0])
+		if err != nil {
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		ts.Check(err)
+		if last = fmt.Sprintf("%d\n%s", resp.StatusCode, body); wanted.MatchString(last) {
+			return
+		}
+	}
+	ts.Fatalf("%s does not answer %q:\n%s", args[0], args[1], last)
+}
+
+// cmdTerminate sends SIGTERM to the processes in the background that were started
+// with an argument: terminate ARGUMENT.
+func cmdTerminate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: terminate ARGUMENT")
+	}
+	for _, c := range ts.BackgroundCmds() {
+		if slices.Contains(c.Args, args[0]) && c.ProcessState == nil {
+			ts.Check(c.Process.Signal(syscall.SIGTERM))
+		}
 	}
 }
