@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -69,7 +70,8 @@ type Engine struct {
 
 	mu           sync.Mutex
 	environments map[string]*environment
-	watches      *watches // nil while nothing runs
+	watches      *watches      // nil while nothing runs
+	trusts       time.Duration // see trustsFor
 
 	pulse pulse
 }

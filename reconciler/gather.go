@@ -57,6 +57,7 @@ func (p *pass) gather(ctx context.Context) error {
 			return err
 		}
 	}
+	p.recognise()
 	return nil
 }
 

@@ -74,6 +74,8 @@ type Input struct {
 	// hashes are of rendered objects, which do not change within a pass: each is
 	// hashed once, and not once in every round.
 	hashes map[*unstructured.Unstructured]string
+	// assumed takes every live object for what was applied; see recognised.
+	assumed bool
 }
 
 // Refusal is a reason to leave an environment alone.
@@ -115,6 +117,9 @@ func (in *Input) synced(desired *unstructured.Unstructured) bool {
 	id := inventory.IDOf(desired)
 	mark, applied := in.Marks[id]
 	live := in.Live[id]
+	if in.assumed {
+		return live != nil
+	}
 	return applied && live != nil && mark.holds(live) && mark.Rendered == in.hash(desired)
 }
 

@@ -112,6 +112,8 @@ type release struct {
 	passing bool     // a pass has asked how those are doing, and has not ended
 
 	occasions // for the next pass
+
+	trust trust
 }
 
 func newReleaseMemory(key Key) *release {

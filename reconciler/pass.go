@@ -79,6 +79,7 @@ func (e *Engine) newPass(key Key) *pass {
 	}
 	p := &pass{engine: e, env: env, release: rel, want: env.wanted(rel)}
 	refusal, project, namespace, declared := env.view()
+	rel.verify(e.cfg.Clock.Now())
 	p.in = &Input{
 		Now: e.cfg.Clock.Now(), Revision: p.want.revision, Hash: p.want.hash, Project: project, Repository: e.cfg.Repository,
 		Release:   envrepo.Release{Name: key.Release, Environment: declared},
@@ -135,7 +136,7 @@ func (p *pass) report(ctx context.Context, v Verdict, cause error) (Status, time
 	s := p.status(v, cause)
 	p.release.finished(p.want, v, s)
 	p.env.ledger.ended(s.Release, v.Stalled)
-	after := v.After
+	after := later(v.After, p.release.verifyIn(p.in.Now))
 	if cause != nil {
 		after = 0 // the queue's back-off
 	}
@@ -159,7 +160,7 @@ func (p *pass) write(ctx context.Context, v Verdict) error {
 	}
 	after := p.in.Last.DeepCopy()
 	after.Status = statusAfter(p.in, v)
-	if sameStatus(p.in.Last.Status, after.Status) || p.early(v) {
+	if p.early(v) || !p.release.worthWriting(p.in.Now, p.in.Last.Status, after.Status) {
 		return nil
 	}
 	patched, err := p.patchStatus(ctx, after)

@@ -104,6 +104,7 @@ type Verdict struct {
 	attempt   *v1alpha1.Attempt
 	waitsFor  []string // releases that are not ready
 	routes    string   // hash of the routes of an untagged release
+	state     string   // appliedState, of a release that needs nothing more
 }
 
 // Final reports whether waiting will not change anything: what Converge waits

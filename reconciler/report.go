@@ -56,6 +56,9 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 	if v.whole {
 		after.LastAppliedRevision, after.LastAppliedHash = in.Revision, in.Hash
 	}
+	if v.state != "" {
+		after.LastAppliedState = v.state
+	}
 	after.Summary = summaryOf(after)
 	setConditions(in, &after, before, v)
 	return after

@@ -31,9 +31,10 @@ type RunOptions struct {
 // commit that cannot be understood, leaves everything as it is and is tried
 // again; the Reporter is told with an empty release name.
 //
-// What was applied is remembered by the process only. After a restart each
-// object is applied once, which changes nothing where nothing has changed;
-// workloads and routes are read before.
+// What was applied is remembered by the process, and its hash by the Release.
+// After a restart workloads and routes are read once, and only the objects of
+// releases that differ from what was left are applied. Within about the time of
+// Resync, at times of their own, the others are applied once as well.
 func (e *Engine) Run(ctx context.Context, o RunOptions) error {
 	if e.cfg.Source == nil {
 		return errNoSource
@@ -55,6 +56,8 @@ func (e *Engine) Run(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return err
 	}
+	e.trust(o.Resync)
+	defer e.trust(0)
 	var follower sync.WaitGroup
 	follower.Go(func() { (&branch{engine: e, loop: l}).follow(following, o) })
 	l.work(following, ctx)

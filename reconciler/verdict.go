@@ -31,6 +31,9 @@ func (d *decision) conclude() {
 	d.judge(v)
 	if v.Ready {
 		d.scheduleReady(v)
+		if !v.Reconciling && v.After == 0 {
+			v.state = appliedState(d.in, d.all())
+		}
 		return
 	}
 	if d.blocked && d.in.Ruling.Held != nil {

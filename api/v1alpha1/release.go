@@ -115,6 +115,10 @@ type ReleaseStatus struct {
 	// RoutesHash is a hash of the routes of an untagged release as they were last
 	// written: one that is deleted while a change is held is restored as it was.
 	RoutesHash string `json:"routesHash,omitempty"`
+	// LastAppliedState is a hash of the objects that this came to, as they were
+	// sent and as the cluster had them when all was done: a process that finds
+	// them so after a restart need not apply them again.
+	LastAppliedState string `json:"lastAppliedState,omitempty"`
 	// Attempt is what is being waited for since when. Nil while Ready.
 	Attempt *Attempt `json:"attempt,omitempty"`
 
