@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,15 +31,31 @@ type actor struct {
 	finish chan struct{} // its last write is done
 	cutOff chan error    // or it was cut off, for this reason
 	ended  chan error
+
+	mu   sync.Mutex
+	sent map[string]bool // paths
 }
+
+// roundTrip is a way to the cluster.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func newActor(t *testing.T, namespace, name string) *actor {
 	t.Helper()
+	a := &actor{begun: make(chan struct{}), asked: make(chan struct{}), finish: make(chan struct{}), cutOff: make(chan error, 1), ended: make(chan error, 1), sent: map[string]bool{}}
 	config := testcluster.Start(t)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			a.mu.Lock()
+			a.sent[r.URL.Path] = true
+			a.mu.Unlock()
+			return next.RoundTrip(r)
+		})
+	})
 	terms, silent := termOf(3*time.Second), logr.FromSlogHandler(slog.DiscardHandler)
 	lock, err := newLeaseLock(config, namespace, name, terms)
 	require.NoError(t, err)
-	a := &actor{begun: make(chan struct{}), asked: make(chan struct{}), finish: make(chan struct{}), cutOff: make(chan error, 1), ended: make(chan error, 1)}
 	a.work = &work{
 		config: config, log: silent, metricsAddress: "0", lease: newLease(lock, terms, clock.RealClock{}, silent),
 		vitals: func() reconciler.Vitals { return reconciler.Vitals{} },
@@ -101,6 +119,12 @@ func TestAControllerHandsOverWhenItsLastWriteIsDone(t *testing.T) {
 	second.end()
 	close(second.finish)
 	require.NoError(t, receive(t, "the second ends", second.ended))
+	leases := "/apis/coordination.k8s.io/v1/namespaces/" + namespace + "/leases"
+	for _, a := range []*actor{first, second} {
+		for path := range a.sent {
+			assert.Contains(t, path, leases, "a manager sends nothing but for the lease")
+		}
+	}
 }
 
 func TestAControllerThatLosesItsLeaseEnds(t *testing.T) {
