@@ -100,7 +100,7 @@ func TestConcurrencyIsKept(t *testing.T) {
 	vitals := f.engine.Vitals()
 	assert.Len(t, vitals.Passes, 2)
 	assert.Empty(t, g.arrived)
-	assert.Equal(t, len(names)-2, vitals.Waiting)
+	assert.GreaterOrEqual(t, vitals.Waiting, len(names)-2, "those that run may be due again already")
 
 	var most int
 	var mu sync.Mutex

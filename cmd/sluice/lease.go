@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -218,7 +219,8 @@ func (l *lease) hear(err error, expected func(error) bool) {
 	case l.expiry == nil && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)):
 		l.lose(&leaseRefusedError{l.Describe(), err})
 	}
-	if l.trouble = err; before == nil || before.Error() != err.Error() {
+	l.trouble = err
+	if fresh := before == nil || before.Error() != err.Error(); fresh && l.lost.Err() == nil && !errors.Is(err, context.Canceled) {
 		l.log.Error(err, "the lease cannot be read or renewed; trying again", "lease", l.Describe())
 	}
 }

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/utils/clock"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-dev/sluice/internal/testcluster"
 	"github.com/sluice-dev/sluice/reconciler"
@@ -53,7 +54,9 @@ func newActor(t *testing.T, namespace, name string) *actor {
 			return next.RoundTrip(r)
 		})
 	})
-	terms, silent := termOf(3*time.Second), logr.FromSlogHandler(slog.DiscardHandler)
+	// A lease of usual length: a machine under load must not lose it by chance.
+	terms, silent := termOf(15*time.Second), logr.FromSlogHandler(slog.DiscardHandler)
+	ctrllog.SetLogger(silent)
 	lock, err := newLeaseLock(config, namespace, name, terms)
 	require.NoError(t, err)
 	a.work = &work{
