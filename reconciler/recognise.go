@@ -71,7 +71,7 @@ func recognised(in Input) (map[inventory.ID]Mark, bool) {
 			return nil, false
 		}
 		id := inventory.IDOf(o)
-		marks[id] = markOf(o, live)
+		marks[id] = markHashed(in.hash(o), live)
 		lines = append(lines, markLine(id, marks[id]))
 	}
 	return marks, hashLines(lines) == in.Last.Status.LastAppliedState
