@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -729,6 +730,24 @@ func TestDecideLeavingReleaseThatIsKilledOrReturns(t *testing.T) {
 	w.in.Gone, w.in.Rendered = false, rendered
 	assert.Contains(t, w.pass(), "\nroute\n  HTTPRoute/api (create)\n")
 	assert.Contains(t, w.last(), "report Ready")
+}
+
+// A pass that was killed after it had deleted the routes leaves a report that still
+// lists them. They must not count as just gone for ever.
+func TestDecideLeavingReleaseThatIsKilledEndsAllTheSame(t *testing.T) {
+	w := newWorld(t)
+	w.untagged("sha256:one", deployment("api", "one", 2), service("api", "api"), httpRoute())
+	w.pass()
+	w.up("api")
+	w.pass()
+	reported := maps.Clone(w.in.Inventory)
+	w.in.Gone, w.in.Rendered = true, nil
+	w.execute(Decide(w.in)) // and killed before it could report
+	w.in.Inventory = reported
+	w.after(time.Hour)
+	assert.Contains(t, w.pass(), "report Waiting Removed")
+	w.after(time.Hour)
+	assert.Contains(t, w.pass(), "\nprune\n  Deployment/api\n  Service/api\n")
 }
 
 func TestDecideReleaseWithoutRoutesLeavesAtOnce(t *testing.T) {
