@@ -234,7 +234,12 @@ func newFixture(t testing.TB) *fixture {
 
 func newFixtureIn(t testing.TB, namespace string) *fixture {
 	t.Helper()
-	f := &fixture{t: t, namespace: namespace, config: testcluster.Start(t)}
+	return newFixtureOn(t, testcluster.Start(t), namespace)
+}
+
+func newFixtureOn(t *testing.T, config *rest.Config, namespace string) *fixture {
+	t.Helper()
+	f := &fixture{t: t, namespace: namespace, config: config}
 	scheme := runtime.NewScheme()
 	require.NoError(t, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
 	var err error
@@ -329,6 +334,13 @@ func (f *fixture) run() (stop func()) {
 // get reads an object; nil when there is none.
 func (f *fixture) get(kind, name string) *unstructured.Unstructured {
 	f.t.Helper()
+	o, err := f.read(kind, name)
+	require.NoError(f.t, err)
+	return o
+}
+
+// read is get for a cluster that may not answer.
+func (f *fixture) read(kind, name string) (*unstructured.Unstructured, error) {
 	group := map[string]schema.GroupVersion{
 		"Deployment": {Group: "apps", Version: "v1"}, "HorizontalPodAutoscaler": {Group: "autoscaling", Version: "v2"},
 		"StatefulSet": {Group: "apps", Version: "v1"}, "Job": {Group: "batch", Version: "v1"},
@@ -341,11 +353,10 @@ func (f *fixture) get(kind, name string) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{}
 	o.SetGroupVersionKind(gv.WithKind(kind))
 	err := f.api.Get(context.Background(), client.ObjectKey{Namespace: f.namespace, Name: name}, o)
-	if client.IgnoreNotFound(err) == nil && err != nil {
-		return nil
+	if err != nil {
+		return nil, client.IgnoreNotFound(err)
 	}
-	require.NoError(f.t, err)
-	return o
+	return o, nil
 }
 
 func (f *fixture) release(name string) *v1alpha1.Release {

@@ -24,6 +24,9 @@ type Options struct {
 	Inherit []*os.File
 	// Progress is told, a line at a time, what has become ready.
 	Progress func(string)
+	// Restart starts a component again that has ended by itself, as a kubelet
+	// would. Without it that is the end of the cluster: see Failed.
+	Restart bool
 }
 
 // Cluster is a running control plane.
@@ -35,13 +38,18 @@ type Cluster struct {
 
 	ports     *ports
 	launcher  *launcher
-	processes []*process
 	progress  func(string)
 	reporting sync.Mutex
 
-	failures chan error
-	stopOnce sync.Once
-	stopping chan struct{}
+	mu        sync.Mutex // guards processes once the cluster runs, and that none is started while it stops
+	processes []*process
+	stopped   bool
+
+	restart   bool
+	restarted chan struct{}
+	failures  chan error
+	stopOnce  sync.Once
+	stopping  chan struct{}
 }
 
 // Process is a process that a cluster started.
@@ -73,7 +81,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	c := &Cluster{
 		Kubeconfig: l.kubeconfig("admin"), Server: l.server(),
 		ports: reserved, launcher: newLauncher(o.Dir, o.Inherit), progress: o.Progress,
-		failures: make(chan error, 1), stopping: make(chan struct{}),
+		restart: o.Restart, restarted: make(chan struct{}, 1), failures: make(chan error, 1), stopping: make(chan struct{}),
 	}
 	err = l.write(ca)
 	if err == nil {
@@ -179,21 +187,69 @@ func (c *Cluster) report(name, what string, begin time.Time) {
 	}
 }
 
-// watch reports the first process that ends while it should not.
+// restartPause is between the end of a component and its next start, so that one
+// that cannot start does not take the machine.
+const restartPause = 100 * time.Millisecond
+
+// watch looks after every process: see keep.
 func (c *Cluster) watch() {
-	for _, p := range c.processes {
-		go func() {
-			select {
-			case <-c.stopping:
-			case <-p.ended:
-				select {
-				case c.failures <- p.failure("ended unexpectedly", p.result):
-				default:
-				}
-			}
-		}()
+	for n := range c.processes {
+		go c.keep(n, c.processes[n])
 	}
 }
+
+// keep reports the end of the nth process, or starts it again where that is asked
+// for, until the cluster stops.
+func (c *Cluster) keep(n int, p *process) {
+	for {
+		select {
+		case <-c.stopping:
+			return
+		case <-p.ended:
+		}
+		err := p.failure("ended unexpectedly", p.result)
+		if c.restart {
+			p, err = c.again(n, p)
+		}
+		if err == nil && p != nil {
+			continue
+		}
+		if err != nil {
+			select {
+			case c.failures <- err:
+			default:
+			}
+		}
+		return
+	}
+}
+
+// again starts the nth process once more; nil when the cluster stops.
+func (c *Cluster) again(n int, p *process) (*process, error) {
+	select {
+	case <-c.stopping:
+		return nil, nil
+	case <-time.After(restartPause):
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return nil, nil
+	}
+	next, err := c.launcher.start(p.component)
+	if err != nil {
+		return nil, err
+	}
+	c.processes[n] = next
+	select {
+	case c.restarted <- struct{}{}:
+	default: // who is told looks at all processes
+	}
+	return next, nil
+}
+
+// Restarted delivers after components were started again: Processes has changed.
+func (c *Cluster) Restarted() <-chan struct{} { return c.restarted }
 
 // Failed delivers an error when a component ends by itself. The cluster is of
 // no use then: call Stop.
@@ -201,6 +257,8 @@ func (c *Cluster) Failed() <-chan error { return c.failures }
 
 // Processes are the processes of the cluster, in the order they were started.
 func (c *Cluster) Processes() []Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	list := make([]Process, 0, len(c.processes))
 	for _, p := range c.processes {
 		list = append(list, Process{Name: p.name, PID: p.command.Process.Pid, Log: p.log})
@@ -213,6 +271,9 @@ func (c *Cluster) Processes() []Process {
 func (c *Cluster) Stop() {
 	c.stopOnce.Do(func() {
 		close(c.stopping)
+		c.mu.Lock()
+		c.stopped = true // from here on the processes stay as they are
+		c.mu.Unlock()
 		var clients sync.WaitGroup
 		for _, p := range c.processes[min(2, len(c.processes)):] {
 			clients.Go(p.stop)

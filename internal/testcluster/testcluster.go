@@ -3,7 +3,8 @@
 //
 // The cluster is the one of SLUICE_TEST_KUBECONFIG, which `make test` sets, or
 // one of the test binary's own, which bin/devcluster starts and which ends with
-// the process. The package never skips a test: without a cluster it fails.
+// the process; Private is one that a test may break. The package never skips a
+// test: without a cluster it fails.
 package testcluster
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -97,34 +99,49 @@ type cluster struct {
 	kubeconfig string
 	// alive is the standard input of a cluster of our own: it runs while this is
 	// open.
-	alive io.Closer
+	alive   io.Closer
+	command *exec.Cmd
 }
+
+// stop ends a cluster of our own.
+func (c cluster) stop() error { return errors.Join(c.alive.Close(), c.command.Wait()) }
 
 // running is found out, and a cluster started, once for the test binary.
 var running = sync.OnceValues(func() (cluster, error) {
 	if path := os.Getenv(Variable); path != "" {
 		return cluster{kubeconfig: path}, nil
 	}
-	root, err := repositoryRoot()
+	devcluster, manifests, err := programs()
 	if err != nil {
 		return cluster{}, err
 	}
-	devcluster := filepath.Join(root, "bin", "devcluster")
-	if _, err := os.Stat(devcluster); err != nil {
-		return cluster{}, fmt.Errorf("there is no cluster to test on: run `make tools` first, or set %s", Variable)
-	}
-	return own(devcluster, filepath.Join(root, "deploy", "crds"))
+	return own(devcluster, manifests)
 })
+
+// programs finds what starts a cluster, and the folder of the Release CRD.
+func programs() (devcluster, manifests string, err error) {
+	root, err := repositoryRoot()
+	if err != nil {
+		return "", "", err
+	}
+	devcluster = filepath.Join(root, "bin", "devcluster")
+	if _, err := os.Stat(devcluster); err != nil {
+		return "", "", fmt.Errorf("there is no cluster to test on: run `make tools` first, or set %s", Variable)
+	}
+	return devcluster, filepath.Join(root, "deploy", "crds"), nil
+}
 
 // own starts a cluster that ends with this process: devcluster stops it when its
 // command ends, and the command ends when our end of its standard input closes,
 // which the kernel does however we end.
-func own(devcluster, manifests string) (cluster, error) {
+func own(devcluster, manifests string, flags ...string) (cluster, error) {
 	log, err := os.CreateTemp("", "devcluster-*.log")
 	if err != nil {
 		return cluster{}, err
 	}
-	command := exec.Command(devcluster, "run", "--manifests", manifests, "--", "sh", "-c", `echo "$KUBECONFIG"; cat`)
+	args := append([]string{"run", "--manifests", manifests}, flags...)
+	command := exec.Command(devcluster, append(args, "--", "sh", "-c", `echo "$KUBECONFIG"; cat`)...)
+	command.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, Variable+"=") })
 	command.Stderr = log
 	in, err := command.StdinPipe()
 	if err != nil {
@@ -142,7 +159,7 @@ func own(devcluster, manifests string) (cluster, error) {
 		said, _ := os.ReadFile(log.Name())
 		return cluster{}, errors.Join(fmt.Errorf("starting a cluster: %s", strings.TrimSpace(string(said))), command.Wait())
 	}
-	return cluster{kubeconfig: lines.Text(), alive: in}, os.Remove(log.Name())
+	return cluster{kubeconfig: lines.Text(), alive: in, command: command}, os.Remove(log.Name())
 }
 
 // repositoryRoot is the folder of go.mod above the test's folder.

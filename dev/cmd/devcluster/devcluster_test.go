@@ -21,6 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/sluice-dev/sluice/dev/cluster"
 )
 
 const (
@@ -401,6 +403,41 @@ func TestKilledProcessesTakeTheClusterAlong(t *testing.T) {
 			_ = command.Wait()
 		})
 	}
+}
+
+// What tests of crashes rely on: a killed component comes back at its address, with
+// what was stored, and is recorded; down still ends everything.
+func TestRestartBringsComponentsBack(t *testing.T) {
+	t.Parallel()
+	scratch := newScratch(t)
+	dir := filepath.Join(scratch, "cluster")
+	t.Log(call(t, scratch, "up", "--dir", dir, "--restart"))
+	t.Cleanup(func() { _ = devcluster(t, scratch, "down", "--dir", dir).Run() })
+	where := home{dir}
+	before, err := where.readState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, component := range before.Components[:2] { // etcd and kube-apiserver
+		if err := syscall.Kill(component.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		_, err := cluster.Version(where.kubeconfig())
+		after, stateErr := where.readState()
+		if err == nil && stateErr == nil && after.Components[0].PID != before.Components[0].PID && after.Components[1].PID != before.Components[1].PID {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("they are not back: %v, %v", err, stateErr)
+		case <-time.After(50 * time.Millisecond): // there is no event to wait for
+		}
+	}
+	t.Log(call(t, scratch, "down", "--dir", dir))
 }
 
 func TestFailedStartNamesTheComponent(t *testing.T) {

@@ -70,6 +70,7 @@ type clusterFlags struct {
 	dir       string
 	assets    string
 	manifests []string
+	restart   bool
 }
 
 func (f *clusterFlags) add(command *cobra.Command, defaultDir, dirUsage string) {
@@ -79,6 +80,7 @@ func (f *clusterFlags) add(command *cobra.Command, defaultDir, dirUsage string) 
 		"folder of etcd, kube-apiserver and the rest; what it lacks is taken from devcluster's own folder (default $KUBEBUILDER_ASSETS)")
 	flags.StringArrayVar(&f.manifests, "manifests", defaultManifests(),
 		"YAML file or folder to apply once the cluster is up; may be repeated")
+	flags.BoolVar(&f.restart, "restart", false, "start a component again that ends by itself, instead of ending the cluster")
 }
 
 // defaultManifests is the folder of Sluice's own definitions, where `make

@@ -99,6 +99,9 @@ func spawn(r request, lock *os.File) (*session, error) {
 	defer func() { _ = eventsEnd.Close() }()
 
 	args := []string{"supervise", "--dir", r.home.dir, "--kubeconfig", r.kubeconfig, "--assets", r.flags.assets}
+	if r.flags.restart {
+		args = append(args, "--restart")
+	}
 	for _, path := range r.flags.manifests {
 		args = append(args, "--manifests", path)
 	}

@@ -63,6 +63,7 @@ func newSuperviseCommand() *cobra.Command {
 			}
 			s.options = cluster.Options{
 				Dir: flags.dir, Assets: assets, Manifests: flags.manifests,
+				Restart:  flags.restart,
 				Inherit:  []*os.File{os.NewFile(lockFile, "lock")},
 				Progress: func(line string) { s.tell(event{Progress: line}) },
 			}
@@ -110,20 +111,32 @@ func (s *supervisor) serve(ctx context.Context, running *cluster.Cluster) error 
 	if err := s.home.publish(running.Kubeconfig, s.kubeconfig); err != nil {
 		return fmt.Errorf("writing the kubeconfig: %w", err)
 	}
-	ready := state{
-		Supervisor: os.Getpid(), Server: running.Server,
-		Kubeconfig: s.kubeconfig, Components: running.Processes(),
-	}
-	if err := s.home.writeState(ready); err != nil {
+	ready, err := s.record(running)
+	if err != nil {
 		return err
 	}
 	s.tell(event{Ready: &ready})
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-running.Failed():
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-running.Failed():
+			return err
+		case <-running.Restarted():
+			if _, err := s.record(running); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// record writes down which processes run.
+func (s *supervisor) record(running *cluster.Cluster) (state, error) {
+	now := state{
+		Supervisor: os.Getpid(), Server: running.Server,
+		Kubeconfig: s.kubeconfig, Components: running.Processes(),
+	}
+	return now, s.home.writeState(now)
 }
 
 // fail reports why there is no cluster; the logs stay to be read.
