@@ -123,7 +123,8 @@ func (d *decision) namespaceMissing() bool {
 		d.step(Step{Action: ActionNamespace, Items: []Item{{Object: o, Note: "create"}}})
 		return d.stop(Verdict{State: StateWaiting, Reason: v1alpha1.ReasonApplying, Message: "the namespace is being created", Reconciling: true})
 	}
-	return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonNamespaceMissing, Stalled: true,
+	// It may be on its way, or back: somebody creates it with kubectl.
+	return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonNamespaceMissing, Stalled: true, After: recheckMax,
 		Message: fmt.Sprintf("namespace %s does not exist", ns.Name)})
 }
 

@@ -76,7 +76,7 @@ func TestOutagesOfTheAPIServer(t *testing.T) {
 		"slow":                    faults.Slow(500 * time.Millisecond),
 		"watches that break":      watches(faults.Reset),
 		"watches of garbage":      watches(faults.Garbage),
-		"watches that expire":     watches(faults.Status(http.StatusGone, 0)),
+		"watches that expire":     watches(faults.First(faults.Status(http.StatusGone, 0))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,7 +117,7 @@ func TestRolloutsThroughFaults(t *testing.T) {
 	f.run()
 	f.eventually("api is ready", func() bool { r := f.release("api"); return r != nil && r.Ready() })
 	before := f.get("HTTPRoute", "api").GetUID()
-	p.Break(faults.Sometimes(0.3, faults.Status(http.StatusInternalServerError, 0), faults.Status(http.StatusTooManyRequests, 1),
+	p.Break(faults.Sometimes(0.05, faults.Status(http.StatusInternalServerError, 0), faults.Status(http.StatusTooManyRequests, 1),
 		faults.Reset, faults.Lost, faults.Truncate, faults.Garbage, faults.Slow(100*time.Millisecond)))
 	for i := range 5 {
 		share := 20 * i
@@ -131,6 +131,27 @@ func TestRolloutsThroughFaults(t *testing.T) {
 	f.eventually("api is ready", func() bool { return f.release("api").Ready() })
 	assert.Empty(t, f.orphans("api"))
 	assert.Equal(t, before, f.get("HTTPRoute", "api").GetUID(), "the route was never deleted")
+}
+
+// An API server that is starting answers 404 for custom resources. That is no word
+// about the Release of a release that leaves, without which nobody would ever know
+// what is to be deleted.
+func TestLeavingReleaseIsNotForgottenForA404(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	p := f.behind()
+	f.branch.push(two(f.namespace))
+	f.run()
+	f.allReady("before")
+	p.Quiet()
+	p.Break(faults.Only(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/releases/web") }, faults.Status(http.StatusNotFound, 0)))
+	f.branch.push(project(f.namespace))
+	f.eventually("a pass has been over it", func() bool {
+		return slices.ContainsFunc(p.Requests(), func(r string) bool { return strings.HasSuffix(r, "/releases/web") })
+	})
+	f.branch.push(project(f.namespace).with(files{"README.md": "another look"}))
+	p.Mend()
+	f.eventually("web is deleted", func() bool { return len(f.ownedBy("web")) == 0 && f.release("web") == nil })
 }
 
 // What cannot be written is said where it can be said, with the object's name.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -102,6 +103,18 @@ func Only(chosen func(*http.Request) bool, f Fault) Fault {
 			return
 		}
 		next.ServeHTTP(w, r)
+	}
+}
+
+// First breaks the first request for each path and forwards the rest.
+func First(f Fault) Fault {
+	var seen sync.Map
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if _, again := seen.LoadOrStore(r.URL.Path, true); again {
+			next.ServeHTTP(w, r)
+			return
+		}
+		f(w, r, next)
 	}
 }
 

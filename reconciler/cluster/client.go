@@ -217,7 +217,7 @@ func (c *Client) NamespaceExists(ctx context.Context, name string) (bool, error)
 	switch {
 	case err == nil, apierrors.IsForbidden(err):
 		return true, nil
-	case apierrors.IsNotFound(err):
+	case absent(err):
 		return false, nil
 	}
 	return false, c.explain(err, "reading Namespace/%s", name)

@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 )
 
-// Release reads a Release; nil when there is none. A cluster that does not know
-// the kind is a *MissingCRDError.
+// Release reads a Release; nil when the API server says that there is none. A
+// plain 404, as an API server that is starting gives for custom resources, says
+// nothing. A cluster that does not know the kind is a *MissingCRDError.
 func (c *Client) Release(ctx context.Context, namespace, name string) (*v1alpha1.Release, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -21,7 +21,7 @@ func (c *Client) Release(ctx context.Context, namespace, name string) (*v1alpha1
 	switch {
 	case err == nil:
 		return &release, nil
-	case apierrors.IsNotFound(err):
+	case absent(err):
 		return nil, nil
 	}
 	return nil, c.explainRelease(err, "reading Release/%s", name)
@@ -82,7 +82,7 @@ func (c *Client) DeleteRelease(ctx context.Context, release *v1alpha1.Release) e
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	err := c.api.Delete(ctx, release.DeepCopy(), client.Preconditions{UID: &release.UID})
-	if err != nil && !apierrors.IsNotFound(err) {
+	if err != nil && !absent(err) {
 		return c.explainRelease(err, "deleting Release/%s", release.Name)
 	}
 	return nil
