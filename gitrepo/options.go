@@ -26,6 +26,10 @@ type Options struct {
 	CacheDir string
 	// Credentials for https and ssh. Userinfo in the URL is used where they are empty.
 	Credentials Credentials
+	// Late lets Open succeed though the remote cannot be read now: for processes that
+	// stay and fetch again. Until a fetch succeeds no branch or tag is known, and HEAD
+	// gives the error of the first.
+	Late bool
 	// DisallowFile refuses paths and file URLs.
 	DisallowFile bool
 	// Author and Email sign commits. Where empty: GIT_AUTHOR_NAME and

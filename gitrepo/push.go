@@ -379,6 +379,8 @@ func (r *remote) look(ctx context.Context) (*advertised, error) {
 // hangUp ends a session, but not the caller, when that takes long: go-git
 // waits for a process. An error at this point changes nothing.
 func hangUp(ctx context.Context, s io.Closer) {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
 	_, _ = await(ctx, func() (struct{}, error) { return struct{}{}, s.Close() }, nil)
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -32,6 +33,7 @@ type remote struct {
 	redact   *redactor
 	config   *config.Config // of a repository given as a path
 	idle     func()         // closes idle connections
+	patience time.Duration  // with a remote that is silent
 }
 
 // newRemote understands what the user gave as --repo.
@@ -81,7 +83,7 @@ func newNetworkRemote(o Options, scheme string) (*remote, error) {
 		return nil, &OptionError{Repository: name, Reason: "the URL has an @ behind its first slash",
 			hint: "write special characters of a user name or password as %XX, or give them apart from the URL; an @ in the path is %40"}
 	}
-	r := &remote{endpoint: *ep, name: name, idle: func() {}}
+	r := &remote{endpoint: *ep, name: name, idle: func() {}, patience: stallTimeout}
 	secrets := []string{ep.Password, o.Credentials.Token}
 	if scheme != "ssh" && ep.Password == "" {
 		secrets = append(secrets, ep.User) // forges take a token as the user name
@@ -125,7 +127,7 @@ func newFileRemote(o Options, path string) (*remote, error) {
 		endpoint: transport.Endpoint{Protocol: "file", Path: abs},
 		// A client of its own: go-git's table of protocols is global and others may change it.
 		client: file.NewClient(transport.UploadPackServiceName, transport.ReceivePackServiceName),
-		name:   abs, redact: newRedactor(o.Credentials.Token), config: cfg, idle: func() {},
+		name:   abs, redact: newRedactor(o.Credentials.Token), config: cfg, idle: func() {}, patience: stallTimeout,
 	}, nil
 }
 
@@ -193,6 +195,8 @@ type upload struct {
 
 // openUpload calls the remote for reading. An empty repository gives no refs.
 func (r *remote) openUpload(ctx context.Context) (*upload, error) {
+	ctx, dog := watch(ctx, 2*r.patience) // for the whole list of refs
+	defer dog.stop()
 	u, err := await(ctx, func() (*upload, error) {
 		ep := r.endpoint // go-git changes it on a redirect
 		s, err := r.client.NewUploadPackSession(&ep, r.auth)
@@ -229,18 +233,18 @@ func (u *upload) fetch(ctx context.Context, wants, haves []plumbing.Hash, instal
 		}
 	}
 	req.Wants, req.Haves = wants, haves
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, dog := watch(ctx, u.r.patience)
+	defer dog.stop()
 	resp, err := u.session.UploadPack(ctx, req)
 	if err != nil {
 		return u.r.fail(ctx, "fetching", false, err)
 	}
-	var pack io.Reader = resp
+	pack := dog.listen(resp)
 	switch {
 	case req.Capabilities.Supports(capability.Sideband64k):
-		pack = sideband.NewDemuxer(sideband.Sideband64k, resp)
+		pack = sideband.NewDemuxer(sideband.Sideband64k, pack)
 	case req.Capabilities.Supports(capability.Sideband):
-		pack = sideband.NewDemuxer(sideband.Sideband, resp)
+		pack = sideband.NewDemuxer(sideband.Sideband, pack)
 	}
 	if err := install(pack); err != nil {
 		// Closing would wait for a process that itself waits for somebody to
@@ -250,7 +254,7 @@ func (u *upload) fetch(ctx context.Context, wants, haves []plumbing.Hash, instal
 		if errors.As(err, &disk) || errors.Is(err, ErrTooLarge) {
 			failed = fmt.Errorf("storing what %s sent: %w", u.r.name, err)
 		}
-		cancel()
+		dog.stop()
 		_, _ = resp.Read(make([]byte, 1))
 		return failed
 	}

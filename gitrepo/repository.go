@@ -34,6 +34,7 @@ type Repository struct {
 	head    plumbing.Hash // of the branch when last seen; zero before the first commit
 	known   refs          // branches and tags of the remote when last seen
 	rewound bool
+	late    error // why nothing could be fetched yet
 	pushes  int // how many pushes succeeded
 }
 
@@ -62,7 +63,12 @@ func Open(ctx context.Context, o Options) (*Repository, error) {
 		return nil, fmt.Errorf("opening repository %s: %w", remote.name, err)
 	}
 	r.db = newDatabase(r.mirror.store, func() { r.damaged.Store(true) })
-	if _, err := r.Fetch(ctx); err != nil && !errors.Is(err, ErrEmpty) {
+	_, err = r.Fetch(ctx)
+	if err != nil && o.Late && ctx.Err() == nil {
+		r.late = err
+		return r, nil
+	}
+	if err != nil && !errors.Is(err, ErrEmpty) {
 		r.Close()
 		return nil, err
 	}
@@ -185,7 +191,7 @@ func (r *Repository) moved(head plumbing.Hash, pushes int) {
 	if !forward && r.pushes != pushes || r.head != old {
 		return
 	}
-	r.head, r.rewound = head, !forward
+	r.head, r.rewound, r.late = head, !forward, nil
 }
 
 // FetchRefs fetches every ref of the remote that one of the patterns names (a

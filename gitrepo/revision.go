@@ -133,9 +133,12 @@ func (r *Repository) named(name string) (plumbing.Hash, bool, error) {
 		return plumbing.ZeroHash, false, nil
 	}
 	r.mu.Lock()
-	head, known := r.head, r.known
+	head, known, late := r.head, r.known, r.late
 	r.mu.Unlock()
 	if name == "HEAD" {
+		if late != nil {
+			return head, false, late
+		}
 		if head.IsZero() {
 			return head, false, &EmptyError{Repository: r.name, Branch: r.branchName()}
 		}

@@ -170,6 +170,7 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 		return err
 	}
 	defer w.close()
+	o.stays = true
 	e, err := a.openEngine(ctx, o.engineOptions)
 	if err != nil {
 		return err

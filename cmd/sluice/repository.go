@@ -99,21 +99,25 @@ type remoteRepository struct {
 }
 
 // openRemote opens the remote repository and fetches the branch.
-func (a *app) openRemote(ctx context.Context) (*remoteRepository, error) {
+func (a *app) openRemote(ctx context.Context, change ...func(*gitrepo.Options)) (*remoteRepository, error) {
 	p, err := a.locate()
 	if err != nil {
 		return nil, err
 	}
-	return a.openRemoteAt(ctx, p)
+	return a.openRemoteAt(ctx, p, change...)
 }
 
-func (a *app) openRemoteAt(ctx context.Context, p place) (*remoteRepository, error) {
+func (a *app) openRemoteAt(ctx context.Context, p place, change ...func(*gitrepo.Options)) (*remoteRepository, error) {
 	if p.remote == "" {
 		return nil, withHint(fmt.Errorf("the repository %s has no remote to commit to", p.worktree), "add one (git remote add origin URL) or name the repository with --repo")
 	}
 	done := a.progress("fetching the environments repository")
 	defer done()
-	repo, err := gitrepo.Open(ctx, a.gitOptions(p.remote))
+	options := a.gitOptions(p.remote)
+	for _, c := range change {
+		c(&options)
+	}
+	repo, err := gitrepo.Open(ctx, options)
 	if err != nil {
 		return nil, err
 	}

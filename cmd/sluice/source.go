@@ -16,6 +16,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/reconciler"
 	"github.com/sluice-dev/sluice/render"
 )
@@ -37,6 +38,7 @@ type engineOptions struct {
 	environments []string // NAME or NAME=NAMESPACE; or all
 	concurrency  int
 	logLevel     string
+	stays        bool // as a controller does: a repository that cannot be read now will be later
 }
 
 // engine is the reconciler over the remote branch.
@@ -54,7 +56,7 @@ func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) 
 	if err != nil {
 		return nil, err
 	}
-	repo, err := a.openRemote(ctx)
+	repo, err := a.openRemote(ctx, func(git *gitrepo.Options) { git.Late = o.stays && fixedNamespaces(o.environments) })
 	if err != nil {
 		return nil, err
 	}
