@@ -82,7 +82,7 @@ func TestSlowRemoteIsWaitedFor(t *testing.T) {
 		})
 	})
 	r := open(t, o)
-	r.remote.patience = 200 * time.Millisecond
+	r.remote.patience = 450 * time.Millisecond
 	rev := commitFiles(t, dir, "main", "more", map[string]string{"a": "2"})
 	got, err := r.Fetch(t.Context())
 	require.NoError(t, err)
