@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 
 	"math/rand/v2"
 	"net"
@@ -14,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -51,7 +54,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			serve func(t *testing.T, bare string) string
 		}{
 			{"it reads a path", 130, func(_ *testing.T, bare string) string { return bare }},
-			{"it reads over HTTP", 75, serveGit},
+			{"it reads over HTTP", 75, func(t *testing.T, bare string) string { _, url := serveGit(t, bare); return url }},
 		} {
 			t.Run(variant.name, func(t *testing.T) {
 				t.Parallel()
@@ -115,16 +118,29 @@ func live(s *shop, c *victim, rng *rand.Rand) {
 	<-busy
 }
 
-// buildController builds the program as `make build` does, so that it is what is
-// tested and has no race detector, which would make it ten times slower.
+// built is the program as `make build` makes it, made once and removed by
+// TestMain: what is tested, without the race detector, which would make it ten
+// times slower.
+var built struct {
+	dir  string
+	once sync.Once
+	err  error
+}
+
 func buildController(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "sluice")
-	command := exec.Command("go", "build", "-trimpath", "-o", binary, ".")
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	out, err := command.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return binary
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "sluice-"); built.err != nil {
+			return
+		}
+		command := exec.Command("go", "build", "-trimpath", "-o", built.dir, ".")
+		command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+		if out, err := command.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	require.NoError(t, built.err)
+	return filepath.Join(built.dir, "sluice")
 }
 
 // victim is a controller process that is started and killed again and again.
@@ -192,16 +208,17 @@ func (c *victim) log() string {
 	return strings.Join(lines[max(0, len(lines)-40):], "\n")
 }
 
-// serveGit serves a bare repository over smart HTTP.
-func serveGit(t *testing.T, bare string) string {
+// serveGit serves a bare repository over smart HTTP, through a proxy that the test
+// can break.
+func serveGit(t *testing.T, bare string) (p *faults.Proxy, url string) {
 	t.Helper()
 	path, err := exec.Command("git", "--exec-path").Output()
 	require.NoError(t, err)
-	p := faults.Over(t, &cgi.Handler{
-		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"), Stderr: &bytes.Buffer{},
+	p = faults.Over(t, &cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"), Stderr: io.Discard,
 		Env: []string{"GIT_PROJECT_ROOT=" + filepath.Dir(bare), "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_CONFIG_NOSYSTEM=1"},
 	})
-	return p.URL + "/" + filepath.Base(bare)
+	return p, p.URL + "/" + filepath.Base(bare)
 }
 
 // awaitConverged waits until every Release is ready at the head, which the
@@ -210,12 +227,12 @@ func (s *shop) awaitConverged(c *victim) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), awaitTimeout)
 	defer cancel()
-	last := "nothing"
+	last, x := "nothing", s.expected()
 	for ctx.Err() == nil {
 		w, err := s.releases().Watch(ctx, metav1.ListOptions{})
 		require.NoError(s.t, err)
 		for {
-			done, why := s.converged(ctx)
+			done, why := s.converged(ctx, x)
 			if last = why; done {
 				w.Stop()
 				return

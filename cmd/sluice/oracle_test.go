@@ -30,6 +30,8 @@ type expectation struct {
 // expected renders the head.
 func (s *shop) expected() expectation {
 	s.t.Helper()
+	_, err := s.repo.Fetch(s.t.Context())
+	require.NoError(s.t, err)
 	snap, err := s.repo.Snapshot("HEAD")
 	require.NoError(s.t, err)
 	repo, err := envrepo.Open(snap)
@@ -68,8 +70,7 @@ func nameOf(o *unstructured.Unstructured) string { return o.GetKind() + "/" + o.
 
 // converged reports whether there is a ready Release for each that the
 // repository has, no other, and the namespace holds what it should; or what is amiss.
-func (s *shop) converged(ctx context.Context) (bool, string) {
-	x := s.expected()
+func (s *shop) converged(ctx context.Context, x expectation) (bool, string) {
 	list, err := s.releases().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return false, err.Error()

@@ -16,9 +16,17 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden output of the scripts")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tidying{m}, map[string]func(){
 		"sluice": func() { os.Exit(mainCode()) },
 	})
+}
+
+// tidying removes what tests share.
+type tidying struct{ *testing.M }
+
+func (m tidying) Run() int {
+	defer func() { _ = os.RemoveAll(built.dir) }()
+	return m.M.Run()
 }
 
 // TestScript runs the scripts that need no cluster: the real command over real
