@@ -23,7 +23,7 @@ import (
 
 // outage is how long the API server fails in a test. Its length is what the
 // number of requests is measured against.
-const outage = 3 * time.Second
+const outage = 2 * time.Second
 
 // behind has the fixture's engine go through a proxy that the test can break; the
 // fixture itself does not.

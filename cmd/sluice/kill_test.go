@@ -53,8 +53,8 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			lives int
 			serve func(t *testing.T, bare string) string
 		}{
-			{"it reads a path", 130, func(_ *testing.T, bare string) string { return bare }},
-			{"it reads over HTTP", 75, func(t *testing.T, bare string) string { _, url := serveGit(t, bare); return url }},
+			{"it reads a path", 105, func(_ *testing.T, bare string) string { return bare }},
+			{"it reads over HTTP", 100, func(t *testing.T, bare string) string { _, url := serveGit(t, bare); return url }},
 		} {
 			t.Run(variant.name, func(t *testing.T) {
 				t.Parallel()
