@@ -35,7 +35,7 @@ type Repository struct {
 	known   refs          // branches and tags of the remote when last seen
 	rewound bool
 	late    error // why nothing could be fetched yet
-	pushes  int // how many pushes succeeded
+	pushes  int   // how many pushes succeeded
 }
 
 // Open opens a remote repository and fetches one branch of it. A repository
