@@ -237,7 +237,7 @@ func newFixtureIn(t testing.TB, namespace string) *fixture {
 	return newFixtureOn(t, testcluster.Start(t), namespace)
 }
 
-func newFixtureOn(t *testing.T, config *rest.Config, namespace string) *fixture {
+func newFixtureOn(t testing.TB, config *rest.Config, namespace string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, namespace: namespace, config: config}
 	scheme := runtime.NewScheme()
