@@ -161,8 +161,9 @@ func (f *branch) fetch(ctx context.Context) (rev string, err error) {
 	return rev, err
 }
 
-// release puts what has changed in the queue. Until a first commit has been taken
-// in there may be releases that have not changed, and are new to the loop.
+// release puts what has changed in the queue. With the first commit that is taken
+// in it is every release: one that an engine has passed over in an earlier run is
+// not watched yet by this one.
 func (f *branch) release(env *environment, changed []Key, first bool) {
 	for _, gvk := range always {
 		f.engine.follow(env, gvk)
@@ -170,7 +171,7 @@ func (f *branch) release(env *environment, changed []Key, first bool) {
 	env.mu.Lock()
 	inScope := func(r *release) { r.setScope(true) }
 	if first {
-		env.keys(inScope)
+		changed = env.keys((*release).hurry)
 	}
 	for _, key := range changed {
 		if r := env.releases[key.Release]; r != nil {
