@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/internal/faults"
 )
@@ -188,15 +189,19 @@ func (s *shop) eventually(what string, c *victim, holds func() bool) {
 	}
 }
 
-// drift deletes a Service and waits until it is back.
+// drift deletes a Service and waits until it is back. It is another one every
+// time: one that is deleted again and again is contested, and given time.
 func (s *shop) drift(c *victim) {
 	s.t.Helper()
 	client := s.resource(schema.GroupVersionKind{Version: "v1", Kind: "Service"})
-	was, err := client.Get(s.t.Context(), "web", metav1.GetOptions{})
+	services, err := client.List(s.t.Context(), metav1.ListOptions{LabelSelector: v1alpha1.LabelRelease})
 	require.NoError(s.t, err)
-	require.NoError(s.t, client.Delete(s.t.Context(), "web", metav1.DeleteOptions{}))
+	require.NotEmpty(s.t, services.Items)
+	was := services.Items[s.drifts%len(services.Items)]
+	s.drifts++
+	require.NoError(s.t, client.Delete(s.t.Context(), was.GetName(), metav1.DeleteOptions{}))
 	s.eventually("drift is corrected meanwhile", c, func() bool {
-		is, err := client.Get(s.t.Context(), "web", metav1.GetOptions{})
+		is, err := client.Get(s.t.Context(), was.GetName(), metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false
 		}

@@ -38,6 +38,7 @@ type shop struct {
 	api       dynamic.Interface
 	disco     *discovery.DiscoveryClient
 	builds    int
+	drifts    int
 	commits   []string // revisions, for reverts
 	strangers map[string]*unstructured.Unstructured
 }
