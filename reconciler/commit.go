@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
 // adopt takes in a commit: what it wants of every release of an environment, and
@@ -174,8 +175,8 @@ func (e *Engine) discover(ctx context.Context, env *environment) error {
 			env.releases[r.Name] = newReleaseMemory(Key{env.name, r.Name})
 			env.releases[r.Name].keepRelease(&r, true)
 		}
-		if ours && r.Status.Inventory != nil {
-			env.ledger.found(r.Name, len(r.Status.Inventory.Entries))
+		if held, err := inventory.FromRelease(&r); ours && err == nil && len(held) > 0 {
+			env.ledger.found(r.Name, len(held))
 		}
 	}
 	env.found = true

@@ -78,8 +78,16 @@ func (p *pass) ensureNamespace(ctx context.Context, s Step) error {
 	return p.readObjects(ctx) // nothing could be read before
 }
 
-// recordIntent persists the inventory before what it lists is written.
+// recordIntent persists the inventory before what it lists is written. A Release
+// that there is none of yet is made with it, in one request.
 func (p *pass) recordIntent(ctx context.Context, intent inventory.Set) error {
+	if release := newRelease(p.in); p.in.Last == nil && intent.Announce(release) {
+		if err := p.create(ctx, release); err != nil {
+			return err
+		}
+		p.in.Inventory, p.announced = intent, true
+		return nil
+	}
 	if err := p.ensureRelease(ctx); err != nil {
 		return err
 	}
@@ -119,7 +127,11 @@ func (p *pass) ensureRelease(ctx context.Context) error {
 	if p.in.Last != nil {
 		return p.identify(ctx)
 	}
-	created, err := p.engine.cluster.CreateRelease(ctx, newRelease(p.in), fieldManager)
+	return p.create(ctx, newRelease(p.in))
+}
+
+func (p *pass) create(ctx context.Context, release *v1alpha1.Release) error {
+	created, err := p.engine.cluster.CreateRelease(ctx, release, fieldManager)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (p *pass) readRelease(ctx context.Context) error {
 	if last == nil {
 		return nil
 	}
-	if in.Inventory, err = inventory.FromStatus(last.Status.Inventory); err != nil {
+	if in.Inventory, err = inventory.FromRelease(last); err != nil {
 		return fmt.Errorf("reading Release/%s: %w", last.Name, err)
 	}
 	p.known = maps.Clone(in.Inventory)

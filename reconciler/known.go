@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -267,6 +268,10 @@ func (r *release) keepRelease(last *v1alpha1.Release, known bool) {
 	if last != nil && known {
 		bare := *last
 		bare.ManagedFields = nil
+		if len(bare.Status.Conditions) > 0 { // which ends the intent it was made with
+			bare.Annotations = maps.Clone(bare.Annotations)
+			delete(bare.Annotations, v1alpha1.AnnotationIntent)
+		}
 		r.last = &bare
 	}
 }

@@ -129,7 +129,10 @@ func (d *decision) withoutRoutes() v1alpha1.TrafficStatus {
 	if t := d.in.status().Traffic; t != nil {
 		none.RoutedAt = t.RoutedAt
 	}
-	reported, err := inventory.FromStatus(d.in.status().Inventory)
+	if d.in.Last == nil {
+		return none
+	}
+	reported, err := inventory.FromRelease(d.in.Last)
 	if err != nil { // which the pass would have ended with
 		return none
 	}

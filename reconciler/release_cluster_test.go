@@ -171,7 +171,7 @@ func TestStatusIsPatchedOnce(t *testing.T) {
 	}
 	const status = "PATCH /releases/api/status"
 	one := configuration(f.namespace, "one", "two")
-	step("created: the object, the intent, the report", one, "POST /releases", status, status)
+	step("created: the object with its intent, the report", one, "POST /releases", status)
 	step("a changed object", one.with(files{"components/api/config.yaml": strings.ReplaceAll(one["components/api/config.yaml"], "value: one", "value: uno")}), status)
 	step("a file that decides nothing", one.with(files{"README.md": "hello"}), status) // reverts the change above as well
 	step("again", one.with(files{"README.md": "hello again"}))

@@ -33,6 +33,10 @@ const (
 	// has the object deleted and created anew where the API server does not let
 	// it change. On the object in the cluster it means nothing.
 	AnnotationRecreate = Group + "/recreate"
+	// AnnotationIntent is written on a Release when it is made: the inventory that
+	// it is about to get, as JSON. It counts until the first report, which has an
+	// inventory of its own.
+	AnnotationIntent = Group + "/intent"
 	// AnnotationTraffic is written on routes together with the weights they
 	// carry: the truth about them when a status could not be written any more.
 	AnnotationTraffic = Group + "/traffic"

@@ -1,6 +1,6 @@
 // Package inventory is what a release owns in the cluster, as a set: which
 // objects it declares now, which it declared before, which therefore have to go.
-// Start with Of and FromStatus.
+// Start with Of and FromRelease.
 //
 // The package computes sets. It never talks to a cluster and never decides what
 // may be deleted.
@@ -8,6 +8,7 @@ package inventory
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -101,6 +102,38 @@ func FromStatus(in *v1alpha1.Inventory) (Set, error) {
 		s[id] = e.Version
 	}
 	return s, nil
+}
+
+// maxIntent bounds the intent that a Release is made with, in bytes; the API
+// server takes 256 KiB of annotations.
+const maxIntent = 64 << 10
+
+// Announce writes the set on a Release that is about to be made, so that what is
+// created before its first report is known; false when it is too large for that.
+func (s Set) Announce(release *v1alpha1.Release) bool {
+	text, err := json.Marshal(s.Status())
+	if err != nil || len(text) > maxIntent {
+		return false
+	}
+	if release.Annotations == nil {
+		release.Annotations = map[string]string{}
+	}
+	release.Annotations[v1alpha1.AnnotationIntent] = string(text)
+	return true
+}
+
+// FromRelease reads the inventory of a Release: that of its status or, as long as
+// it was not reported on, the one it was announced with. Errors are FromStatus's.
+func FromRelease(release *v1alpha1.Release) (Set, error) {
+	text := release.Annotations[v1alpha1.AnnotationIntent]
+	if text == "" || release.Status.Inventory != nil || len(release.Status.Conditions) > 0 {
+		return FromStatus(release.Status.Inventory)
+	}
+	var intent v1alpha1.Inventory
+	if err := json.Unmarshal([]byte(text), &intent); err != nil {
+		return nil, fmt.Errorf("annotation %s: %w", v1alpha1.AnnotationIntent, err)
+	}
+	return FromStatus(&intent)
 }
 
 // Status is the set as a status keeps it, sorted; nil when it is empty.

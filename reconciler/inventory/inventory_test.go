@@ -1,10 +1,12 @@
 package inventory_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
@@ -120,4 +122,39 @@ func object(apiVersion, kind, name string) *unstructured.Unstructured {
 	u.SetNamespace("ns")
 	u.SetName(name)
 	return u
+}
+
+func TestFromRelease(t *testing.T) {
+	set := inventory.Set{{Namespace: "shop", Name: "api", Group: "apps", Kind: "Deployment"}: "v1", {Namespace: "shop", Name: "api", Kind: "Service"}: "v1"}
+	release := &v1alpha1.Release{}
+	read := func() inventory.Set {
+		got, err := inventory.FromRelease(release)
+		require.NoError(t, err)
+		return got
+	}
+	assert.Empty(t, read())
+	require.True(t, set.Announce(release))
+	assert.Equal(t, set, read(), "as it was announced, before the first report")
+
+	release.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady}}
+	assert.Empty(t, read(), "what was reported counts, even if it is nothing")
+	release.Status.Conditions = nil
+	one := inventory.Set{{Namespace: "shop", Name: "api", Kind: "Service"}: "v1"}
+	release.Status.Inventory = one.Status()
+	assert.Equal(t, one, read())
+
+	for _, text := range []string{"{", `{"entries":[{"id":"nonsense","v":"v1"}]}`} {
+		release = &v1alpha1.Release{}
+		release.Annotations = map[string]string{v1alpha1.AnnotationIntent: text}
+		_, err := inventory.FromRelease(release)
+		assert.Error(t, err, "half an inventory is none: %s", text)
+	}
+
+	large := inventory.Set{}
+	for i := range 5000 {
+		large[inventory.ID{Namespace: "shop", Name: fmt.Sprintf("config-%d", i), Kind: "ConfigMap"}] = "v1"
+	}
+	release = &v1alpha1.Release{}
+	assert.False(t, large.Announce(release), "it would not fit")
+	assert.Empty(t, release.Annotations)
 }
