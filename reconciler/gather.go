@@ -211,20 +211,26 @@ func (p *pass) readObjects(ctx context.Context) error {
 	}
 	views := p.follow(ctx, kinds)
 	p.in.Live = make(map[inventory.ID]*unstructured.Unstructured, len(kinds))
+	for id, gvk := range kinds {
+		live, sure := p.look(views[gvk.GroupKind()], id)
+		if live != nil && sure {
+			p.in.Live[id] = live
+		}
+		if sure {
+			delete(kinds, id)
+		}
+	}
+	err := p.readEach(ctx, kinds)
+	p.looked = err == nil
+	return err
+}
+
+// readEach reads objects, side by side.
+func (p *pass) readEach(ctx context.Context, kinds map[inventory.ID]schema.GroupVersionKind) error {
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
 	for id, gvk := range kinds {
-		live, sure := p.look(views[gvk.GroupKind()], id)
-		switch {
-		case sure && live == nil:
-			continue
-		case sure:
-			mu.Lock()
-			p.in.Live[id] = live
-			mu.Unlock()
-			continue
-		}
 		g.Go(func() error {
 			live, err := p.engine.cluster.Get(ctx, gvk, id.Namespace, id.Name)
 			if err != nil || live == nil {
@@ -240,9 +246,7 @@ func (p *pass) readObjects(ctx context.Context) error {
 			return nil
 		})
 	}
-	err := g.Wait()
-	p.looked = err == nil
-	return err
+	return g.Wait()
 }
 
 // rendered are all rendered objects.
