@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -56,8 +55,7 @@ func (c *Client) Watch(ctx context.Context, namespace string, gvk schema.GroupVe
 }
 
 func (c *Client) keep(ctx context.Context, v *View, namespace string, o WatchOptions) {
-	pause := wait.Backoff{Duration: rewatchMin, Cap: rewatchMax, Factor: 2, Steps: 8, Jitter: 0.5}
-	left := pause
+	usual, denied := pauses(rewatchMin, rewatchMax), pauses(time.Second, rewatchDenied)
 	for ctx.Err() == nil {
 		started := time.Now()
 		err := c.listAndWatch(ctx, v, namespace, o)
@@ -65,13 +63,15 @@ func (c *Client) keep(ctx context.Context, v *View, namespace string, o WatchOpt
 			return
 		}
 		if time.Since(started) > rewatchMax {
-			left = pause
+			usual, denied = pauses(rewatchMin, rewatchMax), pauses(time.Second, rewatchDenied)
 		}
 		v.fail()
-		wait := left.Step()
+		wait := usual.Step()
 		if err != nil {
 			o.Failed(c.explain(err, "watching %s", v.Kind().Kind))
-			wait = c.pauseAfter(ctx, v, err, wait)
+			if c.denied(ctx, v, err) {
+				wait = denied.Step()
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -80,24 +80,26 @@ func (c *Client) keep(ctx context.Context, v *View, namespace string, o WatchOpt
 	}
 }
 
-// pauseAfter is how long to wait after an error; a view of a version that is not
-// served any more goes on at another one.
-func (c *Client) pauseAfter(ctx context.Context, v *View, err error, usual time.Duration) time.Duration {
-	denied := rewatchDenied + time.Duration(rand.Int64N(int64(rewatchDenied)/10))
-	switch {
-	case apierrors.IsForbidden(err), apierrors.IsMethodNotSupported(err):
-		return denied
-	case unserved(err):
-		served, found, err := c.servedAs(ctx, v.Kind().GroupKind())
-		switch {
-		case err != nil:
-			return usual
-		case !found:
-			return denied
-		}
+// pauses grow from the first to the last. One that denies us may be mistaken for
+// a moment, so that begins with a short one too.
+func pauses(first, last time.Duration) wait.Backoff {
+	return wait.Backoff{Duration: first, Cap: last, Factor: 2, Steps: 16, Jitter: 0.5}
+}
+
+// denied reports whether another attempt will most likely not do any better. A
+// view of a version that is not served any more goes on at another one.
+func (c *Client) denied(ctx context.Context, v *View, err error) bool {
+	if apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err) {
+		return true
+	}
+	if !unserved(err) {
+		return false
+	}
+	served, found, err := c.servedAs(ctx, v.Kind().GroupKind())
+	if err == nil && found {
 		v.serveAs(served)
 	}
-	return usual
+	return err == nil && !found
 }
 
 // listAndWatch returns when the watch has to begin anew; nil when it just ended.
@@ -141,9 +143,10 @@ func (c *Client) listAndWatch(ctx context.Context, v *View, namespace string, o 
 			return w, broken(err)
 		},
 	}
+	again := pauses(rewatchMin, rewatchMax)
 	reflector := cache.NewReflectorWithOptions(source, &metav1.PartialObjectMetadata{}, v, cache.ReflectorOptions{
 		Name:    v.Kind().String(),
-		Backoff: &wait.Backoff{Duration: rewatchMin, Cap: rewatchMax, Factor: 2, Steps: 8, Jitter: 0.5},
+		Backoff: &again,
 	})
 	// Errors come back to us; the library would log them to standard error.
 	return reflector.ListAndWatchWithContext(klog.NewContext(ctx, logr.Discard()))
