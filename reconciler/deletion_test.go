@@ -274,6 +274,9 @@ func TestNothingIsDeletedBecauseOfWhatCannotBeRead(t *testing.T) {
 			// either which kinds it has.
 			var asked atomic.Bool
 			l := &line{instead: func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+				if strings.HasSuffix(r.URL.Path, "/configmaps") { // or nothing would have to be read
+					return reply(r, http.StatusForbidden, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`), nil
+				}
 				one := strings.HasSuffix(r.URL.Path, "/configmaps/api-2")
 				if one {
 					asked.Store(true)
