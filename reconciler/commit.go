@@ -33,6 +33,9 @@ func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev st
 		return nil, err
 	}
 	if vanished != nil && env.size() == 0 {
+		if env.inputs.fsys != nil {
+			return nil, nil // its removal is done
+		}
 		return nil, vanished
 	}
 	next, err := env.inputs.compare(fsys, repo, declared, env.known)

@@ -16,8 +16,9 @@ type keyring map[string]*secrets.Keys
 
 // loadKeys reads the files of --age-key-file. A file without an environment is
 // for the one environment in use; with several it would hand every
-// environment's secrets to every other.
-func (a *app) loadKeys(inUse []string) (keyring, error) {
+// environment's secrets to every other. One that is bound to another of the known
+// environments is left unread, so that the same flags go with every command.
+func (a *app) loadKeys(inUse, known []string) (keyring, error) {
 	keys := keyring{}
 	for _, arg := range a.ageKeyFiles {
 		env, file, bound := strings.Cut(arg, "=")
@@ -30,6 +31,9 @@ func (a *app) loadKeys(inUse []string) (keyring, error) {
 			env = inUse[0]
 		}
 		if !slices.Contains(inUse, env) {
+			if slices.Contains(known, env) {
+				continue
+			}
 			return nil, withHint(usagef("--age-key-file %s: environment %q is not in use", arg, env), "in use: %s", strings.Join(inUse, ", "))
 		}
 		k, err := secrets.LoadAgeKeys(a.abs(file))

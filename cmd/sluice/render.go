@@ -41,7 +41,7 @@ func (a *app) runRender(ctx context.Context, v *view, environment string, names 
 	if _, err := v.Repo.Environment(environment); err != nil {
 		return err
 	}
-	keys, err := a.loadKeys([]string{environment})
+	keys, err := a.loadKeys([]string{environment}, environmentNames(v.Repo.Project()))
 	if err != nil {
 		return err
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
 	"github.com/sluice-dev/sluice/render"
 )
 
@@ -78,12 +81,57 @@ func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remot
 		// A controller that knows its namespaces starts without the repository's
 		// help: what runs is kept as it is, and reported, until the next good commit.
 		a.note("note: %v; starting all the same", err)
+	} else if o.stays {
+		if o.environments, err = withRemoved(ctx, config, repositoryIdentity(repo.Name()), files.Project(), o.environments); err != nil {
+			return nil, nil, err
+		}
 	}
 	e, names, err := a.newEngine(config, branchSource{repo}, files, o)
 	if err != nil || fixedNamespaces(o.environments) {
 		return e, names, err
 	}
 	return e, names, unmoved(ctx, e, repositoryIdentity(repo.Name()), files.Project(), o.environments)
+}
+
+// withRemoved adds to the environments that a controller serves those that the
+// project has no more and the cluster still has Releases of. Their removal is held
+// until it is acknowledged, and may take a while then: a restart in between must
+// neither forget them nor fail because of them.
+func withRemoved(ctx context.Context, config *rest.Config, repository string, project envrepo.Project, args []string) ([]string, error) {
+	all := len(args) == 1 && args[0] == "all"
+	declared := environmentNames(project)
+	if !all && !slices.ContainsFunc(args, func(arg string) bool { return !strings.Contains(arg, "=") && !slices.Contains(declared, arg) }) {
+		return args, nil // what is asked for is known, or fixed
+	}
+	client, err := cluster.New(config)
+	if err != nil {
+		return nil, err
+	}
+	releases, err := client.Releases(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	removed := map[string]string{} // namespace by environment
+	for _, r := range releases {
+		if r.Spec.Repository == repository && r.Spec.Project == project.Name && !slices.Contains(declared, r.Spec.Environment) {
+			removed[r.Spec.Environment] = r.Namespace
+		}
+	}
+	out := slices.Clone(args)
+	if all {
+		out = declared
+	}
+	for i, arg := range out {
+		if namespace, ok := removed[arg]; ok {
+			out[i] = arg + "=" + namespace
+		}
+	}
+	if all {
+		for _, name := range slices.Sorted(maps.Keys(removed)) {
+			out = append(out, name+"="+removed[name])
+		}
+	}
+	return out, nil
 }
 
 // fixedNamespaces reports whether every environment is given with its
@@ -160,7 +208,7 @@ func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *en
 	for _, e := range environments {
 		names = append(names, e.Name)
 	}
-	keys, err := a.loadKeys(names)
+	keys, err := a.loadKeys(names, a.keysFor(files, names, o))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -179,8 +227,28 @@ func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *en
 	return e, names, err
 }
 
+// keysFor are the environments that keys may be bound to. A controller takes those
+// of environments that are gone too: a commit must not keep it from starting.
+func (a *app) keysFor(files *envrepo.Repo, served []string, o engineOptions) []string {
+	known := slices.Clone(served)
+	if files != nil {
+		known = append(known, environmentNames(files.Project())...)
+	}
+	if !o.stays {
+		return known
+	}
+	for _, arg := range a.ageKeyFiles {
+		if env, _, bound := strings.Cut(arg, "="); bound && !slices.Contains(known, env) {
+			a.note("note: --age-key-file %s: environment %s is not served; the key is left unread", arg, env)
+			known = append(known, env)
+		}
+	}
+	return known
+}
+
 // serve reads the environments that are to be served: NAME takes the namespace
-// from the first commit, NAME=NAMESPACE fixes it (docs/adr/0004).
+// from the first commit, NAME=NAMESPACE fixes it (docs/adr/0004), and goes for one
+// that the project does not have any more.
 func serve(repo *envrepo.Repo, args []string) ([]reconciler.EnvironmentConfig, error) {
 	if len(args) == 1 && args[0] == "all" {
 		args = environmentNames(repo.Project())
@@ -198,6 +266,11 @@ func serve(repo *envrepo.Repo, args []string) ([]reconciler.EnvironmentConfig, e
 			continue
 		}
 		env, err := repo.Environment(name)
+		var unknown *envrepo.UnknownEnvironmentError
+		if errors.As(err, &unknown) && namespace != "" {
+			list = append(list, reconciler.EnvironmentConfig{Name: name, Namespace: namespace})
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
