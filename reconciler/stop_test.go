@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
 // gate is a place on the line where requests wait until it is opened.
@@ -45,7 +45,7 @@ func appliesDeployments(r *http.Request) bool {
 func TestAskedToStopItEndsThePassThatRuns(t *testing.T) {
 	t.Parallel()
 	for _, cut := range []bool{false, true} {
-		t.Run(map[bool]string{false: "and reports it", true: "unless it is cut off"}[cut], func(t *testing.T) {
+		t.Run(map[bool]string{false: "with all that it writes", true: "unless it is cut off"}[cut], func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
 			g := newGate(appliesDeployments)
@@ -69,7 +69,9 @@ func TestAskedToStopItEndsThePassThatRuns(t *testing.T) {
 			close(g.opened)
 			require.NoError(t, <-ended)
 			require.NotNil(t, f.get("Deployment", "api"), "the write has arrived")
-			assert.NotEmpty(t, f.release("api").Condition(v1alpha1.ConditionReconciling).Reason, "and is reported")
+			known, err := inventory.FromRelease(f.release("api"))
+			require.NoError(t, err)
+			assert.Contains(t, known, inventory.ID{Namespace: f.namespace, Name: "api", Group: "apps", Kind: "Deployment"}, "and is known")
 			assert.Empty(t, f.ownedBy("web"), "no other pass has begun")
 			assert.False(t, f.engine.Vitals().Running)
 		})
