@@ -41,11 +41,11 @@ func (u *unit) assessBroken(in *Input) {
 	u.message = "it does not render: " + u.broken
 }
 
-// absent reports whether a route must not name the unit: it is broken and has no
-// Service, as nothing of it was ever applied.
+// absent reports whether a route must not name the unit: it has no Service, and is
+// broken or, where objects were refused, may be without one for as long as they are.
 func (u *unit) absent(in *Input) bool {
 	service := inventory.ID{Namespace: in.Namespace.Name, Name: u.service, Kind: "Service"}
-	return u.broken != "" && in.Live[service] == nil
+	return (u.broken != "" || len(in.Refused) > 0) && in.Live[service] == nil
 }
 
 // brokenObjects are those of the inventory that are live and belong to a broken

@@ -40,6 +40,7 @@ func Decide(in Input) Plan {
 			return d.plan
 		}
 	}
+	d.setAside()
 	d.intent()
 	d.scale()
 	d.apply()
@@ -60,6 +61,7 @@ type decision struct {
 	objects map[*unit][]*unstructured.Unstructured
 	routes  routing
 
+	barred   inventory.Set             // what waits for an object that was refused, and that object
 	pending  bool                      // an object has to be applied
 	ending   map[inventory.ID][]string // finalizers of what has to go before it is created anew
 	moving   bool                      // a route step is in the plan
@@ -262,7 +264,7 @@ func (d *decision) scale() {
 		for _, o := range d.objects[u] {
 			id := inventory.IDOf(o)
 			sc := u.scalers[id]
-			if sc == nil || !isWorkload(o) {
+			if sc == nil || !isWorkload(o) || d.bars(o) || d.bars(sc.object) {
 				continue
 			}
 			floor := max(sc.min, min(d.floors[id].min, max(sc.max, sc.min)))
@@ -304,9 +306,10 @@ func (d *decision) apply() {
 }
 
 // due reports whether an object has to be sent now: it is not as declared, the
-// one in its place is not about to go, and nobody else fights for it.
+// one in its place is not about to go, nobody else fights for it, and it does not
+// wait for what was refused.
 func (d *decision) due(o *unstructured.Unstructured) bool {
-	return !d.in.synced(o) && !d.ends(o) && !d.yields(o)
+	return !d.in.synced(o) && !d.ends(o) && !d.yields(o) && !d.bars(o)
 }
 
 // items says of each object whether it is there already.

@@ -22,7 +22,7 @@ func (e *ObjectError) Error() string { return e.Err.Error() }
 func (e *ObjectError) Unwrap() error { return e.Err }
 
 // ApplyError says which objects of a stage the API server did not take. The
-// others of the stage were applied, later stages were not.
+// others of the stage were applied, later stages of the same unit were not.
 type ApplyError struct{ Objects []*ObjectError }
 
 func (e *ApplyError) Error() string { return joinObjects(e.Objects) }

@@ -18,14 +18,15 @@ import (
 const writers = 4
 
 // execute does a plan's steps in order and takes what comes back into the input.
-// The first step that fails ends it.
+// The first step that fails ends it, and the pass too unless the error is about
+// objects that can be set aside.
 func (p *pass) execute(ctx context.Context, plan Plan) error {
 	for _, step := range plan.Steps {
 		if p.superseded() {
 			return errSuperseded
 		}
 		err := p.do(ctx, step)
-		if errors.Is(err, errDecideAgain) {
+		if errors.Is(err, errDecideAgain) || p.setAside(ctx, step, err) {
 			return nil
 		}
 		if err != nil {

@@ -47,6 +47,9 @@ type Input struct {
 
 	// Immutable are the objects that this pass could not change; see Immutable.
 	Immutable map[inventory.ID]Immutable
+	// Refused are the objects that the API server has refused in this pass; see
+	// refusals.go.
+	Refused map[inventory.ID]error
 	// Contested are the objects that somebody else keeps changing; see Contest.
 	Contested map[inventory.ID]Contest
 
@@ -115,6 +118,9 @@ func (in *Input) live(desired *unstructured.Unstructured) *unstructured.Unstruct
 // nobody has touched it since.
 func (in *Input) synced(desired *unstructured.Unstructured) bool {
 	id := inventory.IDOf(desired)
+	if in.Refused[id] != nil {
+		return false
+	}
 	mark, applied := in.Marks[id]
 	live := in.Live[id]
 	if in.assumed {

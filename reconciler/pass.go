@@ -51,12 +51,13 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 		if !plan.Writes() {
 			break
 		}
-		if round == maxRounds {
+		if round == maxRounds+len(p.in.Refused) { // each may cost one
 			err = unsettled(plan)
 			break
 		}
 		err = p.execute(ctx, plan)
 	}
+	err = p.withRefusals(err)
 	if errors.Is(err, errSuperseded) || ctx.Err() != nil {
 		return Status{}, 0, err
 	}

@@ -50,8 +50,8 @@ type Plan struct {
 // rest of the release, and leaves what runs of them alone.
 func (p Plan) Broken() []error { return p.broken }
 
-// Step is one part of a plan. A failing step ends the pass: later ones need what
-// it should have done.
+// Step is one part of a plan. A failing step ends the plan: later ones may need
+// what it should have done. See refusals.go for what the next plan is then about.
 type Step struct {
 	Action Action
 	Title  string // goes with Action in the text form

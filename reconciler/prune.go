@@ -111,7 +111,7 @@ func (d *decision) pruneSteps(prune, keep []*unstructured.Unstructured, notes ma
 
 // mayPrune is conditions 1 and 2.
 func (d *decision) mayPrune() bool {
-	if d.pending || d.moving || len(d.ending) > 0 || d.routes.held != "" {
+	if d.pending || d.moving || len(d.barred) > 0 || len(d.ending) > 0 || d.routes.held != "" {
 		return false
 	}
 	pending, refusal := accepted(d.in, d.routes.objects)

@@ -52,6 +52,10 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 	}
 	if v.applied {
 		after.Digest, after.Tags, after.RoutesHash = v.digest, v.tags, v.routes
+	} else if v.traffic != nil {
+		for i, t := range after.Tags { // the routes may have moved all the same
+			after.Tags[i].Weight, after.Tags[i].Mirror = share(v.traffic.Weights, t.Name), share(v.traffic.Mirrors, t.Name)
+		}
 	}
 	if v.whole {
 		after.LastAppliedRevision, after.LastAppliedHash = in.Revision, in.Hash

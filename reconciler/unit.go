@@ -177,6 +177,12 @@ func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, need int6
 	}
 	var reasons []string
 	for _, o := range desired {
+		if id := inventory.IDOf(o); in.Refused[id] != nil {
+			// What runs of it runs on, but an untagged release is not routed anew.
+			u.ready, u.serving = false, u.serving && u.tag != "" && in.live(o) != nil && (!isWorkload(o) || in.Health.Serving(in.live(o)))
+			reasons = append(reasons, id.Display()+" was refused")
+			continue
+		}
 		if kind := o.GroupVersionKind().GroupKind(); !in.Health.Judged(kind) || asScaler(o) != nil && !in.Health.Has(kind) {
 			continue
 		}

@@ -57,6 +57,9 @@ func (d *decision) judge(v *Verdict) {
 	unready := d.unready()
 	pending, refusal := accepted(d.in, d.routes.objects)
 	switch {
+	case len(d.in.Refused) > 0:
+		say(StateFailed, v1alpha1.ReasonApplyFailed, masked(applyError(d.in.Refused).Error(), d.in.Rendered.Values))
+		v.Reconciling, v.Stalled = false, true
 	case refused != nil && !d.routes.heldUnit:
 		say(StateFailed, v1alpha1.ReasonTrafficRefused, refused.Error())
 		v.Reconciling, v.Stalled = false, true

@@ -1,7 +1,9 @@
 package reconciler
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,7 @@ type world struct {
 	t       testing.TB
 	in      Input
 	version int
+	refuses map[string]string // what the API server says to an apply, by Kind/name
 }
 
 var start = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
@@ -99,7 +102,7 @@ func (w *world) restart() { w.in.Marks = map[inventory.ID]Mark{} }
 func (w *world) pass() string {
 	w.t.Helper()
 	var text strings.Builder
-	w.in.routed = nil
+	w.in.routed, w.in.Refused = nil, nil
 	for round := 0; ; round++ {
 		require.Less(w.t, round, 8, "the plan does not settle:\n%s", text.String())
 		plan := Decide(w.in)
@@ -140,7 +143,18 @@ func (w *world) execute(p Plan) {
 			}
 		case ActionApply, ActionRoute, ActionRetire:
 			for _, i := range s.Items {
+				id := inventory.IDOf(i.Object)
+				if why := w.refuses[id.Display()]; why != "" {
+					if w.in.Refused == nil {
+						w.in.Refused = map[inventory.ID]error{}
+					}
+					w.in.Refused[id] = errors.New(why)
+					continue
+				}
 				w.in.noteApplied(i.Object, w.apply(i.Object))
+			}
+			if slices.ContainsFunc(s.Items, func(i Item) bool { return w.in.Refused[inventory.IDOf(i.Object)] != nil }) {
+				return // to be decided again
 			}
 			if s.Action == ActionRoute {
 				w.in.routed = s.traffic
