@@ -35,12 +35,12 @@ func Decide(in Input) Plan {
 	}
 	d.grant()
 	d.divide()
+	d.setAside()
 	for _, refuse := range []func() bool{d.outside, d.ownedByAnother, d.tooLarge, d.dependencies} {
 		if refuse() {
 			return d.plan
 		}
 	}
-	d.setAside()
 	d.intent()
 	d.scale()
 	d.apply()
@@ -228,10 +228,6 @@ func (d *decision) all() []*unstructured.Unstructured {
 // else. It is not reported on: it is not ours.
 func foreignRelease(in *Input) bool {
 	return in.Last != nil && !belongs(in.Last.Spec, in.Project, in.Release.Environment.Name, in.Repository)
-}
-
-func (d *decision) anythingToApply() bool {
-	return slices.ContainsFunc(d.all(), func(o *unstructured.Unstructured) bool { return !d.in.synced(o) })
 }
 
 // intent persists the inventory before the first write that makes it grow: what

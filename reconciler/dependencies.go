@@ -6,9 +6,11 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
 // Dependency is a release that has to be ready, at what the repository wants of
@@ -80,14 +82,16 @@ func circleFrom(start string, needs func(string) []string) []string {
 }
 
 // dependencies hold back what has changed, and only that: a release whose files
-// are the ones last applied does not wait for anything.
+// are the ones last applied does not wait for anything, and nor does leaving a tag.
 func (d *decision) dependencies() bool {
 	in := d.in
 	unchanged := in.Hash != "" && in.Hash == in.status().LastAppliedHash
-	if unchanged || !d.anythingToApply() {
+	waiting := len(in.Circle) > 0 || slices.ContainsFunc(in.Dependencies, func(dep Dependency) bool { return !dep.Ready })
+	if unchanged || !waiting || !d.holdsBack() {
 		return false
 	}
 	if len(in.Circle) > 0 {
+		d.leave()
 		return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonDependencyNotReady, Stalled: true, Message: circleText(in.Circle)})
 	}
 	var waits, names []string
@@ -98,14 +102,75 @@ func (d *decision) dependencies() bool {
 			stalled = stalled || dep.Stalled
 		}
 	}
-	if len(waits) == 0 {
-		return false
-	}
 	slices.Sort(waits)
+	d.leave()
 	// How long that may take is for the dependencies to say: whoever waits for them
 	// has not started yet, however many they are in a row.
 	return d.stop(Verdict{State: StateHeld, Reason: v1alpha1.ReasonDependencyNotReady, Message: strings.Join(waits, "; "),
-		Reconciling: !stalled, Stalled: stalled, After: recheckDependency, attempt: behind(in), waitsFor: names})
+		Reconciling: !stalled, Stalled: stalled, After: later(recheckDependency, d.untilRetired()), attempt: behind(in), waitsFor: names})
+}
+
+// holdsBack sets aside what dependencies hold back, and reports whether that is
+// anything: the objects of units that have changed. Routes that carry weights move
+// as the units allow, since whoever is not as declared is not ready; a tag that is
+// scaled to zero needs nobody; and the lift of an autoscaler is no change.
+func (d *decision) holdsBack() bool {
+	found := !d.weighted() && slices.ContainsFunc(d.routes.objects, func(o *unstructured.Unstructured) bool { return !d.in.synced(o) })
+	for _, u := range d.units {
+		for _, o := range d.objects[u] {
+			if d.in.synced(o) || u.retired && (isWorkload(o) || isCronJob(o)) || d.onlyLifted(o) {
+				continue
+			}
+			found = true
+			d.barred[inventory.IDOf(o)] = o.GroupVersionKind().Version
+		}
+	}
+	return found
+}
+
+// weighted reports whether the routes have weights that can be lowered.
+func (d *decision) weighted() bool { return d.in.Release.Tagged() && len(d.routes.had.Weights) > 0 }
+
+// onlyLifted reports whether an autoscaler is as it was applied but for the lift
+// of its minimum.
+func (d *decision) onlyLifted(o *unstructured.Unstructured) bool {
+	s, id := asScaler(o), inventory.IDOf(o)
+	for _, u := range d.units {
+		if s == nil || u.scalers[s.target] == nil || inventory.IDOf(u.scalers[s.target].object) != id {
+			continue
+		}
+		s = u.scalers[s.target] // as rendered
+		mark, applied := d.in.Marks[id]
+		live := d.in.Live[id]
+		return applied && live != nil && mark.holds(live) && mark.Rendered == hashOf(s.withLift(s.liveLift(live)))
+	}
+	return false
+}
+
+// leave plans what goes on while changes are held back: the routes, unless they
+// need something that is, and what they have left.
+func (d *decision) leave() {
+	missing := slices.ContainsFunc(d.units, func(u *unit) bool {
+		service := u.ownService()
+		return u.listed && service != nil && d.in.live(service) == nil
+	})
+	if d.weighted() { // the capacity for it
+		d.scale()
+		d.apply()
+	}
+	if d.weighted() && d.routes.held == "" && !missing && d.in.Inventory.Covers(inventory.Of(d.routes.objects...)) {
+		d.route()
+	}
+	d.retire()
+}
+
+// untilRetired is how long a tag that the routes have left still answers requests;
+// 0 when nobody waits for that.
+func (d *decision) untilRetired() time.Duration {
+	if !d.retiring {
+		return 0
+	}
+	return drained(d.in, d.routes.had.RoutedAt)
 }
 
 // recheckDependency is a safety net: a dependency that becomes ready calls.

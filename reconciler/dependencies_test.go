@@ -104,3 +104,60 @@ func TestWaitingReleasesAreCalledByThoseTheyWaitFor(t *testing.T) {
 	assert.ElementsMatch(t, []string{"api", "web", "new"}, names("environment"))
 	assert.ElementsMatch(t, []string{"api", "web"}, names("environment"), "a parked one is called once")
 }
+
+func TestDecideLeavingATagWhileADependencyIsNotReady(t *testing.T) {
+	w := halves(t)
+	w.down("api-green", "pod api-green-x: CrashLoopBackOff")
+	w.tagged("blue=100 green=0", sharedObjects(), tag("blue", "one", 2), tag("green", "two", 2))
+	w.in.Dependencies = []Dependency{{Name: "db", Message: "StatefulSet/db: 2 of 3 replicas ready"}}
+	w.up("api-blue")
+	equal(t, `
+release api in production, namespace shop, revision c00000000000
+route blue=100 green=0
+  Service/api (update)
+  HTTPRoute/api (update)
+report Held DependencyNotReady: release db is not ready: StatefulSet/db: 2 of 3 replicas ready
+again in 5m0s
+release api in production, namespace shop, revision c00000000000
+nothing to do
+report Held DependencyNotReady: release db is not ready: StatefulSet/db: 2 of 3 replicas ready
+again in 5m0s
+`, w.pass())
+	assert.Equal(t, "blue=100 green=0", w.in.Last.Status.Summary.Traffic)
+
+	t.Run("a tag that is held back does not rise", func(t *testing.T) {
+		w.commit(3)
+		w.tagged("blue=50 green=50", sharedObjects(), tag("blue", "one", 2), tag("green", "two", 2))
+		equal(t, `
+release api in production, namespace shop, revision c00000000000
+nothing to do
+report Held DependencyNotReady: release db is not ready: StatefulSet/db: 2 of 3 replicas ready
+again in 5m0s
+`, w.pass())
+	})
+	t.Run("what left is retired", func(t *testing.T) {
+		w.commit(4)
+		w.tagged("blue=100", sharedObjects(), tag("blue", "one", 2, configMap("blue-new", "1")), tag("green", "one", 2))
+		w.pass()
+		w.after(time.Minute)
+		equal(t, `
+release api in production, namespace shop, revision c00000000000
+retire tag green
+  Deployment/api-green (update)
+report Held DependencyNotReady: release db is not ready: StatefulSet/db: 2 of 3 replicas ready
+again in 5m0s
+release api in production, namespace shop, revision c00000000000
+nothing to do
+report Held DependencyNotReady: release db is not ready: StatefulSet/db: 2 of 3 replicas ready
+again in 5m0s
+`, w.pass())
+	})
+}
+
+func TestDecideWeightsAloneWaitForNobody(t *testing.T) {
+	w := halves(t)
+	w.tagged("blue=100 green=0", sharedObjects(), tag("blue", "one", 2), tag("green", "one", 2, configMap("green-old", "1")))
+	w.in.Dependencies = []Dependency{{Name: "db", Message: "StatefulSet/db: 2 of 3 replicas ready", Stalled: true}}
+	assert.Contains(t, w.pass(), "report Ready")
+	assert.Equal(t, "blue=100 green=0", w.in.Last.Status.Summary.Traffic)
+}
