@@ -178,7 +178,9 @@ func (e *Engine) discover(ctx context.Context, env *environment) error {
 			env.releases[r.Name] = newReleaseMemory(Key{env.name, r.Name})
 			env.releases[r.Name].keepRelease(&r, true)
 		}
-		if held, err := inventory.FromRelease(&r); ours && err == nil && len(held) > 0 {
+		held, err := inventory.FromRelease(&r)
+		leaveStrays(held, namespace, r.Name)
+		if ours && err == nil && len(held) > 0 {
 			env.ledger.found(r.Name, len(held))
 		}
 	}

@@ -201,10 +201,7 @@ func splitService(routes, rest []*unstructured.Unstructured) (r, s []*unstructur
 func (d *decision) outside() bool {
 	var bad []string
 	for _, o := range d.all() {
-		own := o.GetNamespace() == d.in.Namespace.Name
-		isNamespace := o.GroupVersionKind() == schema.GroupVersionKind{Version: "v1", Kind: "Namespace"} &&
-			o.GetName() == d.in.Namespace.Name && d.in.Release.Name == envrepo.EnvironmentRelease
-		if !own && !isNamespace {
+		if !within(inventory.IDOf(o), d.in.Namespace.Name, d.in.Release.Name) {
 			bad = append(bad, fmt.Sprintf("%s is not in namespace %s", inventory.IDOf(o).Display(), d.in.Namespace.Name))
 		}
 	}

@@ -78,6 +78,7 @@ func (p *pass) readRelease(ctx context.Context) error {
 	if in.Inventory, err = inventory.FromRelease(last); err != nil {
 		return fmt.Errorf("reading Release/%s: %w", last.Name, err)
 	}
+	p.strays = leaveStrays(in.Inventory, in.Namespace.Name, in.Release.Name)
 	p.known = maps.Clone(in.Inventory)
 	return nil
 }
@@ -207,7 +208,9 @@ func (p *pass) readObjects(ctx context.Context) error {
 		kinds[id] = p.in.Inventory.Kind(id)
 	}
 	for _, o := range p.rendered() {
-		kinds[inventory.IDOf(o)] = o.GroupVersionKind()
+		if id := inventory.IDOf(o); within(id, p.in.Namespace.Name, p.in.Release.Name) {
+			kinds[id] = o.GroupVersionKind() // the others are refused unseen
+		}
 	}
 	views := p.follow(ctx, kinds)
 	p.in.Live = make(map[inventory.ID]*unstructured.Unstructured, len(kinds))

@@ -350,6 +350,9 @@ func newest(seen *cluster.Metadata, upTo string, ok, contentMatters bool, a answ
 // look is an object as far as it is known without asking: nil for one that does
 // not exist. sure is false when it has to be read.
 func (p *pass) look(view *cluster.View, id inventory.ID) (live *unstructured.Unstructured, sure bool) {
+	if !within(id, p.in.Namespace.Name, p.in.Release.Name) {
+		return nil, true // a view knows one namespace, and finds by name only
+	}
 	seen, upTo, ok := find(view, id.Name)
 	a := p.release.answered(id)
 	switch newest(seen, upTo, ok, p.release.contentMatters(id.GroupKind()), a, p.in.Marks[id]) {

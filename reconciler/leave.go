@@ -136,6 +136,7 @@ func (d *decision) withoutRoutes() v1alpha1.TrafficStatus {
 	if err != nil { // which the pass would have ended with
 		return none
 	}
+	leaveStrays(reported, d.in.Namespace.Name, d.in.Release.Name)
 	for id := range reported {
 		if d.in.Live[id] == nil && routesRequests(schema.GroupKind{Group: id.Group, Kind: id.Kind}) {
 			now := roundUp(d.in.Now)

@@ -31,6 +31,7 @@ type pass struct {
 	values  []string      // decrypted, to be taken out of messages
 	known   inventory.Set // as the pass found it
 	looked  bool          // what is live is known
+	strays  []string      // notes of what its inventory listed and must not
 	// announced says that this pass has made the Release, and said what it does.
 	announced bool
 }
@@ -68,6 +69,7 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 		p.release.failed("")
 		p.release.fights.settle(p.in)
 	}
+	verdict.Notes = slices.Concat(verdict.Notes, p.strays)
 	return p.report(ctx, verdict, err)
 }
 
