@@ -66,6 +66,23 @@ func (e *RenderError) Hint() string {
 	return "see the whole message with: sluice check"
 }
 
+// InventoryError says that the inventory of a Release cannot be read. It stays as
+// it is, and the release is left alone: on half an inventory the other half would
+// be forgotten.
+type InventoryError struct {
+	Release, Namespace string
+	Err                error
+}
+
+func (e *InventoryError) Error() string { return fmt.Sprintf("Release/%s: %v", e.Release, e.Err) }
+func (e *InventoryError) Unwrap() error { return e.Err }
+
+// Hint tells what to do.
+func (e *InventoryError) Hint() string {
+	return fmt.Sprintf("a newer version of sluice may have written it, which is then to run here; else correct or delete the entry: kubectl edit release %s -n %s --subresource=status (or its annotation %s)",
+		e.Release, e.Namespace, v1alpha1.AnnotationIntent)
+}
+
 // NamespaceTerminatingError says that an environment's namespace is being deleted:
 // nothing can be written to it until it is gone.
 type NamespaceTerminatingError struct{ Namespace string }
@@ -176,7 +193,11 @@ func failure(err error) Verdict {
 	var contested *UnsettledError
 	var prune *PruneError
 	var render *RenderError
+	var unreadable *InventoryError
 	switch {
+	case errors.As(err, &unreadable):
+		v.Reason = v1alpha1.ReasonInventoryUnreadable
+		return v
 	case errors.As(err, &render):
 		v.Reason = v1alpha1.ReasonRenderFailed
 	case errors.As(err, &contested):

@@ -3,7 +3,6 @@ package reconciler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"path"
@@ -69,14 +68,15 @@ func (p *pass) readRelease(ctx context.Context) error {
 		return err
 	}
 	in.Last, in.Inventory = last, inventory.Set{}
+	var unreadable error
+	if last != nil { // before any error is reported: nil is what is not known, and stays as it is
+		in.Inventory, unreadable = inventory.FromRelease(last)
+	}
 	if err := p.readNamespace(ctx); err != nil {
 		return err
 	}
-	if last == nil {
-		return nil
-	}
-	if in.Inventory, err = inventory.FromRelease(last); err != nil {
-		return fmt.Errorf("reading Release/%s: %w", last.Name, err)
+	if unreadable != nil {
+		return &InventoryError{Release: last.Name, Namespace: last.Namespace, Err: unreadable}
 	}
 	p.strays = leaveStrays(in.Inventory, in.Namespace.Name, in.Release.Name)
 	p.known = maps.Clone(in.Inventory)

@@ -121,7 +121,7 @@ func (p *pass) failed(err error) Verdict {
 	if p.release.failed(v.Message) >= meansIt && v.Reconciling && !errors.As(err, &unreachable) {
 		v.State, v.Reconciling, v.Stalled, v.Reason = StateFailed, false, true, v1alpha1.ReasonApplyFailed
 	}
-	v.inventory, v.traffic = p.in.Inventory, p.in.status().Traffic
+	v.inventory, v.unread, v.traffic = p.in.Inventory, p.in.Inventory == nil, p.in.status().Traffic
 	if p.in.routed != nil {
 		v.traffic = p.in.routed
 	}
@@ -151,6 +151,8 @@ func (p *pass) reportable(v Verdict) bool {
 	switch {
 	case v.State == StateRemoved, !p.in.Namespace.Exists:
 		return false
+	case v.unread && len(p.in.status().Conditions) == 0 && p.in.status().Inventory == nil:
+		return false // its first report would end the inventory that it was announced with
 	case p.in.Last != nil:
 		return !foreignRelease(p.in)
 	}

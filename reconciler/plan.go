@@ -101,6 +101,7 @@ type Verdict struct {
 	tags      []v1alpha1.TagStatus
 	traffic   *v1alpha1.TrafficStatus
 	inventory inventory.Set
+	unread    bool // the inventory is not known: it stays as it is
 	attempt   *v1alpha1.Attempt
 	waitsFor  []string // releases that are not ready
 	routes    string   // hash of the routes of an untagged release

@@ -180,6 +180,10 @@ var verdicts = []struct {
 		w.ensure()
 		return failure(&PruneError{Objects: []*ObjectError{{inventory.ID{Name: "a"}, invalid}}})
 	}, "Ready=False(PruneFailed) Reconciling=False(PruneFailed) Stalled=True(PruneFailed): Failed"},
+	{"an inventory that cannot be read", func(w *world) Verdict {
+		w.ensure()
+		return failure(&InventoryError{Release: "api", Namespace: "shop", Err: errors.New("no")})
+	}, "Ready=False(InventoryUnreadable) Reconciling=False(InventoryUnreadable) Stalled=True(InventoryUnreadable): Failed"},
 	{"a server that is down", func(w *world) Verdict {
 		w.ensure()
 		return failure(errors.New("connection refused"))

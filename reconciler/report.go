@@ -38,8 +38,9 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 	}
 	after.ObservedRevision = in.Revision
 	after.Traffic = v.traffic
-	after.Inventory = v.inventory.Status()
-	after.Prune = nil
+	if !v.unread {
+		after.Inventory, after.Prune = v.inventory.Status(), nil
+	}
 	if len(leavingOf(in, in.renderedSet())) > 0 && before.Prune != nil && before.Prune.Hash == in.Hash {
 		after.Prune = before.Prune // the deletion is under way
 	}

@@ -55,30 +55,31 @@ const (
 
 // Reasons of the conditions. They are stable: programs may rely on them.
 const (
-	ReasonReady              = "Ready"              // all is as declared
-	ReasonApplying           = "Applying"           // objects are being written
-	ReasonWaitingForHealth   = "WaitingForHealth"   // workloads are not ready yet
-	ReasonTrafficHeld        = "TrafficHeld"        // a tag whose weight rises is not ready; the routes stay
-	ReasonRouteNotAccepted   = "RouteNotAccepted"   // the gateway refuses a route
-	ReasonDraining           = "Draining"           // of Reconciling, while Ready: retiring or pruning waits until requests have ended
-	ReasonDependencyNotReady = "DependencyNotReady" // a release named in dependsOn, or the environment's own, is not ready
-	ReasonPaused             = "Paused"             // paused: true; nothing is applied
-	ReasonHealthTimeout      = "HealthTimeout"      // not ready within healthTimeout
-	ReasonHealthFailed       = "HealthFailed"       // a workload has failed for good
-	ReasonRenderFailed       = "RenderFailed"       // the overlay does not render
-	ReasonEmptyRender        = "EmptyRender"        // the overlay renders nothing while objects run; nothing is pruned
-	ReasonTerminating        = "Terminating"        // an object to be created anew is still being deleted
-	ReasonContested          = "Contested"          // another controller keeps changing an object back; corrected less and less often
-	ReasonApplyFailed        = "ApplyFailed"        // the API server refused an object
-	ReasonPruneFailed        = "PruneFailed"        // an object that left the repository could not be deleted
-	ReasonTrafficRefused     = "TrafficRefused"     // the weights or mirrors cannot be written into the routes
-	ReasonOwnedByAnother     = "OwnedByAnother"     // an object belongs to another release
-	ReasonNamespaceMissing   = "NamespaceMissing"   // the environment's namespace does not exist
-	ReasonNamespaceRefused   = "NamespaceRefused"   // sluice.yaml names another namespace than the controller serves
-	ReasonPruneHeld          = "PruneHeld"          // a large part of the environment would be deleted; nothing is until sluice.yaml acknowledges it
-	ReasonEnvironmentHeld    = "EnvironmentHeld"    // the environment has vanished from the repository; nothing is pruned until sluice.yaml acknowledges it
-	ReasonRemoved            = "Removed"            // has left the repository and the cluster; no Release is left to say so
-	ReasonTransientError     = "TransientError"     // the API server did not answer as it should; tried again
+	ReasonReady               = "Ready"               // all is as declared
+	ReasonApplying            = "Applying"            // objects are being written
+	ReasonWaitingForHealth    = "WaitingForHealth"    // workloads are not ready yet
+	ReasonTrafficHeld         = "TrafficHeld"         // a tag whose weight rises is not ready; the routes stay
+	ReasonRouteNotAccepted    = "RouteNotAccepted"    // the gateway refuses a route
+	ReasonDraining            = "Draining"            // of Reconciling, while Ready: retiring or pruning waits until requests have ended
+	ReasonDependencyNotReady  = "DependencyNotReady"  // a release named in dependsOn, or the environment's own, is not ready
+	ReasonPaused              = "Paused"              // paused: true; nothing is applied
+	ReasonHealthTimeout       = "HealthTimeout"       // not ready within healthTimeout
+	ReasonHealthFailed        = "HealthFailed"        // a workload has failed for good
+	ReasonRenderFailed        = "RenderFailed"        // the overlay does not render
+	ReasonEmptyRender         = "EmptyRender"         // the overlay renders nothing while objects run; nothing is pruned
+	ReasonTerminating         = "Terminating"         // an object to be created anew is still being deleted
+	ReasonContested           = "Contested"           // another controller keeps changing an object back; corrected less and less often
+	ReasonApplyFailed         = "ApplyFailed"         // the API server refused an object
+	ReasonPruneFailed         = "PruneFailed"         // an object that left the repository could not be deleted
+	ReasonTrafficRefused      = "TrafficRefused"      // the weights or mirrors cannot be written into the routes
+	ReasonOwnedByAnother      = "OwnedByAnother"      // an object belongs to another release
+	ReasonNamespaceMissing    = "NamespaceMissing"    // the environment's namespace does not exist
+	ReasonNamespaceRefused    = "NamespaceRefused"    // sluice.yaml names another namespace than the controller serves
+	ReasonPruneHeld           = "PruneHeld"           // a large part of the environment would be deleted; nothing is until sluice.yaml acknowledges it
+	ReasonEnvironmentHeld     = "EnvironmentHeld"     // the environment has vanished from the repository; nothing is pruned until sluice.yaml acknowledges it
+	ReasonInventoryUnreadable = "InventoryUnreadable" // an entry of the inventory cannot be read; nothing is applied or deleted
+	ReasonRemoved             = "Removed"             // has left the repository and the cluster; no Release is left to say so
+	ReasonTransientError      = "TransientError"      // the API server did not answer as it should; tried again
 )
 
 // Release is one component in one environment. Its name is the component's, or
