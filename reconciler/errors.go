@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -232,17 +231,4 @@ func permanent(err error) bool {
 		return slices.ContainsFunc(many.Unwrap(), permanent)
 	}
 	return cluster.Permanent(err)
-}
-
-// masked is a message in one line with the decrypted values taken out, plain or
-// in the encoding of a Secret.
-func masked(message string, values []string) string {
-	for _, v := range slices.SortedFunc(slices.Values(values), func(a, b string) int { return len(b) - len(a) }) {
-		if len(v) < 3 {
-			continue // would take letters out of every word
-		}
-		message = strings.ReplaceAll(message, v, "(secret)")
-		message = strings.ReplaceAll(message, base64.StdEncoding.EncodeToString([]byte(v)), "(secret)")
-	}
-	return strings.Join(strings.Fields(message), " ")
 }
