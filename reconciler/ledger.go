@@ -72,6 +72,7 @@ type account struct {
 	keeps        string                  // why it does not give away what it no longer declares; "" when it does
 	acknowledged string                  // token recorded in its status for this content
 	claims       map[inventory.ID]string // declared objects that carry another release's label
+	relabelled   map[inventory.ID]bool   // of them, ours by the inventory, with the label of a release without a Release
 	awaits       bool                    // the last ruling depends on what another does
 	standing     string                  // at the last ruling
 }
@@ -360,6 +361,9 @@ func (l *ledger) claims(release string, a *account) map[inventory.ID]Claim {
 		}
 		l.asked[owner][release] = true
 		claims[id] = l.claim(l.accounts[owner], id)
+		if l.accounts[owner] == nil && a.relabelled[id] {
+			claims[id] = Claim{Granted: !l.taking, Pending: l.taking} // drift: somebody wrote a name that is nobody's
+		}
 	}
 	return claims
 }
@@ -665,7 +669,9 @@ func (in *Input) renderedSet() inventory.Set {
 
 // account enters the release into its environment's ledger.
 func (p *pass) account() {
-	p.in.Ruling = p.env.ledger.enter(p.in.Release.Name, accountOf(p.in))
+	a := accountOf(p.in)
+	a.relabelled = p.relabelled(a.claims)
+	p.in.Ruling = p.env.ledger.enter(p.in.Release.Name, a)
 }
 
 // accountFailed enters what a pass has found out that could not read everything.
