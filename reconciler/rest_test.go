@@ -176,7 +176,10 @@ func TestNamespaceThatIsDeletedComesBackWhole(t *testing.T) {
 	f.eventually("both are ready", ready)
 	before := f.release("api").UID
 	require.NoError(t, f.api.Delete(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: f.namespace}}))
-	f.eventually("both are ready again", func() bool { return ready() && f.release("api").UID != before })
+	f.eventually("both are ready again", func() bool {
+		api := f.release("api") // which may go between two looks
+		return api != nil && api.UID != before && ready()
+	})
 	assert.Len(t, f.ownedBy("api"), 4)
 	assert.Len(t, f.ownedBy("web"), 4)
 }
