@@ -44,7 +44,6 @@ func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev st
 	}
 	env.ledger.take(rulesOf(repo.Project(), declared, next.size, vanished))
 	changed = env.want(next, rev)
-	env.ledger.taken(changed)
 	return append(changed, env.called()...), nil
 }
 
@@ -190,6 +189,8 @@ func (e *Engine) discover(ctx context.Context, env *environment) error {
 
 // want sets what each release should be that a commit has had looked at; those
 // whose content is another than before are returned, the environment's own first.
+// Their accounts are expected anew under the same lock: no pass has one without
+// the other.
 func (env *environment) want(next *intake, rev string) []Key {
 	env.mu.Lock()
 	defer env.mu.Unlock()
@@ -212,9 +213,10 @@ func (env *environment) want(next *intake, rev string) []Key {
 	}
 	env.inputs = next.after()
 	if all {
-		return env.keys((*release).hurry)
+		changed = env.keys((*release).hurry)
 	}
 	slices.SortFunc(changed, compareKeys)
+	env.ledger.taken(changed)
 	return changed
 }
 
@@ -224,7 +226,7 @@ func (env *environment) wanted(r *release) want {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	w := r.wanted()
-	w.fsys, w.repo = env.inputs.fsys, env.inputs.repo
+	w.fsys, w.repo, w.generation = env.inputs.fsys, env.inputs.repo, env.ledger.generation(r.key.Release)
 	return w
 }
 

@@ -29,7 +29,8 @@ const fewest = 5
 //
 // Each pass enters the account of its release and gets a Ruling. An account is
 // known from the first pass over the content that a commit wants until the next
-// commit that changes it, so nothing is deleted on half the accounts. The ledger
+// commit that changes it, so nothing is deleted on half the accounts. What a pass
+// says that began before that commit is not taken in: see generation. The ledger
 // is memory only; what must survive a restart is in the Releases: see grants in
 // weigh.
 //
@@ -39,7 +40,8 @@ type ledger struct {
 
 	mu       sync.Mutex
 	rules    pruneRules
-	taking   bool // a commit is being taken in
+	taking   bool   // a commit is being taken in
+	expected uint64 // how many accounts were expected ever
 	accounts map[string]*account
 	declared map[inventory.ID]int // by how many accounts
 	weighed  *weighing            // nil: to be done again
@@ -61,10 +63,11 @@ type pruneRules struct {
 
 // account is what one release declares and what it would delete.
 type account struct {
-	declaredKnown bool // declares is that of the wanted content
-	known         bool // and so are the others
-	outside       bool // the engine has not got the release in its hands
-	stalled       bool // its last pass has ended so that another one changes nothing
+	generation    uint64 // tells apart the contents that an account was expected of
+	declaredKnown bool   // declares is that of the wanted content
+	known         bool   // and so are the others
+	outside       bool   // the engine has not got the release in its hands
+	stalled       bool   // its last pass has ended so that another one changes nothing
 
 	declares     []inventory.ID
 	leaving      []inventory.ID          // sorted: ours in the cluster, not declared, not protected
@@ -95,6 +98,8 @@ type Ruling struct {
 	// Claims says of declared objects that carry another release's label whether
 	// they may be taken over.
 	Claims map[inventory.ID]Claim
+
+	superseded bool // the pass is over content that is not wanted any more
 }
 
 // blocks reports whether nothing may be deleted for now.
@@ -139,10 +144,29 @@ func (l *ledger) taken(changed []Key) {
 
 // expect waits for the account of a release anew.
 func (l *ledger) expect(release string) {
+	l.expected++
 	l.change(release, func(a *account) {
+		a.generation = l.expected
 		a.declaredKnown, a.known, a.stalled = false, false, false
 		a.declares, a.leaving, a.acknowledged = nil, nil, ""
 	})
+}
+
+// generation is what a pass has to enter its account with. It is asked for
+// together with what is wanted of the release: a pass over the content before
+// must not speak for the one that came in meanwhile. No two releases, nor two of
+// the same name, ever have the same but zero, of which nothing is expected.
+func (l *ledger) generation(release string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.generationOf(release)
+}
+
+func (l *ledger) generationOf(release string) uint64 {
+	if a := l.accounts[release]; a != nil {
+		return a.generation
+	}
+	return 0
 }
 
 // scope has only these releases count, which are expected anew.
@@ -217,18 +241,22 @@ func (l *ledger) count(a *account, sign int) {
 	}
 }
 
-// enter takes in the account of a release and rules.
-func (l *ledger) enter(release string, now account) Ruling {
+// enter takes in the account of a release and rules. That of an older generation
+// changes nothing, and nothing may be deleted for it, nor taken over.
+func (l *ledger) enter(release string, generation uint64, now account) Ruling {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now.declaredKnown, now.known = true, true
+	if generation != l.generationOf(release) {
+		return superseded(now)
+	}
+	now.generation, now.declaredKnown, now.known = generation, true, true
 	var before account
 	a := l.change(release, func(a *account) {
 		before = *a
 		now.outside, now.stalled = a.outside, a.stalled
 		*a = now
 	})
-	if !before.declaredKnown || before.keeps != a.keeps {
+	if len(l.asked[release]) > 0 && (!before.declaredKnown || before.keeps != a.keeps || !alike(before.declares, a.declares)) {
 		l.callAskers(release)
 	}
 	for id, owner := range before.claims {
@@ -241,20 +269,45 @@ func (l *ledger) enter(release string, now account) Ruling {
 	return r
 }
 
+// superseded is the ruling for an account of an older generation.
+func superseded(now account) Ruling {
+	const why = "a newer commit has come in"
+	r := Ruling{Wait: why, superseded: true, Claims: make(map[inventory.ID]Claim, len(now.claims))}
+	for id := range now.claims {
+		r.Claims[id] = Claim{Pending: true, Why: "is looked at again, as " + why}
+	}
+	return r
+}
+
+// alike reports whether two lists have the same objects, in whatever order.
+func alike(a, b []inventory.ID) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	has := make(map[inventory.ID]bool, len(a))
+	for _, id := range a {
+		has[id] = true
+	}
+	return !slices.ContainsFunc(b, func(id inventory.ID) bool { return !has[id] })
+}
+
 // declare takes in what a release declares, while nothing else is known of it.
-func (l *ledger) declare(release string, declares []inventory.ID) {
+func (l *ledger) declare(release string, generation uint64, declares []inventory.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if generation != l.generationOf(release) {
+		return
+	}
 	l.change(release, func(a *account) { a.declares, a.declaredKnown = declares, true })
 	l.callAskers(release)
 	l.callWaiting()
 }
 
 // ended says whether the next pass over a release would come to the same.
-func (l *ledger) ended(release string, stalled bool) {
+func (l *ledger) ended(release string, generation uint64, stalled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if a := l.accounts[release]; a != nil && a.stalled != stalled {
+	if a := l.accounts[release]; a != nil && a.generation == generation && a.stalled != stalled {
 		a.stalled = stalled
 		l.weighed = nil
 		l.callAskers(release)
@@ -667,22 +720,27 @@ func (in *Input) renderedSet() inventory.Set {
 	return set
 }
 
-// account enters the release into its environment's ledger.
-func (p *pass) account() {
+// account enters the release into its environment's ledger; it is an error when
+// a newer commit wants another account.
+func (p *pass) account() error {
 	a := accountOf(p.in)
 	a.relabelled = p.relabelled(a.claims)
-	p.in.Ruling = p.env.ledger.enter(p.in.Release.Name, a)
+	p.in.Ruling = p.env.ledger.enter(p.in.Release.Name, p.want.generation, a)
+	if p.in.Ruling.superseded {
+		return errSuperseded
+	}
+	return nil
 }
 
 // accountFailed enters what a pass has found out that could not read everything.
 // A release that does not render keeps what it has and deletes nothing.
 func (p *pass) accountFailed(renders bool) {
-	name := p.in.Release.Name
+	name, generation := p.in.Release.Name, p.want.generation
 	switch {
 	case !renders && p.in.Inventory != nil:
-		p.env.ledger.enter(name, account{objects: len(p.in.Inventory), declares: slices.Collect(maps.Keys(p.in.Inventory)), keeps: "does not render"})
+		p.env.ledger.enter(name, generation, account{objects: len(p.in.Inventory), declares: slices.Collect(maps.Keys(p.in.Inventory)), keeps: "does not render"})
 	case p.in.Rendered != nil:
-		p.env.ledger.declare(name, slices.Collect(maps.Keys(p.in.renderedSet())))
+		p.env.ledger.declare(name, generation, slices.Collect(maps.Keys(p.in.renderedSet())))
 	}
 }
 

@@ -76,10 +76,15 @@ func (c *town) names() (names []string) {
 	return names
 }
 
+// enter enters the account of a release as it is now.
+func (c *town) enter(name string) Ruling {
+	return c.ledger.enter(name, c.ledger.generation(name), accountOf(&c.worlds[name].in))
+}
+
 // step is one plan of a pass over a release, done.
 func (c *town) step(name string) Plan {
 	w := c.worlds[name]
-	w.in.Ruling = c.ledger.enter(name, accountOf(&w.in))
+	w.in.Ruling = c.enter(name)
 	plan := Decide(w.in)
 	if plan.Writes() {
 		w.execute(plan)
@@ -97,7 +102,7 @@ func (c *town) pass(name string) string {
 		plan := c.step(name)
 		if !plan.Writes() {
 			c.worlds[name].report(plan.Verdict)
-			c.ledger.ended(name, plan.Verdict.Stalled)
+			c.ledger.ended(name, c.ledger.generation(name), plan.Verdict.Stalled)
 			if plan.Verdict.State == StateRemoved {
 				c.ledger.drop(name)
 			}
@@ -279,7 +284,7 @@ func TestSmallDeletionWaitsForNoReading(t *testing.T) {
 	c.declare("a", configs("a", 5)...)
 	c.declare("b", configs("b", 2)...)
 	c.commits([]string{"a", "b"})
-	c.ledger.declare("b", nil)
+	c.ledger.declare("b", c.ledger.generation("b"), nil)
 	assert.Contains(t, c.pass("a"), "report Ready: 5 objects", "b cannot be read, but all of it would be little")
 	assert.Len(t, c.live, 38)
 }
@@ -301,7 +306,7 @@ func TestAcknowledgedDeletionSurvivesCrashes(t *testing.T) {
 			}
 			// One step at a time, and of a deletion one object.
 			w := c.worlds[name]
-			w.in.Ruling = c.ledger.enter(name, accountOf(&w.in))
+			w.in.Ruling = c.enter(name)
 			plan := Decide(w.in)
 			for i, s := range plan.Steps {
 				if s.Action == ActionPrune {
@@ -519,7 +524,7 @@ func TestLedgerSums(t *testing.T) {
 		assert.Equal(t, want.declared, got.declared)
 	}
 	check()
-	c.ledger.declare("a", []inventory.ID{{Kind: "ConfigMap", Name: "x"}})
+	c.ledger.declare("a", c.ledger.generation("a"), []inventory.ID{{Kind: "ConfigMap", Name: "x"}})
 	check()
 	c.settle("a", "b")
 	check()

@@ -74,6 +74,8 @@ type want struct {
 	// Of the pass, not of the release: see environment.wanted.
 	fsys fs.FS
 	repo *envrepo.Repo
+	// generation is that of the account that the ledger expects of it.
+	generation uint64
 }
 
 // release is what the engine knows of a release between passes. It is memory

@@ -47,7 +47,9 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 	var plan Plan
 	err = p.gather(ctx)
 	for round := 0; err == nil; round++ {
-		p.account()
+		if err = p.account(); err != nil {
+			break
+		}
 		plan = Decide(*p.in)
 		if !plan.Writes() {
 			break
@@ -139,7 +141,7 @@ func (p *pass) report(ctx context.Context, v Verdict, cause error) (Status, time
 	}
 	s := p.status(v, cause)
 	p.release.finished(p.want, v, s)
-	p.env.ledger.ended(s.Release, v.Stalled)
+	p.env.ledger.ended(s.Release, p.want.generation, v.Stalled)
 	after := later(v.After, p.release.verifyIn(p.in.Now))
 	if cause != nil {
 		after = 0 // the queue's back-off
