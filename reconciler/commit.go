@@ -180,7 +180,7 @@ func (e *Engine) discover(ctx context.Context, env *environment) error {
 		held, err := inventory.FromRelease(&r)
 		leaveStrays(held, namespace, r.Name)
 		if ours && err == nil && len(held) > 0 {
-			env.ledger.found(r.Name, len(held))
+			env.ledger.found(r.Name, len(held), objectsBefore(&r, held))
 		}
 	}
 	env.found = true

@@ -93,7 +93,7 @@ func (p *pass) recordIntent(ctx context.Context, intent inventory.Set) error {
 		return err
 	}
 	after := p.in.Last.DeepCopy()
-	after.Status.Inventory = intent.Status()
+	after.Status.Inventory = inventoryOf(p.in, intent)
 	if len(after.Status.Conditions) == 0 {
 		after.Status, p.announced = statusAfter(p.in, applying(p.in, intent)), true
 	}

@@ -46,8 +46,8 @@ type ledger struct {
 	declared map[inventory.ID]int // by how many accounts
 	weighed  *weighing            // nil: to be done again
 
-	undeclared, unread       int // accounts of which not that much is known
-	objects, leaving, unsure int // unsure: objects of the accounts that are not read
+	undeclared, unread      int // accounts of which not that much is known
+	before, leaving, unsure int // unsure: objects of the accounts that are not read
 
 	waiting map[string]bool            // releases whose ruling may change by itself
 	asked   map[string]map[string]bool // who wants to know about an account
@@ -71,7 +71,8 @@ type account struct {
 
 	declares     []inventory.ID
 	leaving      []inventory.ID          // sorted: ours in the cluster, not declared, not protected
-	objects      int                     // in the inventory or declared
+	objects      int                     // in the inventory
+	before       int                     // of them, before the release began to grow
 	keeps        string                  // why it does not give away what it no longer declares; "" when it does
 	acknowledged string                  // token recorded in its status for this content
 	claims       map[inventory.ID]string // declared objects that carry another release's label
@@ -99,6 +100,7 @@ type Ruling struct {
 	// they may be taken over.
 	Claims map[inventory.ID]Claim
 
+	rest       bool // nothing of the environment is to be deleted
 	superseded bool // the pass is over content that is not wanted any more
 }
 
@@ -183,10 +185,14 @@ func (l *ledger) scope(keys []Key) {
 }
 
 // found is a release that the cluster has, with the number of its objects.
-func (l *ledger) found(release string, objects int) {
+func (l *ledger) found(release string, objects, before int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.change(release, func(a *account) { a.objects = max(a.objects, objects) })
+	l.change(release, func(a *account) {
+		if objects > a.objects {
+			a.objects, a.before = objects, before
+		}
+	})
 }
 
 // drop closes the account of a release that is gone.
@@ -222,7 +228,7 @@ func (l *ledger) change(release string, do func(*account)) *account {
 
 // count adds an account to the sums, or takes it out of them.
 func (l *ledger) count(a *account, sign int) {
-	l.objects += sign * a.objects
+	l.before += sign * a.before
 	for _, id := range a.declares {
 		if l.declared[id] += sign; l.declared[id] == 0 {
 			delete(l.declared, id)
@@ -353,7 +359,7 @@ func (l *ledger) callWaiting() {
 
 // rule is the ruling for one release.
 func (l *ledger) rule(release string, a *account) Ruling {
-	r := Ruling{Claims: l.claims(release, a)}
+	r := Ruling{Claims: l.claims(release, a), rest: l.leaving == 0 && l.unsure == 0 && !l.taking}
 	a.standing, a.awaits = "", false
 	delete(l.waiting, release)
 	if len(a.leaving) == 0 {
@@ -534,7 +540,7 @@ func (l *ledger) granted(w *weighing, recorded map[string]bool) bool {
 // condemn sums up what is to be deleted, and collects the tokens by which it is
 // acknowledged already.
 func (l *ledger) condemn(w *weighing) (recorded map[string]bool) {
-	w.condemned, w.of, recorded = map[string][]inventory.ID{}, l.objects, map[string]bool{}
+	w.condemned, w.of, recorded = map[string][]inventory.ID{}, l.before, map[string]bool{}
 	for name, a := range l.accounts {
 		if a.outside || len(a.leaving) == 0 {
 			continue
@@ -551,6 +557,7 @@ func (l *ledger) condemn(w *weighing) (recorded map[string]bool) {
 			w.open += len(ids)
 		}
 	}
+	w.of = max(w.of, w.open) // what came with a growth may go as well
 	return recorded
 }
 
@@ -641,7 +648,7 @@ func some(names []string, one, many string) string {
 // accountOf is what the input says about a release: pure.
 func accountOf(in *Input) account {
 	rendered := in.renderedSet()
-	a := account{objects: len(in.Inventory.Union(rendered)), declares: slices.Collect(maps.Keys(rendered))}
+	a := account{objects: len(in.Inventory), before: objectsBefore(in.Last, in.Inventory), declares: slices.Collect(maps.Keys(rendered))}
 	stay := func(why string) account {
 		a.keeps = why
 		if len(a.declares) == 0 {
@@ -738,7 +745,7 @@ func (p *pass) accountFailed(renders bool) {
 	name, generation := p.in.Release.Name, p.want.generation
 	switch {
 	case !renders && p.in.Inventory != nil:
-		p.env.ledger.enter(name, generation, account{objects: len(p.in.Inventory), declares: slices.Collect(maps.Keys(p.in.Inventory)), keeps: "does not render"})
+		p.env.ledger.enter(name, generation, account{objects: len(p.in.Inventory), before: objectsBefore(p.in.Last, p.in.Inventory), declares: slices.Collect(maps.Keys(p.in.Inventory)), keeps: "does not render"})
 	case p.in.Rendered != nil:
 		p.env.ledger.declare(name, generation, slices.Collect(maps.Keys(p.in.renderedSet())))
 	}

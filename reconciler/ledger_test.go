@@ -60,7 +60,7 @@ func (c *town) restart() {
 	for name, w := range c.worlds {
 		w.restart()
 		if w.in.Last != nil || !w.in.Gone {
-			c.ledger.found(name, len(w.in.Inventory))
+			c.ledger.found(name, len(w.in.Inventory), objectsBefore(w.in.Last, w.in.Inventory))
 		}
 	}
 	c.commits(c.names(), c.rules.acknowledged...)
@@ -520,7 +520,7 @@ func TestLedgerSums(t *testing.T) {
 			want.count(a, +1)
 		}
 		got := c.ledger
-		assert.Equal(t, []int{want.undeclared, want.unread, want.objects, want.leaving, want.unsure}, []int{got.undeclared, got.unread, got.objects, got.leaving, got.unsure})
+		assert.Equal(t, []int{want.undeclared, want.unread, want.before, want.leaving, want.unsure}, []int{got.undeclared, got.unread, got.before, got.leaving, got.unsure})
 		assert.Equal(t, want.declared, got.declared)
 	}
 	check()
@@ -535,5 +535,5 @@ func TestLedgerSums(t *testing.T) {
 	c.ledger.drop("b")
 	c.ledger.drop("a")
 	check()
-	assert.Zero(t, c.ledger.objects)
+	assert.Zero(t, c.ledger.before)
 }

@@ -39,7 +39,7 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 	after.ObservedRevision = in.Revision
 	after.Traffic = v.traffic
 	if !v.unread {
-		after.Inventory, after.Prune = v.inventory.Status(), nil
+		after.Inventory, after.Prune = inventoryOf(in, v.inventory), nil
 	}
 	if len(leavingOf(in, in.renderedSet())) > 0 && before.Prune != nil && before.Prune.Hash == in.Hash {
 		after.Prune = before.Prune // the deletion is under way

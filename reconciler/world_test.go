@@ -130,6 +130,9 @@ func (w *world) execute(p Plan) {
 		case ActionGrant:
 			w.in.Last.Status.Prune = &v1alpha1.PruneStatus{Acknowledged: s.token, Hash: w.in.Hash}
 		case ActionIntent:
+			if w.in.Last != nil {
+				w.in.Last.Status.Inventory = inventoryOf(&w.in, s.inventory)
+			}
 			w.ensure()
 			w.in.Inventory = s.inventory
 		case ActionScale:

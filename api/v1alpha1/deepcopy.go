@@ -48,6 +48,10 @@ func (in *ReleaseStatus) DeepCopyInto(out *ReleaseStatus) {
 	out.Traffic = in.Traffic.DeepCopy()
 	if in.Inventory != nil {
 		out.Inventory = &Inventory{Entries: slices.Clone(in.Inventory.Entries)}
+		if in.Inventory.Before != nil {
+			before := *in.Inventory.Before
+			out.Inventory.Before = &before
+		}
 	}
 	if in.Prune != nil {
 		prune := *in.Prune

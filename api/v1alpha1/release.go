@@ -187,6 +187,10 @@ type TagPercent struct {
 // Inventory is every object that belongs to the release.
 type Inventory struct {
 	Entries []ResourceRef `json:"entries,omitempty"`
+	// Before is how many there were before the release began to grow, while
+	// something of the environment may be deleted: a deletion is measured by what
+	// there was, not by what replaces it.
+	Before *int `json:"before,omitempty"`
 }
 
 // ResourceRef names an object: short, as there may be thousands.

@@ -33,7 +33,7 @@ func full() *v1alpha1.Release {
 			},
 			Traffic: &v1alpha1.TrafficStatus{
 				Weights: []v1alpha1.TagPercent{{Tag: "blue", Percent: 100}}, Mirrors: []v1alpha1.TagPercent{{Tag: "green", Percent: 5}}, RoutedAt: &now},
-			Inventory: &v1alpha1.Inventory{Entries: []v1alpha1.ResourceRef{{ID: "a_b__C", Version: "v1"}}},
+			Inventory: &v1alpha1.Inventory{Entries: []v1alpha1.ResourceRef{{ID: "a_b__C", Version: "v1"}}, Before: new(int)},
 			Prune:     &v1alpha1.PruneStatus{Acknowledged: "a00000000001", Hash: "h"},
 			Summary:   v1alpha1.Summary{Digests: "d", Traffic: "t", Revision: "r"},
 		},
@@ -46,6 +46,7 @@ func TestCopiesShareNothing(t *testing.T) {
 	require.Equal(t, full(), c)
 	c.Labels["a"] = "x"
 	c.Status.Attempt.Hash = "x"
+	*c.Status.Inventory.Before = 1
 	c.Status.Conditions[0].Type = "x"
 	c.Status.Tags[0].Name = "x"
 	c.Status.Traffic.Weights[0].Tag, c.Status.Traffic.Mirrors[0].Tag = "x", "x"

@@ -1,0 +1,76 @@
+package reconciler
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// A wrong namePrefix replaces every object: all that the environment had goes.
+func TestReplacingAllObjectsIsHeldAtEveryMoment(t *testing.T) {
+	for crash := range 12 {
+		c := runningTown(t)
+		c.declare("a", configs("pre-a", 6)...)
+		c.declare("b", configs("pre-b", 6)...)
+		c.commits([]string{"a", "b"})
+		for n := range crash { // steps of one and the other, then a process that knows nothing
+			c.step([]string{"a", "b"}[n%2])
+		}
+		c.restart()
+		c.settle("b", "a")
+		require.Len(t, c.live, 24, "after %d steps", crash)
+		assert.Contains(t, c.worlds["a"].in.Ruling.Held.Message, "12 of 12 objects", "after %d steps", crash)
+		c.restart()
+		c.settle("a", "b")
+		require.Len(t, c.live, 24, "and a restart")
+		c.commits(nil, c.token("a"))
+		c.settle("a", "b")
+		require.Len(t, c.live, 12, "acknowledged")
+		c.settle("a", "b")
+		for _, w := range c.worlds {
+			assert.Nil(t, w.in.Last.Status.Inventory.Before, "it is done")
+		}
+	}
+}
+
+func TestRenamedReleaseIsHeld(t *testing.T) {
+	c := newTown(t)
+	c.declare("old", configs("old", 12)...)
+	c.commits(c.names())
+	c.settle("old")
+	c.declare("old")
+	c.declare("new", configs("new", 12)...)
+	c.commits(c.names())
+	c.settle("new", "old", "new")
+	assert.Len(t, c.live, 24)
+	c.restart()
+	c.settle("new", "old", "new")
+	assert.Len(t, c.live, 24)
+	assert.Contains(t, c.worlds["old"].in.Ruling.Held.Message, "12 of 12 objects")
+}
+
+func TestOrdinaryReplacementIsNotHeld(t *testing.T) {
+	c := newTown(t)
+	var names []string
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		c.declare(name, append(configs(name, 4), configMap(name+"-hash-one", "1"))...)
+		names = append(names, name)
+	}
+	c.commits(names)
+	c.settle(names...)
+	require.Len(t, c.live, 30)
+	for _, name := range names { // six objects leave, of 30
+		c.declare(name, append(configs(name, 4), configMap(name+"-hash-two", "1"))...)
+	}
+	c.commits(names)
+	c.settle(names...)
+	assert.Len(t, c.live, 30)
+	assert.NotContains(t, c.live, inventory.IDOf(configMap("a-hash-one", "1")))
+	c.settle(names...)
+	for _, w := range c.worlds {
+		assert.Nil(t, w.in.Last.Status.Inventory.Before)
+	}
+}
