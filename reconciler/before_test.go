@@ -74,3 +74,23 @@ func TestOrdinaryReplacementIsNotHeld(t *testing.T) {
 		assert.Nil(t, w.in.Last.Status.Inventory.Before)
 	}
 }
+
+func TestAcknowledgementIsGoodForOneDeletion(t *testing.T) {
+	c := shrunkenTown(t, 1, 1)
+	c.settle("a", "b")
+	token := c.token("a")
+	c.commits(nil, token)
+	c.settle(c.ledger.called()...)
+	require.Len(t, c.live, 2)
+	c.declare("a", configs("a", 6)...)
+	c.declare("b", configs("b", 6)...)
+	c.commits([]string{"a", "b"}, token)
+	c.settle("a", "b")
+	require.Len(t, c.live, 12, "it is reverted")
+	c.declare("a", configs("a", 1)...)
+	c.declare("b", configs("b", 1)...)
+	c.commits([]string{"a", "b"}, token)
+	c.settle("a", "b")
+	assert.Len(t, c.live, 12, "the same bad merge again")
+	assert.NotEqual(t, token, c.token("a"))
+}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
@@ -70,15 +72,16 @@ type account struct {
 	stalled       bool   // its last pass has ended so that another one changes nothing
 
 	declares     []inventory.ID
-	leaving      []inventory.ID          // sorted: ours in the cluster, not declared, not protected
-	objects      int                     // in the inventory
-	before       int                     // of them, before the release began to grow
-	keeps        string                  // why it does not give away what it no longer declares; "" when it does
-	acknowledged string                  // token recorded in its status for this content
-	claims       map[inventory.ID]string // declared objects that carry another release's label
-	relabelled   map[inventory.ID]bool   // of them, ours by the inventory, with the label of a release without a Release
-	awaits       bool                    // the last ruling depends on what another does
-	standing     string                  // at the last ruling
+	leaving      []inventory.ID             // sorted: ours in the cluster, not declared, not protected
+	uids         map[inventory.ID]types.UID // of what is leaving
+	objects      int                        // in the inventory
+	before       int                        // of them, before the release began to grow
+	keeps        string                     // why it does not give away what it no longer declares; "" when it does
+	acknowledged string                     // token recorded in its status for this content
+	claims       map[inventory.ID]string    // declared objects that carry another release's label
+	relabelled   map[inventory.ID]bool      // of them, ours by the inventory, with the label of a release without a Release
+	awaits       bool                       // the last ruling depends on what another does
+	standing     string                     // at the last ruling
 }
 
 // Ruling is what a release may do to objects that are, or were, another's, and
@@ -569,7 +572,8 @@ func (l *ledger) exceeds(deleted, of int) bool {
 }
 
 // token names the open deletions together with those that were recorded with
-// it: a hash of environment, releases and objects. It begins with a letter, so
+// it: a hash of environment, releases and objects with their UIDs, so that what is
+// created again under the same name is another's to acknowledge. It begins with a letter, so
 // that YAML takes none for a number.
 func (l *ledger) token(w *weighing, recorded string) string {
 	sum := sha256.New()
@@ -581,7 +585,7 @@ func (l *ledger) token(w *weighing, recorded string) string {
 		}
 		fmt.Fprintf(sum, "release %q\n", name)
 		for _, id := range w.condemned[name] {
-			fmt.Fprintf(sum, "%q\n", id.String())
+			fmt.Fprintf(sum, "%q %q\n", id.String(), l.accounts[name].uids[id])
 		}
 	}
 	text := hex.EncodeToString(sum.Sum(nil))
@@ -669,6 +673,10 @@ func accountOf(in *Input) account {
 		return a
 	}
 	a.leaving = leavingOf(in, rendered)
+	a.uids = make(map[inventory.ID]types.UID, len(a.leaving))
+	for _, id := range a.leaving {
+		a.uids[id] = in.Live[id].GetUID()
+	}
 	a.claims = claimsOf(in, rendered)
 	if p := in.status().Prune; p != nil && p.Hash == in.Hash {
 		a.acknowledged = p.Acknowledged

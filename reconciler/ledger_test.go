@@ -182,7 +182,7 @@ hold prune: 7 of 12 objects of environment production would be deleted, of this 
   ConfigMap/b-4
   ConfigMap/b-5
 report Held PruneHeld (stalled): 7 of 12 objects of environment production would be deleted, of this release ConfigMap/b-3, ConfigMap/b-4, ConfigMap/b-5; held until sluice.yaml says acknowledgements: [{environment: production, prune: TOKEN}]
-`, "TOKEN", "d349e3d8ac44"), c.pass("b"))
+`, "TOKEN", "a510a856cd69"), c.pass("b"))
 	assert.Equal(t, []string{"a"}, c.ledger.called(), "who waited for the account is called")
 	c.settle("a")
 	assert.Contains(t, c.worlds["a"].in.Last.Condition(v1alpha1.ConditionStalled).Message, "ConfigMap/a-2, ConfigMap/a-3, ConfigMap/a-4 and 1 more")
@@ -369,10 +369,10 @@ func TestRemovedEnvironmentGoesWhole(t *testing.T) {
 	equal(t, `
 keep
   PersistentVolumeClaim/data (its kind is protected)
-hold prune: environment production is not in sluice.yaml any more: all its 3 objects would be deleted, of this release ConfigMap/a, HTTPRoute/api; held until sluice.yaml says acknowledgements: [{environment: production, prune: f2710d7934eb}]
+hold prune: environment production is not in sluice.yaml any more: all its 3 objects would be deleted, of this release ConfigMap/a, HTTPRoute/api; held until sluice.yaml says acknowledgements: [{environment: production, prune: de82972dafa4}]
   HTTPRoute/api
   ConfigMap/a
-report Held EnvironmentHeld (stalled): environment production is not in sluice.yaml any more: all its 3 objects would be deleted, of this release ConfigMap/a, HTTPRoute/api; held until sluice.yaml says acknowledgements: [{environment: production, prune: f2710d7934eb}]
+report Held EnvironmentHeld (stalled): environment production is not in sluice.yaml any more: all its 3 objects would be deleted, of this release ConfigMap/a, HTTPRoute/api; held until sluice.yaml says acknowledgements: [{environment: production, prune: de82972dafa4}]
 note kept PersistentVolumeClaim/data (its kind is protected)
 `, c.pass("a"))
 	assert.Len(t, c.live, 4)
