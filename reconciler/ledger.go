@@ -346,12 +346,16 @@ func (l *ledger) callAskers(release string) {
 	delete(l.asked, release)
 }
 
-// callWaiting calls those whose ruling has changed.
+// callWaiting calls those whose ruling has changed. That something is not known
+// for a moment is no news to who is held: whatever it comes to is.
 func (l *ledger) callWaiting() {
 	if len(l.waiting) == 0 {
 		return
 	}
 	w := l.weigh()
+	if w.wait != "" && !w.stuck {
+		return
+	}
 	for name := range l.waiting {
 		if a := l.accounts[name]; a != nil && a.known && w.standing(a) != a.standing {
 			a.standing = w.standing(a)
@@ -478,7 +482,9 @@ func (w *weighing) standing(a *account) string {
 	case slices.Contains(w.listed, a.acknowledged) && a.acknowledged != w.grant:
 		return standingFree
 	}
-	return fmt.Sprintf("grant %s token %s: %d of %d", w.grant, w.token, w.open, w.of)
+	// Without the counts: an unrelated commit changes them, and the status of every
+	// held release is not to be written anew for that.
+	return fmt.Sprintf("grant %s token %s", w.grant, w.token)
 }
 
 // weigh compares what is to be deleted with the policy.

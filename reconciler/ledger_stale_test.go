@@ -71,3 +71,22 @@ func TestAskersAreCalledWhenWhatIsDeclaredChanges(t *testing.T) {
 	assert.Equal(t, []string{"b"}, l.called())
 	assert.True(t, l.enter("b", b, wants).Claims[id].Granted)
 }
+
+func TestUnrelatedCommitCallsNoHeldRelease(t *testing.T) {
+	c := shrunkenTown(t, 1, 1)
+	c.declare("c", configs("c", 1)...)
+	c.commits([]string{"c"})
+	c.settle("a", "b", "c")
+	token := c.token("a")
+	c.declare("c", configs("c", 2)...)
+	c.commits([]string{"c"})
+	assert.Empty(t, c.ledger.called(), "while it is taken in")
+	c.pass("c")
+	assert.Empty(t, c.ledger.called(), "nor when it is known")
+	c.ledger.enter("c", c.ledger.generation("c"), account{objects: 2, before: 2})
+	assert.Empty(t, c.ledger.called(), "whatever the counts are")
+	c.pass("a")
+	assert.Equal(t, token, c.token("a"))
+	c.commits(nil, token)
+	assert.Equal(t, []string{"a", "b"}, c.ledger.called(), "an acknowledgement is news")
+}
