@@ -59,6 +59,10 @@ update: build ## Rewrite the golden output in testdata/script (look at the diffe
 	go test ./envrepo ./render/traffic ./render/diff ./promotion -update
 	$(DEVCLUSTER) go test ./cmd/sluice -run 'Script|Reference' -update
 
+.PHONY: bench
+bench: tools ## The benchmarks of docs/benchmarks.md, on a control plane of their own (some ten minutes)
+	$(DEVCLUSTER) go test -run '^$$' -bench 'Reconciler|Drift|TakeIn|Push' -benchtime 1x -timeout 60m ./reconciler
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 30s) each
 	@go list ./... | while read -r pkg; do \
