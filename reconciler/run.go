@@ -146,7 +146,7 @@ func (f *branch) look(ctx context.Context) {
 			f.seen[name] = rev
 			f.fine(name, rev)
 		}
-		f.release(env, changed, first)
+		f.release(env, changed, first && err == nil)
 	}
 }
 
@@ -169,13 +169,12 @@ func (f *branch) release(env *environment, changed []Key, first bool) {
 		f.engine.follow(env, gvk)
 	}
 	env.mu.Lock()
-	inScope := func(r *release) { r.setScope(true) }
 	if first {
 		changed = env.keys((*release).hurry)
 	}
 	for _, key := range changed {
 		if r := env.releases[key.Release]; r != nil {
-			inScope(r)
+			r.setScope(true)
 		}
 	}
 	env.rank(changed)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
@@ -321,4 +323,45 @@ func TestReleaseFollowsItsPods(t *testing.T) {
 		now := pods()
 		return len(now) == 2 && !slices.ContainsFunc(now, func(p string) bool { return slices.Contains(before, p) }) && f.release("api").Ready()
 	})
+}
+
+// unlistable is a commit whose environments cannot be listed, as in a mirror that
+// is damaged.
+type unlistable struct{ fs.FS }
+
+func (u unlistable) Open(name string) (fs.File, error) {
+	if name == "environments/production" {
+		return nil, errors.New("its tree is damaged")
+	}
+	return u.FS.Open(name)
+}
+
+// problems are the statuses about the repository itself.
+type problems chan reconciler.Status
+
+func (p problems) Report(_ context.Context, s reconciler.Status) {
+	if s.Reason == "RepositoryUnreadable" {
+		p <- s
+	}
+}
+
+func TestReleasesAreLeftAloneUntilAFirstCommitIsTakenIn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.ready(project(f.namespace))
+
+	f.branch.mu.Lock()
+	f.branch.commits = append(f.branch.commits, unlistable{f.branch.commits[0]})
+	f.branch.mu.Unlock()
+	said := make(problems, 10)
+	f.engine = f.newEngine(func(c *reconciler.Config) { c.Reporter = said })
+	f.run()
+	assert.Contains(t, (<-said).Message, "its tree is damaged")
+	// An event of a release of which nobody knows yet what is wanted.
+	r := f.release("api")
+	r.Labels["touched"] = "true"
+	require.NoError(t, f.api.Update(context.Background(), r))
+
+	f.branch.push(project(f.namespace).with(files{"environments/production/api/config.yaml": config("two")}))
+	f.eventually("the next commit is applied", func() bool { return f.get("ConfigMap", "api-two") != nil })
 }
