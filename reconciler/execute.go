@@ -82,12 +82,14 @@ func (p *pass) ensureNamespace(ctx context.Context, s Step) error {
 // recordIntent persists the inventory before what it lists is written. A Release
 // that there is none of yet is made with it, in one request.
 func (p *pass) recordIntent(ctx context.Context, intent inventory.Set) error {
-	if release := newRelease(p.in); p.in.Last == nil && intent.Announce(release) {
-		if err := p.create(ctx, release); err != nil {
-			return err
+	if p.in.Last == nil {
+		if release := newRelease(p.in); intent.Announce(release) {
+			if err := p.create(ctx, release); err != nil {
+				return err
+			}
+			p.in.Inventory, p.announced = intent, true
+			return nil
 		}
-		p.in.Inventory, p.announced = intent, true
-		return nil
 	}
 	if err := p.ensureRelease(ctx); err != nil {
 		return err

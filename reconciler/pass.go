@@ -32,7 +32,7 @@ type pass struct {
 	known   inventory.Set // as the pass found it
 	looked  bool          // what is live is known
 	strays  []string      // notes of what its inventory listed and must not
-	// announced says that this pass has made the Release, and said what it does.
+	// announced says that this pass has made the Release, and written what it will hold.
 	announced bool
 }
 
@@ -180,7 +180,7 @@ func (p *pass) write(ctx context.Context, v Verdict) error {
 }
 
 // early reports whether what a new release waits for is no news yet: it was just
-// made, says that it is being applied, and is passed over again in a moment.
+// made, which reads as in progress, and is passed over again in a moment.
 func (p *pass) early(v Verdict) bool {
 	return p.announced && v.State == StateWaiting && v.Reconciling && p.in.routed == nil && 0 < v.After && v.After <= recheckMin
 }
