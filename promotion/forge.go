@@ -52,8 +52,45 @@ type Forge interface {
 	SetStatuses(ctx context.Context, commit string, statuses []Status) error
 }
 
+// Announcer is where a forge tells people what has become of a revision, beside
+// the statuses of a commit. Every forge here has it; what one lacks answers
+// ErrUnsupported, which callers report once and go on without. It is output
+// only: nothing is ever decided by what was announced.
+type Announcer interface {
+	// Comment writes a comment on a pull request, whatever its state: body is
+	// Markdown and replaces the comment of the same key, which is made when there
+	// is none. The same again writes nothing. ErrNotFound; ErrUnsupported.
+	Comment(ctx context.Context, number int, key, body string) error
+
+	// Deploy records how a revision fares in an environment, replacing what was
+	// said of the same component and revision there. The same again writes
+	// nothing. ErrNotFound: the repository has no such revision; ErrUnsupported.
+	Deploy(ctx context.Context, d Deployment) error
+}
+
+// DeploymentState is how a deployment stands, in the words that forges share.
+type DeploymentState string
+
+// The states of a deployment.
+const (
+	DeploymentInProgress DeploymentState = "in_progress"
+	DeploymentSuccess    DeploymentState = "success"
+	DeploymentFailure    DeploymentState = "failure"
+)
+
+// Deployment is one release at one revision, as people see it on a forge.
+type Deployment struct {
+	Environment string
+	Component   string
+	Revision    string // commit of the environments repository
+	State       DeploymentState
+	Description string // one line, at most MaxDescription characters
+	URL         string // where the release is reached; "" when not known
+}
+
 // Control-flow errors of a Forge.
 var (
+	ErrUnsupported   = errors.New("the forge has nothing like it")
 	ErrNotFound      = errors.New("no such pull request")
 	ErrClosed        = errors.New("the pull request is not open")
 	ErrHeadMoved     = errors.New("the head of the pull request has moved")
