@@ -61,6 +61,7 @@ type decision struct {
 	objects map[*unit][]*unstructured.Unstructured
 	routes  routing
 
+	leads    map[inventory.ID]bool     // what is sent alone, before the rest of its batch
 	barred   inventory.Set             // what waits for an object that was refused, and that object
 	pending  bool                      // an object has to be applied
 	ending   map[inventory.ID][]string // finalizers of what has to go before it is created anew
@@ -272,16 +273,16 @@ func (d *decision) scale() {
 	}
 }
 
-// apply sends what differs, stage by stage. Routes have a step of their own, and
-// so have the workloads of retired tags.
+// apply sends what differs, stage by stage, after a trial where one is needed.
+// Routes have a step of their own.
 func (d *decision) apply() {
+	d.try()
 	var batches [stageCount][]*unstructured.Unstructured
 	for _, u := range d.units {
 		for _, o := range d.objects[u] {
-			if u.retired && (isWorkload(o) || isCronJob(o)) || !d.due(o) {
-				continue
+			if d.sends(u, o) {
+				batches[stageOf(o)] = append(batches[stageOf(o)], o)
 			}
-			batches[stageOf(o)] = append(batches[stageOf(o)], o)
 		}
 	}
 	for i, batch := range batches {
@@ -298,6 +299,12 @@ func (d *decision) apply() {
 	}
 }
 
+// sends reports whether an object of a unit is sent with its stage. The workloads
+// of retired tags have a step of their own.
+func (d *decision) sends(u *unit, o *unstructured.Unstructured) bool {
+	return !(u.retired && (isWorkload(o) || isCronJob(o))) && d.due(o)
+}
+
 // due reports whether an object has to be sent now: it is not as declared, the
 // one in its place is not about to go, nobody else fights for it, and it does not
 // wait for what was refused.
@@ -309,7 +316,7 @@ func (d *decision) due(o *unstructured.Unstructured) bool {
 func (d *decision) items(objects []*unstructured.Unstructured) []Item {
 	items := make([]Item, len(objects))
 	for i, o := range objects {
-		items[i] = Item{Object: o, Note: "create"}
+		items[i] = Item{Object: o, Note: "create", leads: d.leads[inventory.IDOf(o)]}
 		if d.in.live(o) != nil {
 			items[i].Note = "update"
 		}

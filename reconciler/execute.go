@@ -21,6 +21,12 @@ const writers = 4
 // The first step that fails ends it, and the pass too unless the error is about
 // objects that can be set aside.
 func (p *pass) execute(ctx context.Context, plan Plan) error {
+	if p.superseded() {
+		return errSuperseded
+	}
+	if p.try(ctx, plan.trials) {
+		return nil
+	}
 	for _, step := range plan.Steps {
 		if p.superseded() {
 			return errSuperseded
@@ -180,18 +186,35 @@ func (p *pass) scale(ctx context.Context, s Step) error {
 	return nil
 }
 
-// apply writes the objects of one step side by side. One that fails does not
-// stop the others.
+// apply writes the objects of one step: those that lead a batch, then the others.
 func (p *pass) apply(ctx context.Context, s Step) error {
+	var leads, others []Item
+	for _, i := range s.Items {
+		if i.leads {
+			leads = append(leads, i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	for _, items := range [][]Item{leads, others} {
+		if err := p.send(ctx, items); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send writes objects side by side. One that fails does not stop the others.
+func (p *pass) send(ctx context.Context, items []Item) error {
 	type result struct {
 		live   *unstructured.Unstructured
 		action ssa.Action
 		err    error
 	}
-	results, before := make([]result, len(s.Items)), make([]*unstructured.Unstructured, len(s.Items))
+	results, before := make([]result, len(items)), make([]*unstructured.Unstructured, len(items))
 	var g errgroup.Group
 	g.SetLimit(writers)
-	for n, i := range s.Items {
+	for n, i := range items {
 		before[n] = p.in.live(i.Object)
 		g.Go(func() error {
 			r := &results[n]
@@ -203,20 +226,20 @@ func (p *pass) apply(ctx context.Context, s Step) error {
 	failed := &ApplyError{}
 	var again error
 	for n, r := range results {
-		id := inventory.IDOf(s.Items[n].Object)
+		id := inventory.IDOf(items[n].Object)
 		if r.err != nil {
-			if err := p.refused(s.Items[n].Object, before[n], r.err); errors.Is(err, errDecideAgain) {
+			if err := p.refused(items[n].Object, before[n], r.err); errors.Is(err, errDecideAgain) {
 				again = err
 			} else {
 				failed.Objects = append(failed.Objects, &ObjectError{id, err})
 			}
 			continue
 		}
-		p.judgeCorrection(s.Items[n].Object, before[n], r.live)
+		p.judgeCorrection(items[n].Object, before[n], r.live)
 		if p.adopts(id, before[n]) {
 			p.release.adopt(id)
 		}
-		p.release.remember(id, p.in.noteApplied(s.Items[n].Object, r.live))
+		p.release.remember(id, p.in.noteApplied(items[n].Object, r.live))
 		p.release.count(id, r.action)
 	}
 	if len(failed.Objects) > 0 {

@@ -50,6 +50,8 @@ type Input struct {
 	// Refused are the objects that the API server has refused in this pass; see
 	// refusals.go.
 	Refused map[inventory.ID]error
+	// Tried has the hashes of the objects that this pass has tried; see trial.go.
+	Tried map[inventory.ID]string
 	// Contested are the objects that somebody else keeps changing; see Contest.
 	Contested map[inventory.ID]Contest
 
@@ -165,6 +167,14 @@ func (in *Input) noteScaled(live *unstructured.Unstructured) {
 		}
 	}
 	in.Live[id] = live
+}
+
+// refuse takes in that the API server has refused an object.
+func (in *Input) refuse(id inventory.ID, err error) {
+	if in.Refused == nil {
+		in.Refused = map[inventory.ID]error{}
+	}
+	in.Refused[id] = err
 }
 
 // noteDeleted takes in that an object was deleted: it has left the inventory.

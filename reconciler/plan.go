@@ -42,6 +42,7 @@ type Plan struct {
 	Steps       []Step
 	Verdict     Verdict
 
+	trials []trial     // before the first step
 	diff   *difference // filled in by Engine.Plan
 	broken []error
 }
@@ -67,6 +68,8 @@ type Item struct {
 	Object   *unstructured.Unstructured // desired; the live one for ActionPrune and ActionKeep
 	Replicas int64                      // ActionScale
 	Note     string                     // "create", "update", why it is kept
+
+	leads bool // it is sent alone, before the rest of the step
 }
 
 // State is how a release is doing, in one word.

@@ -15,8 +15,10 @@ import (
 // An object that the API server refuses must not keep the release from leaving
 // the tag that it belongs to. It is set aside for the rest of the pass:
 //
-//  1. It is not sent again, and nor are the later stages of its unit, which may
-//     need it. Where it belongs to the shared part, those of every tag wait.
+//  1. It is not sent again, and nor is the rest of what the commit changes of its
+//     unit: half a change may be worse than none. Nor are corrections of later
+//     stages, which may need it. Where it belongs to the shared part, those of
+//     every tag wait.
 //  2. Its unit is not ready: its weight may stay, fall and go to zero, not rise,
 //     and no mirror to it is begun.
 //  3. Other units are applied, the routes move, and what left is retired.
@@ -38,11 +40,8 @@ func (p *pass) setAside(ctx context.Context, s Step, err error) bool {
 			return false
 		}
 	}
-	if p.in.Refused == nil {
-		p.in.Refused = map[inventory.ID]error{}
-	}
 	for _, o := range apply.Objects {
-		p.in.Refused[o.ID] = o.Err
+		p.in.refuse(o.ID, o.Err)
 	}
 	return true
 }
@@ -70,8 +69,9 @@ func applyError(refused map[inventory.ID]error) *ApplyError {
 	return e
 }
 
-// setAside finds what is not sent: the objects that were refused, and the later
-// stages of their units. A tag that is scaled to zero needs nothing of those.
+// setAside finds what is not sent: the objects that were refused, what else is new
+// of their units, and the later stages of those. A tag that is scaled to zero needs
+// nothing of them.
 func (d *decision) setAside() {
 	d.barred = inventory.Set{}
 	if len(d.in.Refused) == 0 {
@@ -87,7 +87,8 @@ func (d *decision) setAside() {
 		last := min(shared, d.refusedStage(u))
 		for _, o := range d.objects[u] {
 			id := inventory.IDOf(o)
-			if d.in.Refused[id] != nil || !u.retired && stageOf(o) > last && !d.in.synced(o) {
+			waits := last < stageCount && !u.retired && (stageOf(o) > last || d.isNew(o)) && !d.in.synced(o)
+			if d.in.Refused[id] != nil || waits {
 				d.barred[id] = o.GroupVersionKind().Version
 			}
 		}

@@ -39,6 +39,17 @@ prune later
   ConfigMap/green-old
 report Held TrafficHeld: routes stay at blue=50 green=50: tag blue is not ready: Deployment/api-blue is being applied
 again in 1s
+tried in vain: Deployment/api-green is invalid
+release api in production, namespace shop, revision c00000000000
+record intent
+  ConfigMap/green-new
+apply workloads
+  Deployment/api-blue (update)
+hold routes: routes stay at blue=50 green=50: tag blue is not ready: Deployment/api-blue is being applied
+prune later
+  ConfigMap/green-old
+report Failed ApplyFailed: Deployment/api-green is invalid
+again in 1s
 release api in production, namespace shop, revision c00000000000
 hold routes: routes stay at blue=50 green=50: tag blue is not ready: Deployment/api-blue: its controller has not taken the last change in yet
 prune later
@@ -49,6 +60,8 @@ again in 1s
 	w.up("api-blue")
 	equal(t, `
 release api in production, namespace shop, revision c00000000000
+apply config
+  ConfigMap/green-new (create)
 apply workloads
   Deployment/api-green (update)
 route blue=100 green=0
@@ -58,6 +71,7 @@ prune later
   ConfigMap/green-old
 report Waiting Applying: objects are being applied
 again in 1s
+tried in vain: Deployment/api-green is invalid
 release api in production, namespace shop, revision c00000000000
 route blue=100 green=0
   Service/api (update)

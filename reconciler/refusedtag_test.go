@@ -1,9 +1,12 @@
 package reconciler_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler"
@@ -64,4 +67,47 @@ func TestTagCanBeLeftBehindADependencyThatFailed(t *testing.T) {
 	assert.Equal(t, "blue=100 green=0", s.Traffic)
 	assert.Equal(t, "api-blue=100 api-green=0", f.weights())
 	assert.Equal(t, green, f.generations(), "the change of green is held back")
+}
+
+// selects has the Service select pods by a label that the Deployment gives them.
+func (f files) selects(value string, replicas int) files {
+	label := fmt.Sprintf(", generation: %s}", value)
+	return f.with(files{
+		"components/api/service.yaml": strings.Replace(f["components/api/service.yaml"], "instance: api}\n  ports", "instance: api"+label+"\n  ports", 1),
+		"components/api/deployment.yaml": strings.NewReplacer(
+			"template:\n    metadata: {labels: {app.kubernetes.io/name: api, app.kubernetes.io/instance: api}", "template:\n    metadata: {labels: {app.kubernetes.io/name: api, app.kubernetes.io/instance: api"+label,
+			"replicas: 2", fmt.Sprintf("replicas: %d", replicas)).Replace(f["components/api/deployment.yaml"]),
+	})
+}
+
+// A Service must not select by a label that the refused Deployment would have
+// given its pods.
+func TestACommitIsNotAppliedInPart(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	l := &line{}
+	f.engine = f.newEngine(func(c *reconciler.Config) { c.REST = l.config(f.config) })
+	f.ready(project(f.namespace).selects("one", 2))
+	sent := func() int { return l.count("PATCH ") }
+	before, service := sent(), f.get("Service", "api").GetResourceVersion()
+
+	s := statusOf(t, f.apply(project(f.namespace).selects("two", -1)), "api")
+	assert.Equal(t, v1alpha1.ReasonApplyFailed, s.Reason)
+	assert.Contains(t, s.Message, "applying Deployment/api: ")
+	assert.Contains(t, s.Message, "spec.replicas")
+	assert.NotEmpty(t, s.Hint)
+	assert.Equal(t, service, f.get("Service", "api").GetResourceVersion(), "nothing of the commit is applied")
+	assert.NotContains(t, fmt.Sprint(f.get("Service", "api").Object["spec"]), "generation:two")
+	s = statusOf(t, f.apply(project(f.namespace).selects("two", -1).with(files{
+		"components/api/deployment.yaml": strings.Replace(project(f.namespace)["components/api/deployment.yaml"], "replicas: 2", "replicas: two", 1)})), "api")
+	assert.Contains(t, s.Message, "spec.replicas")
+	assert.Equal(t, service, f.get("Service", "api").GetResourceVersion(), "nor where its schema is the reason")
+	require.Greater(t, sent(), before)
+
+	l.quiet()
+	f.ready(project(f.namespace).selects("two", 2))
+	assert.Contains(t, fmt.Sprint(f.get("Service", "api").Object["spec"]), "generation:two")
+	assert.Contains(t, fmt.Sprint(f.get("Deployment", "api").Object["spec"]), "generation:two")
+	assert.Equal(t, 1, l.count("PATCH /api/v1/namespaces/"+f.namespace+"/services/api"), "the first of two is its own trial")
+	assert.Equal(t, 2, l.count("PATCH /apis/apps/v1/namespaces/"+f.namespace+"/deployments/api"))
 }

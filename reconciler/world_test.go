@@ -102,7 +102,7 @@ func (w *world) restart() { w.in.Marks = map[inventory.ID]Mark{} }
 func (w *world) pass() string {
 	w.t.Helper()
 	var text strings.Builder
-	w.in.routed, w.in.Refused = nil, nil
+	w.in.routed, w.in.Refused, w.in.Tried = nil, nil, nil
 	for round := 0; ; round++ {
 		require.Less(w.t, round, 8, "the plan does not settle:\n%s", text.String())
 		plan := Decide(w.in)
@@ -111,8 +111,28 @@ func (w *world) pass() string {
 			w.report(plan.Verdict)
 			return text.String()
 		}
+		if tried := w.try(plan); tried != "" {
+			text.WriteString(tried)
+			continue
+		}
 		w.execute(plan)
 	}
+}
+
+// try is the dry runs before a plan; it returns what they refused.
+func (w *world) try(p Plan) (refused string) {
+	if w.in.Tried == nil {
+		w.in.Tried = map[inventory.ID]string{}
+	}
+	for _, t := range p.trials {
+		id := inventory.IDOf(t.object)
+		w.in.Tried[id] = w.in.hash(t.object)
+		if why := w.refuses[id.Display()]; why != "" {
+			w.in.refuse(id, errors.New(why))
+			refused += "tried in vain: " + why + "\n"
+		}
+	}
+	return refused
 }
 
 // last is the last plan of a pass only.
@@ -148,10 +168,7 @@ func (w *world) execute(p Plan) {
 			for _, i := range s.Items {
 				id := inventory.IDOf(i.Object)
 				if why := w.refuses[id.Display()]; why != "" {
-					if w.in.Refused == nil {
-						w.in.Refused = map[inventory.ID]error{}
-					}
-					w.in.Refused[id] = errors.New(why)
+					w.in.refuse(id, errors.New(why))
 					continue
 				}
 				w.in.noteApplied(i.Object, w.apply(i.Object))

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
@@ -128,4 +130,39 @@ func rootOf(err error) error {
 		return u.Err
 	}
 	return err
+}
+
+// Answer is what the API server says by an error.
+type Answer int
+
+// The answers.
+const (
+	AnswerNone        Answer = iota // nothing about the object: it may be taken the next time
+	AnswerInvalid                   // the object is not valid, or cannot take the place of the present one
+	AnswerNotAdmitted               // who asks may not, or a policy, a webhook or a quota is against it
+)
+
+// AnswerOf is what the error of a dry run says about the object. That a webhook
+// takes no dry runs is a bad request, and that a namespace is missing not found:
+// neither is about the object.
+func AnswerOf(err error) Answer {
+	var unknown *UnknownKindError
+	switch {
+	case apierrors.IsInvalid(err) && len(refusedFields(err)) > 0,
+		apierrors.IsRequestEntityTooLargeError(err), apierrors.IsUnsupportedMediaType(err), unexplained(err):
+		return AnswerInvalid
+	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err), apierrors.IsMethodNotSupported(err), errors.As(err, &unknown):
+		return AnswerNotAdmitted
+	}
+	return AnswerNone
+}
+
+// unexplained reports whether an error has neither a reason nor details: so the API
+// server answers to an object that does not fit the schema of its kind. etcd's
+// errors look the same, and pass; those of webhooks and of the server itself have a
+// reason.
+func unexplained(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && status.Status().Code == http.StatusInternalServerError &&
+		status.Status().Reason == metav1.StatusReasonUnknown && status.Status().Details == nil
 }

@@ -1,0 +1,154 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// A commit that changes several objects which belong together (a Service's
+// selector and the labels of the pods that it selects) must not be applied in part
+// because the API server refuses one of them. So before the first write of a
+// unit's batch, what is new in it is tried by dry run:
+//
+//  1. A batch is all that a commit changes of one unit, in the order in which it is
+//     sent. Corrections of drift are none: this very content was accepted before.
+//  2. The first object is not tried: it is sent alone, and the others only when it
+//     was taken. So a batch of one costs nothing more, and one of n costs n-1
+//     requests.
+//  3. A unit of which nothing is in the cluster yet is not tried: nobody uses it.
+//  4. What is refused is set aside as if a write had been refused, before anything
+//     of the batch was written. See refusals.go.
+//  5. An error that does not tell what would become of the write is no refusal:
+//     then it is sent, and tells itself.
+
+// trial is an object that is tried before the first write of its batch.
+type trial struct {
+	object *unstructured.Unstructured
+	// governed says that the plan writes something that decides whether the object
+	// is admitted, so that a dry run before it may be refused for want of it.
+	governed bool
+}
+
+// try finds out which objects of this plan are tried, and which are sent alone.
+func (d *decision) try() {
+	d.leads = map[inventory.ID]bool{}
+	var all []*unstructured.Unstructured
+	for _, u := range d.units {
+		batch := d.batch(u)
+		all = append(all, batch...)
+		if len(batch) < 2 || u.retired || !d.present(u) {
+			continue
+		}
+		d.leads[inventory.IDOf(batch[0])] = true
+		for _, o := range batch[1:] {
+			if tried, ok := d.in.Tried[inventory.IDOf(o)]; !ok || tried != d.in.hash(o) {
+				d.plan.trials = append(d.plan.trials, trial{object: o})
+			}
+		}
+	}
+	governed := slices.ContainsFunc(all, governs)
+	for i := range d.plan.trials {
+		d.plan.trials[i].governed = governed
+	}
+}
+
+// batch is what is to be sent of a unit because a commit changes it, in order.
+func (d *decision) batch(u *unit) []*unstructured.Unstructured {
+	var batch []*unstructured.Unstructured
+	for _, o := range d.objects[u] {
+		if d.sends(u, o) && d.isNew(o) {
+			batch = append(batch, o)
+		}
+	}
+	sortForApply(batch)
+	slices.SortStableFunc(batch, func(a, b *unstructured.Unstructured) int { return int(stageOf(a)) - int(stageOf(b)) })
+	return batch
+}
+
+// isNew reports whether an object has content that was never applied, as far as is
+// known. After a restart that is told by the hash of the files.
+func (d *decision) isNew(o *unstructured.Unstructured) bool {
+	if mark, applied := d.in.Marks[inventory.IDOf(o)]; applied {
+		return mark.Rendered != d.in.hash(o)
+	}
+	return d.in.Hash == "" || d.in.Hash != d.in.status().LastAppliedHash
+}
+
+// present reports whether any object of a unit is in the cluster.
+func (d *decision) present(u *unit) bool {
+	return slices.ContainsFunc(d.objects[u], func(o *unstructured.Unstructured) bool { return d.in.live(o) != nil })
+}
+
+// governing are the kinds by which the API server decides whether it admits other
+// objects of a namespace.
+var governing = map[schema.GroupKind]bool{
+	{Kind: "Namespace"}: true, {Kind: "ResourceQuota"}: true, {Kind: "LimitRange"}: true, {Kind: "ServiceAccount"}: true,
+	{Group: "rbac.authorization.k8s.io", Kind: "Role"}: true, {Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}: true,
+	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: true,
+}
+
+// governs reports whether an object may decide whether another is admitted. A
+// custom resource may: webhooks look up what their resources refer to.
+func governs(o *unstructured.Unstructured) bool {
+	kind := o.GroupVersionKind().GroupKind()
+	custom := strings.Contains(kind.Group, ".") && !strings.HasSuffix(kind.Group, ".k8s.io")
+	return custom || governing[kind]
+}
+
+// try asks the API server by dry run what it would say to the objects that are
+// tried. It reports whether that changes the plan.
+func (p *pass) try(ctx context.Context, trials []trial) (again bool) {
+	if len(trials) == 0 {
+		return false
+	}
+	errs := make([]error, len(trials))
+	var g errgroup.Group
+	g.SetLimit(writers)
+	for n, t := range trials {
+		live := p.in.live(t.object)
+		g.Go(func() error {
+			_, _, errs[n] = p.engine.cluster.Apply(ctx, t.object, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
+			return nil
+		})
+	}
+	_ = g.Wait()
+	if p.in.Tried == nil {
+		p.in.Tried = map[inventory.ID]string{}
+	}
+	for n, t := range trials {
+		id, live := inventory.IDOf(t.object), p.in.live(t.object)
+		p.in.Tried[id] = p.in.hash(t.object)
+		if errs[n] == nil || ctx.Err() != nil || !refuses(t, live, errs[n]) {
+			continue
+		}
+		again = true
+		if err := p.refused(t.object, live, errs[n]); !errors.Is(err, errDecideAgain) {
+			p.in.refuse(id, err)
+		}
+	}
+	return again
+}
+
+// refuses reports whether the error of a dry run says that the object would be
+// refused. Where an apply would first take fields over, a dry run cannot tell.
+func refuses(t trial, live *unstructured.Unstructured, err error) bool {
+	if live != nil && (ownsForeign(live) || cluster.ForeignOwner(t.object, live)) {
+		return false
+	}
+	switch cluster.AnswerOf(err) {
+	case cluster.AnswerInvalid:
+		return true
+	case cluster.AnswerNotAdmitted:
+		return !t.governed
+	}
+	return false
+}
