@@ -125,6 +125,7 @@ func (l *loop) next(begin, ctx context.Context) bool {
 		l.add(key)
 		return true
 	case err != nil:
+		// Whoever observes says so, once for equal errors in a row.
 		l.engine.cfg.Log.V(1).Info("a pass ended with an error", "release", key.String(), "error", status.Message)
 		after = l.retryAfter(key, err)
 	default:

@@ -227,7 +227,7 @@ type changes struct {
 	last   map[Key]string
 }
 
-func (c *changes) observe(s Status, _ error) {
+func (c *changes) observe(s Status, err error) {
 	text := fmt.Sprint(s.State, s.Reason, s.Message, s.Traffic, s.Digest, s.Tags)
 	c.mu.Lock()
 	key := Key{s.Environment, s.Release}
@@ -238,7 +238,22 @@ func (c *changes) observe(s Status, _ error) {
 	c.last[key] = text
 	c.mu.Unlock()
 	if !same {
-		c.engine.cfg.Log.Info(s.Message, "release", key.String(), "state", string(s.State), "reason", s.Reason, "revision", short(s.Revision), "traffic", s.Traffic)
+		c.log(s, err)
 		c.engine.tell(s)
+	}
+}
+
+// log says what has become of a release. What has failed is an error; its message
+// is the one that is reported, since the error itself may hold what must not be
+// printed.
+func (c *changes) log(s Status, err error) {
+	values := []any{"release", Key{s.Environment, s.Release}.String(), "state", string(s.State), "reason", s.Reason, "revision", short(s.Revision), "traffic", s.Traffic}
+	switch {
+	case err != nil:
+		c.engine.cfg.Log.Error(errors.New(s.Message), "a pass failed", values...)
+	case s.State == StateFailed:
+		c.engine.cfg.Log.Error(errors.New(s.Message), "the release has failed", values...)
+	default:
+		c.engine.cfg.Log.Info(s.Message, values...)
 	}
 }
