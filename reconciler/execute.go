@@ -3,9 +3,12 @@ package reconciler
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"time"
 
 	"github.com/fluxcd/pkg/ssa"
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -227,6 +230,10 @@ func (p *pass) send(ctx context.Context, items []Item) error {
 	var again error
 	for n, r := range results {
 		id := inventory.IDOf(items[n].Object)
+		if p.overtaken(ctx, items[n].Object, before[n], r.err) {
+			again = errDecideAgain
+			continue
+		}
 		if r.err != nil {
 			if err := p.refused(items[n].Object, before[n], r.err); errors.Is(err, errDecideAgain) {
 				again = err
@@ -246,6 +253,29 @@ func (p *pass) send(ctx context.Context, items []Item) error {
 		return failed
 	}
 	return again
+}
+
+// mostOvertaken is how often in a pass somebody else may have been faster with an
+// object before that is an error.
+const mostOvertaken = 3
+
+// overtaken finds out whether somebody has written an object, or deleted it, since
+// it was looked at, so that it was not written. What is to be done with it is then
+// decided anew, in a moment, with the object as it is now.
+func (p *pass) overtaken(ctx context.Context, desired, before *unstructured.Unstructured, err error) bool {
+	id := inventory.IDOf(desired)
+	if !apierrors.IsConflict(err) && (before == nil || !apierrors.IsNotFound(err)) || p.overtook[id] == mostOvertaken {
+		return false
+	}
+	if p.overtook == nil {
+		p.overtook = map[inventory.ID]int{}
+	}
+	p.overtook[id]++
+	select {
+	case <-ctx.Done():
+	case <-time.After(overtakenPause + rand.N(overtakenPause)):
+	}
+	return p.reread(ctx, id, desired.GroupVersionKind()) == nil
 }
 
 // adopts reports whether applying over a live object made it ours that was

@@ -2,13 +2,17 @@ package reconciler_test
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-logr/logr/funcr"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-dev/sluice/reconciler"
 )
@@ -65,4 +69,37 @@ func TestCorrectionsAndFailuresAreLogged(t *testing.T) {
 	d.eventually("a failure is an error", func() bool { return len(l.about(`"error"="rendering api: `)) == 1 })
 	assert.Contains(t, l.about(`"error"="rendering api: `)[0], `"msg"="a pass failed"`)
 	assert.NotContains(t, l.about(`"error"="rendering api: `)[0], `"level"`, "errors have none")
+}
+
+// Somebody who writes an object between our look at it and our write is no error,
+// unless they do so again and again.
+func TestWhoWasFasterIsNoFailure(t *testing.T) {
+	t.Parallel()
+	l := &logged{}
+	d := newDrift(t, func(f *fixture) files { return project(f.namespace) }, l.into)
+	var before atomic.Int64 // how many more of our writes somebody comes before
+	path := "/api/v1/namespaces/" + d.namespace + "/services/api"
+	d.line.mu.Lock()
+	d.line.instead = func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if r.Method == http.MethodPatch && r.URL.Path == path && r.Header.Get("Content-Type") == string(types.JSONPatchType) && before.Add(-1) >= 0 {
+			d.patch("somebody", "Service", "api", fmt.Sprintf(`{"metadata":{"annotations":{"written":"%d"}}}`, before.Load()))
+		}
+		return next.RoundTrip(r)
+	}
+	d.line.mu.Unlock()
+	mended := func() bool {
+		return d.live("Service", "api").Object["spec"].(map[string]any)["publishNotReadyAddresses"] == nil
+	}
+
+	before.Store(3)
+	d.patch("kubectl-edit", "Service", "api", `{"spec":{"publishNotReadyAddresses":true}}`)
+	d.eventually("it is put right", func() bool { return mended() && before.Load() < 0 })
+	assert.Empty(t, l.about("a pass failed"))
+
+	before.Store(100)
+	d.patch("kubectl-edit", "Service", "api", `{"spec":{"publishNotReadyAddresses":true}}`)
+	d.eventually("a failure is said", func() bool { return len(l.about("a pass failed")) > 0 })
+	before.Store(0)
+	d.eventually("it is put right", mended)
+	assert.Contains(t, l.about("a pass failed")[0], "taking over the fields of Service/api")
 }

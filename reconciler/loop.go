@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
@@ -21,6 +22,9 @@ const (
 	retryMax = time.Minute
 
 	retryRender = 10 * time.Minute
+
+	// overtakenPause lets whoever was faster end what they do.
+	overtakenPause = 20 * time.Millisecond
 )
 
 // pauseForMore is how long the status of an object is left alone: a rollout
@@ -124,6 +128,10 @@ func (l *loop) next(begin, ctx context.Context) bool {
 		l.limiter.Forget(key)
 		l.add(key)
 		return true
+	case l.overtaken(key, err):
+		rel.hurry()
+		l.addAfter(key, overtakenPause+rand.N(overtakenPause))
+		return true
 	case err != nil:
 		// Whoever observes says so, once for equal errors in a row.
 		l.engine.cfg.Log.V(1).Info("a pass ended with an error", "release", key.String(), "error", status.Message)
@@ -143,6 +151,16 @@ func (l *loop) next(begin, ctx context.Context) bool {
 	}
 	l.add(env.called()...)
 	l.observe(status, err)
+	return true
+}
+
+// overtaken reports whether a pass has ended because somebody else was faster, with
+// the Release mostly. It is made again in a moment, and nothing said, a few times.
+func (l *loop) overtaken(key Key, err error) bool {
+	if !apierrors.IsConflict(err) || permanent(err) || l.limiter.NumRequeues(key) >= mostOvertaken {
+		return false
+	}
+	l.limiter.When(key) // counts
 	return true
 }
 

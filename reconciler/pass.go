@@ -31,7 +31,9 @@ type pass struct {
 	values  []string      // decrypted, to be taken out of messages
 	known   inventory.Set // as the pass found it
 	looked  bool          // what is live is known
-	strays  []string      // notes of what its inventory listed and must not
+	// overtook counts how often somebody else was faster with an object.
+	overtook map[inventory.ID]int
+	strays   []string // notes of what its inventory listed and must not
 	// announced says that this pass has made the Release, and written what it will hold.
 	announced bool
 }
@@ -54,7 +56,7 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 		if !plan.Writes() {
 			break
 		}
-		if round == maxRounds+len(p.in.Refused) { // each may cost one
+		if round == maxRounds+len(p.in.Refused)+mostOvertaken*len(p.overtook) { // each may cost as many
 			err = unsettled(plan)
 			break
 		}

@@ -105,8 +105,8 @@ func (d *decision) endings() string {
 }
 
 // errDecideAgain ends the steps of a plan, not the pass: what comes next may need
-// an object that could not be changed, and is decided anew.
-var errDecideAgain = errors.New("an object has to be recreated first")
+// an object that could not be changed, or was changed meanwhile, and is decided anew.
+var errDecideAgain = errors.New("an object is not as it was taken for")
 
 // refused takes in that an object was refused. If it is to be recreated, which is
 // for the next plan, the error is errDecideAgain.
