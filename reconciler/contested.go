@@ -111,8 +111,9 @@ func (d *decision) contests() (message string, after time.Duration) {
 
 // fights counts the corrections of each object.
 type fights struct {
-	mu      sync.Mutex
-	objects map[inventory.ID]*fight
+	mu       sync.Mutex
+	objects  map[inventory.ID]*fight
+	replicas map[inventory.ID]int64 // written last under an autoscaler
 }
 
 type fight struct {
@@ -123,11 +124,12 @@ type fight struct {
 }
 
 // corrected takes in that an object was not any more what had been applied, and
-// was put right. seen is how it was found, nil when it was deleted.
-func (f *fights) corrected(now time.Time, desired, seen *unstructured.Unstructured) {
+// was put right. rendered is the hash of its content, desired what of it was
+// declared, seen how it was found, nil when it was deleted.
+func (f *fights) corrected(now time.Time, rendered string, desired, seen *unstructured.Unstructured) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	id, rendered := inventory.IDOf(desired), hashOf(desired)
+	id := inventory.IDOf(desired)
 	o := f.objects[id]
 	if o == nil || o.rendered != rendered {
 		o = &fight{rendered: rendered}
@@ -168,6 +170,7 @@ func merge(a, b []string) []string {
 func (f *fights) settle(in *Input) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	maps.DeleteFunc(f.replicas, func(id inventory.ID, _ int64) bool { _, listed := in.Inventory[id]; return !listed })
 	for id, c := range in.Contested {
 		mark, applied := in.Marks[id]
 		live := in.Live[id]
@@ -214,8 +217,41 @@ func (p *pass) judgeCorrection(desired, before, after *unstructured.Unstructured
 		return
 	}
 	p.engine.cfg.Log.Info("drift was corrected", append([]any{"release", p.in.key().String()}, correctionOf(desired, before, after).values()...)...)
-	p.release.fights.corrected(p.engine.cfg.Clock.Now(), desired, before)
+	p.release.fights.corrected(p.engine.cfg.Clock.Now(), mark.Rendered, desired, before)
 	p.in.Contested = p.release.fights.contested()
+}
+
+// judgeScaling does the same for a number of replicas that was written under an
+// autoscaler: somebody has taken it back if it had been written before.
+func (p *pass) judgeScaling(workload, before, after *unstructured.Unstructured, replicas int64) {
+	id := inventory.IDOf(workload)
+	again := p.release.fights.scaled(id, replicas)
+	if before == nil || !again {
+		return
+	}
+	if present, found, _ := unstructured.NestedInt64(before.Object, "spec", "replicas"); found && present >= replicas {
+		return // only written down, for it to stay
+	}
+	desired := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": replicas}}}
+	desired.SetGroupVersionKind(workload.GroupVersionKind())
+	desired.SetNamespace(id.Namespace)
+	desired.SetName(id.Name)
+	p.engine.cfg.Log.Info("drift was corrected", append([]any{"release", p.in.key().String()}, correctionOf(desired, before, after).values()...)...)
+	p.release.fights.corrected(p.engine.cfg.Clock.Now(), p.in.hash(workload), desired, before)
+	p.in.Contested = p.release.fights.contested()
+}
+
+// scaled takes in that a workload was given replicas. It reports whether that, or
+// more, is what it was given before.
+func (f *fights) scaled(id inventory.ID, replicas int64) (again bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before, known := f.replicas[id]
+	if f.replicas == nil {
+		f.replicas = map[inventory.ID]int64{}
+	}
+	f.replicas[id] = replicas
+	return known && replicas <= before
 }
 
 // usurpers finds out who has taken which fields that an object declares: those of

@@ -68,7 +68,7 @@ func TestFightsAreCounted(t *testing.T) {
 	id := inventory.IDOf(desired)
 	correct := func(f *fights, at ...time.Duration) {
 		for _, d := range at {
-			f.corrected(start.Add(d), desired, desired)
+			f.corrected(start.Add(d), hashOf(desired), desired, desired)
 		}
 	}
 	minutes := func(n ...float64) (out []time.Duration) {
@@ -99,7 +99,7 @@ func TestFightsAreCounted(t *testing.T) {
 		correct(&f, 0, 0, 0, 0)
 		now := start
 		for _, least := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 400 * time.Second, 400 * time.Second} {
-			f.corrected(now, desired, desired)
+			f.corrected(now, hashOf(desired), desired, desired)
 			pause := f.contested()[id].Next.Sub(now)
 			assert.GreaterOrEqual(t, pause, least)
 			assert.LessOrEqual(t, pause, least*3/2)
@@ -110,7 +110,7 @@ func TestFightsAreCounted(t *testing.T) {
 	t.Run("another content starts anew", func(t *testing.T) {
 		var f fights
 		correct(&f, 0, 1, 2, 3, 4)
-		f.corrected(start.Add(5), deployment("api", "two", 2), desired)
+		f.corrected(start.Add(5), "another", desired, desired)
 		require.False(t, f.open(id))
 	})
 }
@@ -131,7 +131,7 @@ func TestDecideContestedObject(t *testing.T) {
 		desired := wanted(w)[0]
 		require.Contains(t, w.pass(), "apply workloads\n  Deployment/api (update)\n")
 		w.up("api")
-		f.corrected(w.in.Now, desired, seen)
+		f.corrected(w.in.Now, hashOf(desired), desired, seen)
 		w.in.Contested = f.contested()
 	}
 	for range contestAfter {
@@ -228,4 +228,31 @@ func TestPlanThatDoesNotSettle(t *testing.T) {
 	v := failure(err)
 	assert.Equal(t, Verdict{State: StateFailed, Reason: "Contested", Stalled: true}, v)
 	assert.NotEmpty(t, hintOf(err))
+}
+
+// An event of an object that is fought for is no reason for a pass. When the fight
+// ends in a pass that began before the event, nobody else would look at it.
+func TestEventDuringAFightThatEndsIsNotOverlooked(t *testing.T) {
+	w := newWorld(t)
+	w.untagged("", configMap("api", "1"))
+	w.pass()
+	desired := w.in.Rendered.Shared[0]
+	id := inventory.IDOf(desired)
+	r := newReleaseMemory(w.in.key())
+	for range contestAfter {
+		r.fights.corrected(w.in.Now, hashOf(desired), desired, desired)
+	}
+	w.in.Contested = r.fights.contested()
+	r.work(true)
+	changed := w.in.Live[id].DeepCopy()
+	w.bump(changed, true)
+	r.event(sightingOf(id, "v1", changed, false))
+	require.True(t, r.fights.open(id))
+	assert.False(t, r.overlooked(), "it is looked at after the pause")
+	w.after(contestQuiet)
+	r.fights.settle(&w.in)
+	require.False(t, r.fights.open(id))
+	assert.True(t, r.overlooked())
+	r.due(w.in.Now)
+	assert.False(t, r.overlooked(), "the next pass has taken it in")
 }

@@ -258,7 +258,7 @@ func (d *decision) scale() {
 		for _, o := range d.objects[u] {
 			id := inventory.IDOf(o)
 			sc := u.scalers[id]
-			if sc == nil || !isWorkload(o) || d.bars(o) || d.bars(sc.object) {
+			if sc == nil || !isWorkload(o) || d.bars(o) || d.bars(sc.object) || d.yields(o) {
 				continue
 			}
 			floor := max(sc.min, min(d.floors[id].min, max(sc.max, sc.min)))

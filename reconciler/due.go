@@ -3,6 +3,7 @@ package reconciler
 import (
 	"maps"
 	"path"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -180,6 +181,15 @@ func (r *release) due(now time.Time) (due bool, unsure []sighting, missed bool) 
 		r.wake, unsure = time.Time{}, nil
 	}
 	return due, unsure, resync && !due
+}
+
+// overlooked reports whether an event is waiting that was no reason for a pass while
+// its object was fought for, which it is no more.
+func (r *release) overlooked() bool {
+	r.mu.Lock()
+	ids := slices.Collect(maps.Keys(r.events))
+	r.mu.Unlock()
+	return slices.ContainsFunc(ids, func(id inventory.ID) bool { return !r.fights.open(id) })
 }
 
 // work marks the time between the reasons for a pass being taken and its end.

@@ -179,10 +179,12 @@ func (p *pass) patchStatus(ctx context.Context, after *v1alpha1.Release) (*v1alp
 
 func (p *pass) scale(ctx context.Context, s Step) error {
 	for _, i := range s.Items {
+		before := p.in.live(i.Object)
 		live, err := p.engine.cluster.Scale(ctx, i.Object, i.Replicas, scaleManager)
 		if err != nil {
 			return &ApplyError{Objects: []*ObjectError{{inventory.IDOf(i.Object), err}}}
 		}
+		p.judgeScaling(i.Object, before, live, i.Replicas)
 		p.in.noteScaled(live)
 		p.release.remember(inventory.IDOf(live), p.in.Marks[inventory.IDOf(live)])
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admission/v1"
 	registrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -202,5 +203,40 @@ func (f *fixture) webhook(mutate func(object map[string]any) []map[string]any) {
 	f.eventually("the webhook is asked", func() bool {
 		err := f.api.Create(context.Background(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "probe"}}, client.DryRunAll)
 		return err != nil && strings.Contains(err.Error(), "the webhook is there")
+	})
+}
+
+func TestFightsForReplicasAreNotFoughtEither(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	project := project(f.namespace).autoscaled().tagged(f.namespace, "weights: {blue: 100}", map[string]string{"blue": digest("1"), "green": digest("2")})
+	f.ready(project)
+	for name, tt := range map[string]struct {
+		replicas int64 // that we want
+		theirs   int64
+	}{"api-blue": {3, 1}, "api-green": {0, 2}} {
+		clients, err := kubernetes.NewForConfig(f.config)
+		require.NoError(t, err)
+		scale := func() {
+			_, _ = clients.AppsV1().Deployments(f.namespace).Patch(context.Background(), name, types.MergePatchType,
+				fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, tt.theirs), metav1.PatchOptions{FieldManager: "rival-of-" + name})
+		}
+		w, err := clients.AppsV1().Deployments(f.namespace).Watch(context.Background(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+		require.NoError(t, err)
+		t.Cleanup(w.Stop)
+		go func() {
+			for e := range w.ResultChan() {
+				if d, ok := e.Object.(*appsv1.Deployment); ok && int64(*d.Spec.Replicas) == tt.replicas {
+					scale()
+				}
+			}
+		}()
+	}
+	f.run()
+	f.eventually("both are reported", func() bool {
+		c := f.release("api").Condition(v1alpha1.ConditionStalled)
+		return c.Reason == v1alpha1.ReasonContested &&
+			strings.Contains(c.Message, "Deployment/api-blue: rival-of-api-blue keeps changing spec.replicas") &&
+			strings.Contains(c.Message, "Deployment/api-green: rival-of-api-green keeps changing spec.replicas")
 	})
 }

@@ -143,6 +143,9 @@ func (l *loop) next(begin, ctx context.Context) bool {
 		rel.wakeAt(l.engine.cfg.Clock.Now().Add(after))
 		l.addAfter(key, after)
 	}
+	if rel.overlooked() {
+		l.add(key)
+	}
 	if status.State == StateRemoved && err == nil {
 		env.drop(key.Release)
 	}
