@@ -193,6 +193,7 @@ func wait(ctx context.Context, v *cluster.View) {
 	ctx, cancel := context.WithTimeout(ctx, syncPatience)
 	defer cancel()
 	v.Wait(ctx)
+	v.Want()
 }
 
 // keep has the release remember what the pass has come to know.

@@ -35,6 +35,7 @@ type View struct {
 	index   string
 	foreign []string
 	settled chan struct{} // closed when the first attempt has succeeded or failed
+	wanted  chan struct{} // has one when somebody found the view not current
 
 	mu       sync.RWMutex
 	kind     schema.GroupVersionKind
@@ -46,7 +47,7 @@ type View struct {
 }
 
 func newView(gvk schema.GroupVersionKind, o WatchOptions) *View {
-	return &View{kind: gvk, event: o.Event, index: o.Index, foreign: o.Foreign, settled: make(chan struct{}),
+	return &View{kind: gvk, event: o.Event, index: o.Index, foreign: o.Foreign, settled: make(chan struct{}), wanted: make(chan struct{}, 1),
 		objects: map[string]*Metadata{}, labelled: map[string]map[string]*Metadata{}, strings: map[string]string{}}
 }
 
@@ -86,6 +87,21 @@ func (v *View) Settled() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// Want has a view that is not current try again soon, however long it has been
+// denied. A view that is current needs nothing.
+func (v *View) Want() {
+	v.mu.RLock()
+	current := v.current
+	v.mu.RUnlock()
+	if current {
+		return
+	}
+	select {
+	case v.wanted <- struct{}{}:
+	default: // somebody has asked already
 	}
 }
 

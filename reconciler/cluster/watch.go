@@ -35,7 +35,9 @@ type WatchOptions struct {
 }
 
 // Pauses between attempts to watch. Whoever is not allowed to, or asks for a
-// kind that is not served, will mostly not be a second later.
+// kind that is not served, will mostly not be a second later. The long pauses end
+// early when somebody wants to know something of the kind: the right may have been
+// given.
 const (
 	rewatchMin    = 200 * time.Millisecond
 	rewatchMax    = 10 * time.Second
@@ -66,17 +68,35 @@ func (c *Client) keep(ctx context.Context, v *View, namespace string, o WatchOpt
 			usual, denied = pauses(rewatchMin, rewatchMax), pauses(time.Second, rewatchDenied)
 		}
 		v.fail()
-		wait := usual.Step()
+		least := usual.Step()
+		most := least
 		if err != nil {
 			o.Failed(c.explain(err, "watching %s", v.Kind().Kind))
 			if c.denied(ctx, v, err) {
-				wait = denied.Step()
+				most = denied.Step()
+				least = min(most, wait.Jitter(rewatchMax, 0.5))
 			}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+		pauseUntil(ctx, least, most, v.wanted)
+	}
+}
+
+// pauseUntil waits for the longer time, or from the shorter one on until somebody
+// wants it to end.
+func pauseUntil(ctx context.Context, least, most time.Duration, wanted <-chan struct{}) {
+	pause(ctx, least)
+	select {
+	case <-ctx.Done():
+	case <-wanted:
+	case <-time.After(most - least):
+	}
+}
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }
 
@@ -143,6 +163,7 @@ func (c *Client) listAndWatch(ctx context.Context, v *View, namespace string, o 
 			return w, broken(err)
 		},
 	}
+	source.WatchFuncWithContext = (&pacer{pauses: pauses(rewatchMin, rewatchMax), pause: pause}).pace(source.WatchFuncWithContext)
 	again := pauses(rewatchMin, rewatchMax)
 	reflector := cache.NewReflectorWithOptions(source, &metav1.PartialObjectMetadata{}, v, cache.ReflectorOptions{
 		Name:    v.Kind().String(),
@@ -150,6 +171,31 @@ func (c *Client) listAndWatch(ctx context.Context, v *View, namespace string, o 
 	})
 	// Errors come back to us; the library would log them to standard error.
 	return reflector.ListAndWatchWithContext(klog.NewContext(ctx, logr.Discard()))
+}
+
+// pacer has a watch that begins with all that there is not begin anew without a
+// pause. When such a stream ends early, or is answered with "expired", the library
+// asks for another at once, which is right the first time only.
+type pacer struct {
+	pauses wait.Backoff
+	pause  func(context.Context, time.Duration)
+	ended  int // streams in a row
+}
+
+func (p *pacer) pace(watches cache.WatchFuncWithContext) cache.WatchFuncWithContext {
+	return func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		if options.SendInitialEvents == nil {
+			return watches(ctx, options)
+		}
+		if p.ended > 1 {
+			p.pause(ctx, p.pauses.Step())
+		}
+		w, err := watches(ctx, options)
+		if err == nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+			p.ended++ // after other errors the library pauses itself
+		}
+		return w, err
+	}
 }
 
 var errNotMetadata = errors.New("not the metadata of an object")
