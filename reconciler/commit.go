@@ -29,7 +29,8 @@ func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev st
 	if err := env.pin(repo.Project().Name, declared); err != nil {
 		return env.refuse(v1alpha1.ReasonNamespaceRefused, err), err
 	}
-	if err := e.discover(ctx, env); err != nil {
+	project := repo.Project().Name
+	if err := e.discover(ctx, env, project); err != nil {
 		return nil, err
 	}
 	if vanished != nil && env.size() == 0 {
@@ -43,7 +44,7 @@ func (e *Engine) adopt(ctx context.Context, env *environment, fsys fs.FS, rev st
 		return nil, err
 	}
 	env.ledger.take(rulesOf(repo.Project(), declared, next.size, vanished))
-	changed = env.want(next, rev)
+	changed = env.want(next, rev, project, declared)
 	return append(changed, env.called()...), nil
 }
 
@@ -101,7 +102,8 @@ func (env *environment) unsure() bool {
 }
 
 // pin fixes the namespace by the first commit that was read, and refuses one
-// that says otherwise.
+// that says otherwise. What else a commit says of the environment counts once all
+// of it was understood: see want.
 func (env *environment) pin(project string, declared envrepo.Environment) error {
 	env.mu.Lock()
 	defer env.mu.Unlock()
@@ -111,7 +113,9 @@ func (env *environment) pin(project string, declared envrepo.Environment) error 
 	if env.namespace != declared.Namespace {
 		return &NamespaceError{Environment: env.name, Configured: env.namespace, Declared: declared.Namespace}
 	}
-	env.project, env.declared = project, declared
+	if env.project == "" {
+		env.project = project
+	}
 	return nil
 }
 
@@ -157,8 +161,8 @@ func compareKeys(a, b Key) int {
 
 // discover looks once for Releases of the environment that the cluster has and
 // the repository may have lost while nobody was looking.
-func (e *Engine) discover(ctx context.Context, env *environment) error {
-	_, project, namespace, _ := env.view()
+func (e *Engine) discover(ctx context.Context, env *environment, project string) error {
+	_, _, namespace, _ := env.view()
 	env.mu.Lock()
 	found := env.found
 	env.mu.Unlock()
@@ -187,15 +191,16 @@ func (e *Engine) discover(ctx context.Context, env *environment) error {
 	return nil
 }
 
-// want sets what each release should be that a commit has had looked at; those
-// whose content is another than before are returned, the environment's own first.
+// want sets what the environment and each release should be that a commit has had
+// looked at; those whose content is another than before are returned, the environment's own first.
 // Their accounts are expected anew under the same lock: no pass has one without
 // the other.
-func (env *environment) want(next *intake, rev string) []Key {
+func (env *environment) want(next *intake, rev, project string, declared envrepo.Environment) []Key {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	all := env.refusal != nil // were refused until now
 	env.refusal, env.revision = nil, rev
+	env.project, env.declared = project, declared
 	var changed []Key
 	for name, c := range next.looked {
 		r := env.releases[name]

@@ -90,6 +90,7 @@ func (d *decision) dependencies() bool {
 	if unchanged || !waiting || !d.holdsBack() {
 		return false
 	}
+	d.askForgotten()
 	if len(in.Circle) > 0 {
 		d.leave()
 		return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonDependencyNotReady, Stalled: true, Message: circleText(in.Circle)})
@@ -126,6 +127,25 @@ func (d *decision) holdsBack() bool {
 		}
 	}
 	return found
+}
+
+// askForgotten has it found out which of the objects that are held back are as
+// declared already. A process that has just started does not know, and no weight
+// could be lowered: the tag that takes it over would not be ready.
+func (d *decision) askForgotten() {
+	if !d.weighted() {
+		return
+	}
+	for _, u := range d.units {
+		for _, o := range d.objects[u] {
+			id := inventory.IDOf(o)
+			_, known := d.in.Marks[id]
+			_, asked := d.in.Tried[id]
+			if _, held := d.barred[id]; held && !known && !asked && d.in.Live[id] != nil {
+				d.plan.trials = append(d.plan.trials, trial{object: o, asks: true})
+			}
+		}
+	}
 }
 
 // weighted reports whether the routes have weights that can be lowered.

@@ -161,3 +161,30 @@ func TestDecideWeightsAloneWaitForNobody(t *testing.T) {
 	assert.Contains(t, w.pass(), "report Ready")
 	assert.Equal(t, "blue=100 green=0", w.in.Last.Status.Summary.Traffic)
 }
+
+func TestDecideLeavingATagAfterARestartWhileADependencyIsNotReady(t *testing.T) {
+	w := halves(t)
+	w.tagged("blue=100 green=0", sharedObjects(), tag("blue", "one", 2), tag("green", "two", 2))
+	w.in.Dependencies = []Dependency{{Name: "db", Message: "it has not been looked at yet"}}
+	w.restart()
+	equal(t, `
+release api in production, namespace shop, revision c00000000000
+nothing to do
+report Held DependencyNotReady: release db is not ready: it has not been looked at yet
+again in 5m0s
+found as declared: ServiceAccount/api
+found as declared: Deployment/api-blue
+found as declared: Service/api-blue
+found as declared: Service/api-green
+release api in production, namespace shop, revision c00000000000
+route blue=100 green=0
+  Service/api (update)
+  HTTPRoute/api (update)
+report Held DependencyNotReady: release db is not ready: it has not been looked at yet
+again in 5m0s
+release api in production, namespace shop, revision c00000000000
+nothing to do
+report Held DependencyNotReady: release db is not ready: it has not been looked at yet
+again in 5m0s
+`, w.pass())
+}

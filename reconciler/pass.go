@@ -53,7 +53,7 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 			break
 		}
 		plan = Decide(*p.in)
-		if !plan.Writes() {
+		if !plan.Writes() && len(plan.trials) == 0 {
 			break
 		}
 		if round == maxRounds+len(p.in.Refused)+mostOvertaken*len(p.overtook) { // each may cost as many

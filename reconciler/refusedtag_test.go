@@ -55,18 +55,25 @@ func TestRefusedTagCanBeLeft(t *testing.T) {
 }
 
 func TestTagCanBeLeftBehindADependencyThatFailed(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	f.ready(f.bluegreen("weights: {blue: 50, green: 50}", "1", "2"))
-	green := f.generations()
-	s := statusOf(t, f.apply(f.bluegreen("weights: {blue: 100, green: 0}", "1", "3").with(files{
-		"environments/production/kustomization.yaml": kustomization("namespace: "+f.namespace, "resources: [refused.yaml]"),
-		"environments/production/refused.yaml":       "apiVersion: v1\nkind: Service\nmetadata: {name: refused}\nspec: {ports: [{port: 99999}]}\n",
-	})), "api")
-	assert.Equal(t, v1alpha1.ReasonDependencyNotReady, s.Reason)
-	assert.Equal(t, "blue=100 green=0", s.Traffic)
-	assert.Equal(t, "api-blue=100 api-green=0", f.weights())
-	assert.Equal(t, green, f.generations(), "the change of green is held back")
+	for name, restart := range map[string]bool{"by who has applied it": false, "by who has just started": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.ready(f.bluegreen("weights: {blue: 50, green: 50}", "1", "2"))
+			green := f.generations()
+			if restart {
+				f.engine = f.newEngine()
+			}
+			s := statusOf(t, f.apply(f.bluegreen("weights: {blue: 100, green: 0}", "1", "3").with(files{
+				"environments/production/kustomization.yaml": kustomization("namespace: "+f.namespace, "resources: [refused.yaml]"),
+				"environments/production/refused.yaml":       "apiVersion: v1\nkind: Service\nmetadata: {name: refused}\nspec: {ports: [{port: 99999}]}\n",
+			})), "api")
+			assert.Equal(t, v1alpha1.ReasonDependencyNotReady, s.Reason)
+			assert.Equal(t, "blue=100 green=0", s.Traffic)
+			assert.Equal(t, "api-blue=100 api-green=0", f.weights())
+			assert.Equal(t, green, f.generations(), "the change of green is held back")
+		})
+	}
 }
 
 // selects has the Service select pods by a label that the Deployment gives them.

@@ -36,6 +36,9 @@ type trial struct {
 	// governed says that the plan writes something that decides whether the object
 	// is admitted, so that a dry run before it may be refused for want of it.
 	governed bool
+	// asks is set for an object that is not to be sent: whether it is as declared
+	// is not known, and decides what else may be done.
+	asks bool
 }
 
 // try finds out which objects of this plan are tried, and which are sent alone.
@@ -110,12 +113,16 @@ func (p *pass) try(ctx context.Context, trials []trial) (again bool) {
 	if len(trials) == 0 {
 		return false
 	}
-	errs := make([]error, len(trials))
+	errs, found := make([]error, len(trials)), make([]*unstructured.Unstructured, len(trials))
 	var g errgroup.Group
 	g.SetLimit(writers)
 	for n, t := range trials {
 		live := p.in.live(t.object)
 		g.Go(func() error {
+			if t.asks {
+				found[n] = p.asDeclared(ctx, t.object)
+				return nil
+			}
 			_, _, errs[n] = p.engine.cluster.Apply(ctx, t.object, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
 			return nil
 		})
@@ -127,6 +134,10 @@ func (p *pass) try(ctx context.Context, trials []trial) (again bool) {
 	for n, t := range trials {
 		id, live := inventory.IDOf(t.object), p.in.live(t.object)
 		p.in.Tried[id] = p.in.hash(t.object)
+		if found[n] != nil {
+			p.release.remember(id, p.in.noteApplied(t.object, found[n]))
+			again = true
+		}
 		if errs[n] == nil || ctx.Err() != nil || !refuses(t, live, errs[n]) {
 			continue
 		}
@@ -151,4 +162,19 @@ func refuses(t trial, live *unstructured.Unstructured, err error) bool {
 		return !t.governed
 	}
 	return false
+}
+
+// asDeclared reads an object, and asks what an apply would make of it. It is nil
+// unless that is what it is, or where that cannot be found out.
+func (p *pass) asDeclared(ctx context.Context, desired *unstructured.Unstructured) *unstructured.Unstructured {
+	id := inventory.IDOf(desired)
+	live, err := p.engine.cluster.GetWhole(ctx, desired.GroupVersionKind(), id.Namespace, id.Name)
+	if err != nil || live == nil || ownsForeign(live) || cluster.ForeignOwner(desired, live) {
+		return nil
+	}
+	result, _, err := p.engine.cluster.Apply(ctx, desired, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
+	if err != nil || hashOf(settledForm(result)) != hashOf(settledForm(live)) {
+		return nil
+	}
+	return live
 }
