@@ -158,7 +158,7 @@ func (d *decision) scheduleWaiting(v *Verdict, failed bool) {
 	limit := d.in.healthTimeout()
 	if v.Reason == v1alpha1.ReasonContested {
 		_, after := d.contests()
-		v.After = later(after, recheckStalled)
+		v.After = later(later(after, recheckStalled), d.untilRetired())
 		if d.pending || d.moving {
 			v.After = recheckMin
 		}
