@@ -20,8 +20,8 @@ type ObjectError struct {
 func (e *ObjectError) Error() string { return e.Err.Error() }
 func (e *ObjectError) Unwrap() error { return e.Err }
 
-// ApplyError says which objects of a stage the API server did not take. The
-// others of the stage were applied, later stages of the same unit were not.
+// ApplyError says which objects the API server did not take. See refusals.go for
+// what is not sent because of them.
 type ApplyError struct{ Objects []*ObjectError }
 
 func (e *ApplyError) Error() string { return joinObjects(e.Objects) }
