@@ -17,8 +17,10 @@ import (
 func TestWatchThatIsAlwaysExpiredIsNoHotLoop(t *testing.T) {
 	for name, answer := range map[string]func() (watch.Interface, error){
 		"at once": func() (watch.Interface, error) { return nil, apierrors.NewResourceExpired("too old") },
-		"gone":    func() (watch.Interface, error) { return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Code: 410, Reason: metav1.StatusReasonGone}} },
-		"later":   func() (watch.Interface, error) { return watch.NewEmptyWatch(), nil },
+		"gone": func() (watch.Interface, error) {
+			return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Code: 410, Reason: metav1.StatusReasonGone}}
+		},
+		"later": func() (watch.Interface, error) { return watch.NewEmptyWatch(), nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var paused []time.Duration
