@@ -1,8 +1,9 @@
 package reconciler
 
 import (
+	"cmp"
+	"context"
 	"maps"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -12,13 +13,16 @@ import (
 // account is what one release declares and what it would delete.
 type account struct {
 	generation    uint64 // tells apart the contents that an account was expected of
+	since         uint64 // number of the commit that its content came in with
 	declaredKnown bool   // declares is that of the wanted content
 	known         bool   // and so are the others
 	outside       bool   // the engine has not got the release in its hands
 	stalled       bool   // its last pass has ended so that another one changes nothing
 
-	declares     []inventory.ID
+	declares     inventory.Set
+	unclear      string                     // why it may declare more than is known; "" when it does not
 	leaving      []inventory.ID             // sorted: ours in the cluster, not declared, not protected
+	left         uint64                     // number of the commit since which something of it may leave; 0: nothing does
 	uids         map[inventory.ID]types.UID // of what is leaving
 	objects      int                        // in the inventory
 	before       int                        // of them, before the release began to grow
@@ -26,30 +30,38 @@ type account struct {
 	acknowledged string                     // token recorded in its status for this content
 	claims       map[inventory.ID]string    // declared objects that carry another release's label
 	relabelled   map[inventory.ID]bool      // of them, ours by the inventory, with the label of a release without a Release
-	awaits       bool                       // the last ruling depends on what another does
-	standing     string                     // at the last ruling
+
+	condemned int                     // of what is leaving: what no release declares
+	moving    map[inventory.ID]string // of what is leaving: where to, at the last ruling
+	standing  string                  // at the last ruling
 }
 
-// alike reports whether two lists have the same objects, in whatever order.
-func alike(a, b []inventory.ID) bool {
-	if len(a) != len(b) {
-		return false
+// follow takes over what stays true of the account before.
+//
+// What the same content has declared once, it declares still, though it cannot be
+// rendered again: the key service is away, say. And what leaves does so since the
+// content that had the first of it leave, through all contents since.
+func (now *account) follow(before *account) {
+	now.since, now.outside, now.stalled = before.since, before.outside, before.stalled
+	if now.unclear != "" && before.declaredKnown && before.unclear == "" && before.generation != 0 {
+		now.unclear, now.declares = "", now.declares.Union(before.declares)
 	}
-	has := make(map[inventory.ID]bool, len(a))
-	for _, id := range a {
-		has[id] = true
+	if len(now.leaving) > 0 || now.keeps != "" || now.unclear != "" {
+		now.left = cmp.Or(before.left, now.since)
 	}
-	return !slices.ContainsFunc(b, func(id inventory.ID) bool { return !has[id] })
 }
+
+// alike reports whether two releases declare the same objects.
+func alike(a, b inventory.Set) bool { return len(a) == len(b) && a.Covers(b) }
 
 // accountOf is what the input says about a release: pure.
 func accountOf(in *Input) account {
 	rendered := in.renderedSet()
-	a := account{objects: len(in.Inventory), before: objectsBefore(in.Last, in.Inventory), declares: slices.Collect(maps.Keys(rendered))}
+	a := account{objects: len(in.Inventory), before: objectsBefore(in.Last, in.Inventory), declares: rendered, unclear: unclear(in, rendered)}
 	stay := func(why string) account {
 		a.keeps = why
 		if len(a.declares) == 0 {
-			a.declares = slices.Collect(maps.Keys(in.Inventory))
+			a.declares = maps.Clone(in.Inventory)
 		}
 		return a
 	}
@@ -61,7 +73,7 @@ func accountOf(in *Input) account {
 	case foreignRelease(in):
 		return stay("belongs to another project or repository")
 	case !in.Gone && len(rendered) == 0:
-		return stay("renders no object")
+		return stay(rendersNothing)
 	case !in.Namespace.Exists:
 		return a
 	}
@@ -76,6 +88,32 @@ func accountOf(in *Input) account {
 	}
 	return a
 }
+
+// unclear says why a release may declare more than is known of it: it is to be
+// thought capable of declaring whatever leaves another one.
+func unclear(in *Input, rendered inventory.Set) string {
+	switch {
+	case in.Gone || in.Refusal != nil:
+		return ""
+	case in.Rendered == nil && in.Paused != "":
+		return doesNotRender + " and is " + in.Paused
+	case in.Rendered == nil:
+		return doesNotRender
+	case len(rendered) == 0 && len(in.Inventory) > 0:
+		return rendersNothing
+	}
+	for _, t := range in.Rendered.Tags {
+		if t.Broken != nil {
+			return "its tag " + t.Name + " " + doesNotRender
+		}
+	}
+	return ""
+}
+
+const (
+	doesNotRender  = "does not render"
+	rendersNothing = "renders no object"
+)
 
 // leavingOf lists what would be deleted sooner or later: in the inventory and in
 // the cluster, not declared, and not protected.
@@ -129,11 +167,18 @@ func (in *Input) renderedSet() inventory.Set {
 }
 
 // account enters the release into its environment's ledger; it is an error when
-// a newer commit wants another account.
-func (p *pass) account() error {
+// a newer commit wants another account. Before anything of it is deleted, what
+// the releases outside of this run declare is found out.
+func (p *pass) account(ctx context.Context) error {
 	a := accountOf(p.in)
 	a.relabelled = p.relabelled(a.claims)
-	p.in.Ruling = p.env.ledger.enter(p.in.Release.Name, p.want.generation, a)
+	enter := func() Ruling { return p.env.ledger.enter(p.in.Release.Name, p.want.generation, a) }
+	if p.in.Ruling = enter(); p.in.Ruling.foresee {
+		if err := p.engine.foreseeOthers(ctx, p.env); err != nil {
+			return err
+		}
+		p.in.Ruling = enter()
+	}
 	if p.in.Ruling.superseded {
 		return errSuperseded
 	}
@@ -146,8 +191,10 @@ func (p *pass) accountFailed(renders bool) {
 	name, generation := p.in.Release.Name, p.want.generation
 	switch {
 	case !renders && p.in.Inventory != nil:
-		p.env.ledger.enter(name, generation, account{objects: len(p.in.Inventory), before: objectsBefore(p.in.Last, p.in.Inventory), declares: slices.Collect(maps.Keys(p.in.Inventory)), keeps: "does not render"})
+		p.env.ledger.enter(name, generation, account{objects: len(p.in.Inventory), before: objectsBefore(p.in.Last, p.in.Inventory),
+			declares: maps.Clone(p.in.Inventory), keeps: doesNotRender, unclear: doesNotRender})
 	case p.in.Rendered != nil:
-		p.env.ledger.declare(name, generation, slices.Collect(maps.Keys(p.in.renderedSet())))
+		rendered := p.in.renderedSet()
+		p.env.ledger.declare(name, generation, rendered, unclear(p.in, rendered))
 	}
 }

@@ -100,7 +100,11 @@ func (d *decision) paused() bool {
 	if d.in.Paused == "" {
 		return false
 	}
-	return d.stop(Verdict{State: StatePaused, Reason: v1alpha1.ReasonPaused, Message: d.in.Paused})
+	v := Verdict{State: StatePaused, Reason: v1alpha1.ReasonPaused, Message: d.in.Paused}
+	if unclear(d.in, d.in.renderedSet()) != "" {
+		v.After = retryRender // others wait for what it declares
+	}
+	return d.stop(v)
 }
 
 // namespaceMissing has the reserved release make the namespace, and all others

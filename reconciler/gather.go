@@ -40,8 +40,7 @@ func (p *pass) gather(ctx context.Context) error {
 		return err
 	}
 	if p.in.Paused != "" {
-		p.foresee(ctx)
-		return nil
+		return p.foresee(ctx)
 	}
 	if !p.in.Gone {
 		if err := p.render(ctx); err != nil {
@@ -161,14 +160,6 @@ func (p *pass) render(ctx context.Context) error {
 	p.in.Rendered = result
 	p.release.keepRendered(p.want.hash, result, p.in.Now)
 	return nil
-}
-
-// foresee renders a paused release as far as it can be: what it declares is not
-// applied, but no other release deletes it either.
-func (p *pass) foresee(ctx context.Context) {
-	if !p.in.Gone && p.render(ctx) != nil {
-		p.in.Rendered = nil
-	}
 }
 
 // claim puts our labels on the rendered objects, and their namespace right: of

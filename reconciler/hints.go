@@ -40,7 +40,14 @@ func hintFor(in *Input, v Verdict, cause error) string {
 		return brokenHint(in)
 	case v1alpha1.ReasonPruneHeld, v1alpha1.ReasonEnvironmentHeld:
 		if h := in.Ruling.Held; h != nil {
-			return fmt.Sprintf("take the commit back, or allow exactly this deletion: sluice prune acknowledge %s --environment %s", h.Token, in.Release.Environment.Name)
+			way := "take the commit back"
+			if h.Unclear {
+				way = "repair the releases that it waits for"
+			}
+			return fmt.Sprintf("%s, or allow exactly this deletion: sluice prune acknowledge %s --environment %s", way, h.Token, in.Release.Environment.Name)
+		}
+		if len(in.Ruling.Untaken) > 0 {
+			return "apply both releases in one run"
 		}
 		return "repair the releases that it waits for"
 	case v1alpha1.ReasonTrafficHeld:

@@ -26,22 +26,29 @@ import (
 // is memory only; what must survive a restart is in the Releases: see grants in
 // weigh.
 //
-// Nothing is walked while nothing is to be deleted: sums are kept.
+// Sums and indexes are kept, so that entering an account costs what it changes and
+// not what the environment has: see recount.
 type ledger struct {
 	environment string
 
 	mu       sync.Mutex
 	rules    pruneRules
 	taking   bool   // a commit is being taken in
+	commits  uint64 // how many were taken in
 	expected uint64 // how many accounts were expected ever
 	accounts map[string]*account
-	declared map[inventory.ID]int // by how many accounts
-	weighed  *weighing            // nil: to be done again
+	declared map[inventory.ID][]string // by which releases
+	leavers  map[inventory.ID][]string // which releases it leaves
+	sums     sums
 
-	undeclared, unread      int // accounts of which not that much is known
-	before, leaving, unsure int // unsure: objects of the accounts that are not read
+	weighed *weighing // nil: to be done again
+	tokens  tokens
+	outlook outlook // when those who wait were called last
+	walked  int     // accounts that were looked at on behalf of others
 
 	waiting map[string]bool            // releases whose ruling may change by itself
+	stirred map[string]bool            // of them, those whose objects another has given up or taken on
+	movers  map[string]map[string]bool // whose objects a release takes over
 	asked   map[string]map[string]bool // who wants to know about an account
 	calls   map[string]bool            // who is to be passed over
 }
@@ -54,15 +61,18 @@ type pruneRules struct {
 }
 
 func newLedger(environment string) *ledger {
-	return &ledger{environment: environment, rules: pruneRules{maxShare: envrepo.DefaultPrune().MaxShare}, accounts: map[string]*account{}, declared: map[inventory.ID]int{},
-		waiting: map[string]bool{}, asked: map[string]map[string]bool{}, calls: map[string]bool{}}
+	return &ledger{environment: environment, rules: pruneRules{maxShare: envrepo.DefaultPrune().MaxShare}, accounts: map[string]*account{},
+		declared: map[inventory.ID][]string{}, leavers: map[inventory.ID][]string{}, sums: newSums(),
+		waiting: map[string]bool{}, stirred: map[string]bool{}, movers: map[string]map[string]bool{}, asked: map[string]map[string]bool{}, calls: map[string]bool{}}
 }
 
 // take begins to take a commit in: until taken, nothing is deleted.
 func (l *ledger) take(rules pruneRules) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rules, l.taking, l.weighed = rules, true, nil
+	l.commits++
+	l.rules, l.taking = rules, true
+	l.weighed, l.tokens = nil, tokens{}
 }
 
 // taken ends it: the accounts of what has changed are to be given anew.
@@ -71,17 +81,21 @@ func (l *ledger) taken(changed []Key) {
 	defer l.mu.Unlock()
 	l.taking, l.weighed = false, nil
 	for _, k := range changed {
-		l.expect(k.Release)
+		l.expect(k.Release, l.commits)
 	}
 	l.callWaiting()
 }
 
-// expect waits for the account of a release anew.
-func (l *ledger) expect(release string) {
+// expect waits for the account of a release anew, over content that came in with
+// this commit.
+func (l *ledger) expect(release string, commit uint64) {
 	l.expected++
 	l.change(release, func(a *account) {
-		a.generation = l.expected
-		a.declaredKnown, a.known, a.stalled = false, false, false
+		if a.generation != 0 && !a.known {
+			a.left = cmp.Or(a.left, a.since) // who knows what left with a content that was never looked at
+		}
+		a.generation, a.since = l.expected, commit
+		a.declaredKnown, a.known, a.stalled, a.unclear = false, false, false, ""
 		a.declares, a.leaving, a.acknowledged = nil, nil, ""
 	})
 }
@@ -111,9 +125,10 @@ func (l *ledger) scope(keys []Key) {
 		l.change(name, func(a *account) { a.outside = true })
 	}
 	for _, k := range keys {
-		l.change(k.Release, func(a *account) { a.outside = false })
-		l.expect(k.Release)
+		a := l.change(k.Release, func(a *account) { a.outside = false })
+		l.expect(k.Release, a.since)
 	}
+	l.callWaiting()
 }
 
 // found is a release that the cluster has, with the number of its objects.
@@ -125,58 +140,43 @@ func (l *ledger) found(release string, objects, before int) {
 			a.objects, a.before = objects, before
 		}
 	})
+	l.callWaiting()
 }
 
 // drop closes the account of a release that is gone.
 func (l *ledger) drop(release string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if a := l.accounts[release]; a != nil {
-		l.count(a, -1)
-		delete(l.accounts, release)
-		delete(l.waiting, release)
-		l.weighed = nil
-		l.callAskers(release)
-		l.callWaiting()
+	a := l.accounts[release]
+	if a == nil {
+		return
 	}
+	l.forgetClaims(release, a)
+	l.forgetMoves(release, a)
+	l.change(release, func(a *account) { *a = account{declaredKnown: true, known: true} })
+	delete(l.accounts, release)
+	delete(l.waiting, release)
+	delete(l.stirred, release)
+	l.callAskers(release)
+	l.callMovers(release)
+	delete(l.movers, release)
+	delete(l.calls, release)
+	l.callWaiting()
 }
 
 // change changes an account with all sums.
 func (l *ledger) change(release string, do func(*account)) *account {
+	before := account{declaredKnown: true, known: true} // counts for nothing
 	a := l.accounts[release]
 	if a == nil {
 		a = &account{}
 		l.accounts[release] = a
 	} else {
-		l.count(a, -1)
+		before = *a
 	}
 	do(a)
-	l.count(a, +1)
-	if len(a.leaving) > 0 || l.leaving > 0 {
-		l.weighed = nil
-	}
+	l.recount(release, &before, a)
 	return a
-}
-
-// count adds an account to the sums, or takes it out of them.
-func (l *ledger) count(a *account, sign int) {
-	l.before += sign * a.before
-	for _, id := range a.declares {
-		if l.declared[id] += sign; l.declared[id] == 0 {
-			delete(l.declared, id)
-		}
-	}
-	if a.outside {
-		return
-	}
-	l.leaving += sign * len(a.leaving)
-	if !a.declaredKnown {
-		l.undeclared += sign
-	}
-	if !a.known {
-		l.unread += sign
-		l.unsure += sign * a.objects
-	}
 }
 
 // enter takes in the account of a release and rules. That of an older generation
@@ -191,30 +191,36 @@ func (l *ledger) enter(release string, generation uint64, now account) Ruling {
 	var before account
 	a := l.change(release, func(a *account) {
 		before = *a
-		now.outside, now.stalled = a.outside, a.stalled
+		now.follow(a)
 		*a = now
 	})
 	if len(l.asked[release]) > 0 && (!before.declaredKnown || before.keeps != a.keeps || !alike(before.declares, a.declares)) {
 		l.callAskers(release)
 	}
+	l.forgetClaims(release, &before)
 	for id, owner := range before.claims {
 		if _, still := a.claims[id]; !still {
 			l.calls[owner] = true // it has been taken over: its old owner may forget it
 		}
 	}
+	l.forgetMoves(release, &before)
 	r := l.rule(release, a)
 	l.callWaiting()
 	return r
 }
 
 // declare takes in what a release declares, while nothing else is known of it.
-func (l *ledger) declare(release string, generation uint64, declares []inventory.ID) {
+func (l *ledger) declare(release string, generation uint64, declares inventory.Set, unclear string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if generation != l.generationOf(release) {
 		return
 	}
-	l.change(release, func(a *account) { a.declares, a.declaredKnown = declares, true })
+	l.change(release, func(a *account) {
+		now := account{declares: declares, unclear: unclear}
+		now.follow(a)
+		a.declares, a.unclear, a.declaredKnown = now.declares, now.unclear, true
+	})
 	l.callAskers(release)
 	l.callWaiting()
 }
@@ -224,15 +230,19 @@ func (l *ledger) ended(release string, generation uint64, stalled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if a := l.accounts[release]; a != nil && a.generation == generation && a.stalled != stalled {
-		a.stalled = stalled
-		l.weighed = nil
+		l.change(release, func(a *account) { a.stalled = stalled })
 		l.callAskers(release)
-		for name, other := range l.accounts {
-			if other.awaits && name != release {
-				l.calls[name] = true
-			}
-		}
+		l.callMovers(release)
+		l.callWaiting()
 	}
+}
+
+// unforeseen are the releases outside of this run of which it is not known what
+// they declare.
+func (l *ledger) unforeseen() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.sums.unforeseen))
 }
 
 // called are the releases that are to be passed over because of what has become
@@ -253,22 +263,65 @@ func (l *ledger) callAskers(release string) {
 	delete(l.asked, release)
 }
 
+// callMovers calls those whose objects a release is taking over.
+func (l *ledger) callMovers(release string) { maps.Copy(l.calls, l.movers[release]) }
+
+// forgetClaims takes back the questions that an account has asked.
+func (l *ledger) forgetClaims(release string, a *account) {
+	for _, owner := range a.claims {
+		leaveSet(l.asked, owner, release)
+	}
+}
+
+// forgetMoves takes back to whom the objects of an account move.
+func (l *ledger) forgetMoves(release string, a *account) {
+	for _, to := range a.moving {
+		leaveSet(l.movers, to, release)
+	}
+}
+
+func joinSet(sets map[string]map[string]bool, of, name string) {
+	if sets[of] == nil {
+		sets[of] = map[string]bool{}
+	}
+	sets[of][name] = true
+}
+
+func leaveSet(sets map[string]map[string]bool, of, name string) {
+	if delete(sets[of], name); len(sets[of]) == 0 {
+		delete(sets, of)
+	}
+}
+
 // callWaiting calls those whose ruling has changed. That something is not known
-// for a moment is no news to who is held: whatever it comes to is.
+// for a moment is no news to who is held: whatever it comes to is. As long as the
+// outlook is the same for all, only who has been stirred can have another one.
 func (l *ledger) callWaiting() {
 	if len(l.waiting) == 0 {
+		clear(l.stirred)
 		return
 	}
 	w := l.weigh()
 	if w.wait != "" && !w.stuck {
+		l.outlook = outlook{doubt: -1} // which none has: who rules now is to be called, whatever comes
 		return
 	}
-	for name := range l.waiting {
-		if a := l.accounts[name]; a != nil && a.known && w.standing(a) != a.standing {
-			a.standing = w.standing(a)
+	among := l.stirred
+	if w.outlook != l.outlook {
+		among, l.outlook = l.waiting, w.outlook
+	}
+	for name := range among {
+		l.walked++
+		a := l.accounts[name]
+		if a == nil || !a.known {
+			continue
+		}
+		if now := l.standing(w, name, a); now != a.standing || l.stirred[name] {
+			a.standing = now
 			l.calls[name] = true
 		}
 	}
+	clear(l.stirred)
 }
 
 // called are the releases that the ledger wants passed over.

@@ -32,7 +32,7 @@ func TestAccountOfAnOlderCommitIsNotTakenIn(t *testing.T) {
 	assert.False(t, r.Stuck)
 	assert.True(t, r.Claims[moved].Pending, "nor taken over")
 	check("an account")
-	c.ledger.declare("a", generation, older.declares)
+	c.ledger.declare("a", generation, older.declares, "")
 	check("what is declared")
 	c.ledger.ended("a", generation, true)
 	assert.False(t, c.ledger.accounts["a"].stalled)
@@ -61,11 +61,11 @@ func TestAskersAreCalledWhenWhatIsDeclaredChanges(t *testing.T) {
 	id := inventory.IDOf(configMap("shared", "1"))
 	l.taken([]Key{{"production", "a"}, {"production", "b"}})
 	a, b := l.generation("a"), l.generation("b")
-	l.enter("a", a, account{objects: 1, declares: []inventory.ID{id}})
-	wants := account{objects: 1, declares: []inventory.ID{id}, claims: map[inventory.ID]string{id: "a"}}
+	l.enter("a", a, account{objects: 1, declares: inventory.Set{id: "v1"}})
+	wants := account{objects: 1, declares: inventory.Set{id: "v1"}, claims: map[inventory.ID]string{id: "a"}}
 	assert.False(t, l.enter("b", b, wants).Claims[id].Granted)
 	l.called()
-	l.enter("a", a, account{objects: 1, declares: []inventory.ID{id}})
+	l.enter("a", a, account{objects: 1, declares: inventory.Set{id: "v1"}})
 	assert.Empty(t, l.called(), "as before")
 	l.enter("a", a, account{objects: 1})
 	assert.Equal(t, []string{"b"}, l.called())

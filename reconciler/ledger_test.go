@@ -284,7 +284,7 @@ func TestSmallDeletionWaitsForNoReading(t *testing.T) {
 	c.declare("a", configs("a", 5)...)
 	c.declare("b", configs("b", 2)...)
 	c.commits([]string{"a", "b"})
-	c.ledger.declare("b", c.ledger.generation("b"), nil)
+	c.ledger.declare("b", c.ledger.generation("b"), nil, "")
 	assert.Contains(t, c.pass("a"), "report Ready: 5 objects", "b cannot be read, but all of it would be little")
 	assert.Len(t, c.live, 38)
 }
@@ -507,33 +507,4 @@ again in 1m0s
 		assert.Contains(t, c.live, inventory.IDOf(shared))
 		assert.Contains(t, c.worlds["a"].in.Inventory, inventory.IDOf(shared), "nor is it forgotten")
 	})
-}
-
-// The sums that are kept are those of the accounts.
-func TestLedgerSums(t *testing.T) {
-	c := shrunkenTown(t, 1, 2)
-	check := func() {
-		t.Helper()
-		want := newLedger("production")
-		for name, a := range c.ledger.accounts {
-			want.accounts[name] = a
-			want.count(a, +1)
-		}
-		got := c.ledger
-		assert.Equal(t, []int{want.undeclared, want.unread, want.before, want.leaving, want.unsure}, []int{got.undeclared, got.unread, got.before, got.leaving, got.unsure})
-		assert.Equal(t, want.declared, got.declared)
-	}
-	check()
-	c.ledger.declare("a", c.ledger.generation("a"), []inventory.ID{{Kind: "ConfigMap", Name: "x"}})
-	check()
-	c.settle("a", "b")
-	check()
-	c.ledger.scope([]Key{{"production", "a"}})
-	check()
-	c.settle("a")
-	check()
-	c.ledger.drop("b")
-	c.ledger.drop("a")
-	check()
-	assert.Zero(t, c.ledger.before)
 }

@@ -26,6 +26,8 @@ type environment struct {
 	intake sync.Mutex
 	inputs *inputs
 
+	foreseeing sync.Mutex // held while the releases outside of a run are rendered
+
 	mu        sync.Mutex
 	namespace string // configured, or pinned by the first commit
 	project   string

@@ -71,6 +71,9 @@ func (d *decision) handOver(moving []*unstructured.Unstructured) {
 	for _, o := range moving {
 		id := inventory.IDOf(o)
 		to := "release " + d.in.Ruling.Moving[id]
+		if why := d.in.Ruling.Untaken[d.in.Ruling.Moving[id]]; why != "" {
+			to += ", which " + why
+		}
 		s.Items = append(s.Items, Item{Object: o, Note: "to " + to})
 		parts = append(parts, id.Display()+" goes over to "+to)
 	}

@@ -49,7 +49,7 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 	var plan Plan
 	err = p.gather(ctx)
 	for round := 0; err == nil; round++ {
-		if err = p.account(); err != nil {
+		if err = p.account(ctx); err != nil {
 			break
 		}
 		plan = Decide(*p.in)

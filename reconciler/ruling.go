@@ -21,10 +21,13 @@ type Ruling struct {
 	Acknowledge string
 	// Moving names the release that has an object now, for those that leave ours.
 	Moving map[inventory.ID]string
+	// Untaken says why such a release will not take what it declares.
+	Untaken map[string]string
 	// Claims says of declared objects that carry another release's label whether
 	// they may be taken over.
 	Claims map[inventory.ID]Claim
 
+	foresee    bool // what the releases outside of this run declare is to be found out first
 	rest       bool // nothing of the environment is to be deleted
 	superseded bool // the pass is over content that is not wanted any more
 }
@@ -37,6 +40,7 @@ type Hold struct {
 	Reason  string // one of v1alpha1's
 	Message string
 	Token   string
+	Unclear bool // it ends by itself when every release renders
 }
 
 // Claim is whether an object of another release may be taken over.
@@ -58,49 +62,52 @@ func superseded(now account) Ruling {
 
 // rule is the ruling for one release.
 func (l *ledger) rule(release string, a *account) Ruling {
-	r := Ruling{Claims: l.claims(release, a), rest: l.leaving == 0 && l.unsure == 0 && !l.taking}
-	a.standing, a.awaits = "", false
+	r := Ruling{Claims: l.claims(release, a), rest: l.sums.leaving == 0 && l.sums.unsure == 0 && !l.taking}
+	a.standing, a.moving = "", nil
 	delete(l.waiting, release)
+	delete(l.stirred, release)
 	if len(a.leaving) == 0 {
 		return r
 	}
 	w := l.weigh()
 	r.Moving = l.moving(a)
+	a.moving = r.Moving
 	for _, to := range r.Moving {
-		if b := l.accounts[to]; b != nil && b.stalled {
-			r.Stuck = true
+		joinSet(l.movers, to, release)
+		b := l.accounts[to]
+		r.Stuck = r.Stuck || b.stalled || b.outside
+		if b.outside {
+			r.Untaken = map[string]string{to: notInThisRun}
 		}
 	}
-	a.standing = w.standing(a)
+	a.standing = l.standing(w, release, a)
 	switch {
 	case a.standing == standingFree:
 	case w.wait != "":
-		r.Wait, r.Stuck = w.wait, w.stuck
+		r.Wait, r.Stuck, r.foresee = w.wait, w.stuck, w.foresee
+	case len(l.sums.unread.names) > 0:
+		r.Wait, r.Stuck = l.sums.unread.text(), l.sums.unread.stuck()
 	case w.grant != "" && a.acknowledged == w.grant:
 		r.Wait = "not every release has taken in yet that the deletion is acknowledged"
 	case w.grant != "":
 		r.Acknowledge = w.grant
 	default:
-		r.Held = l.hold(w, release)
+		r.Held = l.hold(w, release, a)
 	}
-	a.awaits = r.Wait != "" || len(r.Moving) > 0
-	if a.awaits || a.standing != standingFree {
+	if r.Wait != "" || len(r.Moving) > 0 || a.standing != standingFree {
 		l.waiting[release] = true
 	}
 	return r
 }
 
+const notInThisRun = "is not part of this run"
+
 // moving are the leaving objects that another release declares.
 func (l *ledger) moving(a *account) map[inventory.ID]string {
 	moving := map[inventory.ID]string{}
 	for _, id := range a.leaving {
-		if l.declared[id] == 0 {
-			continue
-		}
-		for name, other := range l.accounts {
-			if slices.Contains(other.declares, id) && (moving[id] == "" || name < moving[id]) {
-				moving[id] = name
-			}
+		if by := l.declared[id]; len(by) > 0 {
+			moving[id] = slices.Min(by)
 		}
 	}
 	return moving
@@ -114,10 +121,7 @@ func (l *ledger) claims(release string, a *account) map[inventory.ID]Claim {
 	}
 	claims := make(map[inventory.ID]Claim, len(a.claims))
 	for id, owner := range a.claims {
-		if l.asked[owner] == nil {
-			l.asked[owner] = map[string]bool{}
-		}
-		l.asked[owner][release] = true
+		joinSet(l.asked, owner, release)
 		claims[id] = l.claim(l.accounts[owner], id)
 		if l.accounts[owner] == nil && a.relabelled[id] {
 			claims[id] = Claim{Granted: !l.taking, Pending: l.taking} // drift: somebody wrote a name that is nobody's
@@ -131,15 +135,14 @@ func (l *ledger) claim(owner *account, id inventory.ID) Claim {
 	case owner == nil:
 		return Claim{} // a label without a release behind it
 	case owner.outside:
-		return Claim{Why: "is not part of this run"}
+		return Claim{Why: notInThisRun}
 	case l.taking || !owner.declaredKnown && !owner.stalled:
 		return Claim{Pending: true, Why: "has not been looked at yet"}
 	case !owner.declaredKnown:
 		return Claim{Why: "has failed"}
 	case owner.keeps != "":
 		return Claim{Why: owner.keeps}
-	case slices.Contains(owner.declares, id):
-		return Claim{}
 	}
-	return Claim{Granted: true}
+	_, declares := owner.declares[id]
+	return Claim{Granted: !declares}
 }
