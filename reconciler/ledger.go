@@ -302,7 +302,7 @@ func (l *ledger) callWaiting() {
 		return
 	}
 	w := l.weigh()
-	if w.wait != "" && !w.stuck {
+	if w.wait != "" && !w.stuck && !w.foresee {
 		l.outlook = outlook{doubt: -1} // which none has: who rules now is to be called, whatever comes
 		return
 	}

@@ -216,6 +216,16 @@ report Held PruneHeld (stalled): ConfigMap/a-5 goes over to release b, which is 
 `, c.pass("a"))
 	assert.NotNil(t, c.live[moved])
 	assert.False(t, c.enter("a").foresee, "once is enough")
+	t.Run("who has waited for others of the run is called to find out", func(t *testing.T) {
+		c, _, _ := movingTown(t)
+		c.declare("c", configs("c", 1)...)
+		c.restart()
+		c.ledger.scope([]Key{{"production", "a"}, {"production", "c"}})
+		assert.False(t, c.enter("a").foresee)
+		c.enter("c")
+		assert.Equal(t, []string{"a"}, c.ledger.called())
+		assert.True(t, c.enter("a").foresee)
+	})
 	t.Run("nobody is looked at when nothing is to be deleted", func(t *testing.T) {
 		c := runningTown(t)
 		c.restart()

@@ -102,6 +102,7 @@ func (l *ledger) weigh() *weighing {
 		return w
 	case len(s.unforeseen) > 0:
 		w.wait, w.foresee = "it is not known yet what the releases declare that are not part of this run", true
+		w.waits = "for a render" // of whoever passes next
 		return w
 	}
 	for token, t := range l.sums.condemned {

@@ -115,7 +115,7 @@ func (p plain) standing(name string) (text string, definite bool) {
 	case len(undeclared) > 0:
 		return p.waits(undeclared), p.stuck(undeclared)
 	case len(p.among(func(a *account) bool { return a.outside && a.generation != 0 && !a.declaredKnown })) > 0:
-		return fmt.Sprint(standingWait, false, ""), false
+		return fmt.Sprint(standingWait, false, "for a render"), true
 	}
 	grant, token, whole := "", "", exceeds
 	everything := func(string) bool { return true }
