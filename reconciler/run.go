@@ -235,7 +235,9 @@ func (c *changes) observe(s Status, err error) {
 	if c.last == nil {
 		c.last = map[Key]string{}
 	}
-	c.last[key] = text
+	if c.last[key] = text; s.State == StateRemoved {
+		delete(c.last, key) // it is told no more
+	}
 	c.mu.Unlock()
 	if !same {
 		c.log(s, err)
