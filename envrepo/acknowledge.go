@@ -1,6 +1,7 @@
 package envrepo
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -33,7 +34,12 @@ func AcknowledgePrune(t *Tree, env, token string) (Summary, error) {
 		if _, err := decodeProject(projectFile, out); err != nil {
 			return Summary{}, err
 		}
-		return Summary{Message: fmt.Sprintf("acknowledge deletion %s in %s", token, env)}, layer.WriteFile(projectFile, out)
+		summary := Summary{Message: fmt.Sprintf("acknowledge deletion %s in %s", token, env)}
+		unknown := (*UnknownEnvironmentError)(nil)
+		if _, err := repo.Environment(env); errors.As(err, &unknown) {
+			summary.note("sluice.yaml lists no environment %q%s: this allows the removal of one that has left the project", env, didYouMean(env, unknown.Known))
+		}
+		return summary, layer.WriteFile(projectFile, out)
 	})
 }
 

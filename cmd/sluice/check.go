@@ -83,7 +83,7 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 		environments = environmentNames(v.Repo.Project())
 	}
 	result := checked{Findings: []finding{}, kinds: componentKinds{}}
-	for _, f := range slices.Concat(declarations(v.Repo), expressions(v.Repo), dependencies(v.Repo), strangers(v)) {
+	for _, f := range slices.Concat(declarations(v.Repo), expressions(v.Repo), dependencies(v.Repo), strangers(v), acknowledgements(v.Repo)) {
 		result.add(f)
 	}
 	for _, env := range environments {
@@ -93,6 +93,7 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 		names, err := v.Repo.ReleaseNames(env)
 		if err != nil {
 			result.add(errorFinding(env, err))
+			result.kinds.unknown(missingKinds)
 			continue
 		}
 		checkEnvironment(ctx, v, env, names, &result)
@@ -101,7 +102,7 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 		}
 	}
 	if len(environments) == len(v.Repo.Project().Environments) {
-		for _, f := range unjudged(v.Repo, result.kinds) {
+		for _, f := range slices.Concat(unjudged(v.Repo, result.kinds), protections(v.Repo, result.kinds)) {
 			result.add(f)
 		}
 	}
@@ -131,58 +132,6 @@ func declarations(repo *envrepo.Repo) []finding {
 		}
 	}
 	return found
-}
-
-// dependencies finds what dependsOn orders wrongly: components that do not
-// exist, and circles, in which each would wait for the other.
-func dependencies(repo *envrepo.Repo) []finding {
-	components, err := repo.Components()
-	if err != nil {
-		return nil // declarations has reported it
-	}
-	needs := map[string][]string{}
-	for _, name := range components {
-		if c, err := repo.Component(name); err == nil {
-			needs[name] = c.DependsOn
-		}
-	}
-	var found []finding
-	report := func(name, format string, args ...any) {
-		found = append(found, finding{Severity: "error", Release: name, File: "components/" + name + "/component.yaml",
-			Message: fmt.Sprintf(format, args...), Hint: "correct dependsOn"})
-	}
-	for _, name := range components {
-		for _, need := range needs[name] {
-			if !slices.Contains(components, need) {
-				report(name, "depends on %q, which is no component", need)
-			}
-		}
-		if circle := circleFrom(name, needs); circle != nil && name == slices.Min(circle) {
-			report(name, "depends on itself: %s", strings.Join(append(circle, name), " → "))
-		}
-	}
-	return found
-}
-
-// circleFrom is the way from name back to itself, if there is one.
-func circleFrom(name string, needs map[string][]string) []string {
-	seen := map[string]bool{}
-	var walk func(at string, way []string) []string
-	walk = func(at string, way []string) []string {
-		for _, next := range needs[at] {
-			if next == name {
-				return way
-			}
-			if !seen[next] {
-				seen[next] = true
-				if circle := walk(next, append(slices.Clone(way), next)); circle != nil {
-					return circle
-				}
-			}
-		}
-		return nil
-	}
-	return walk(name, []string{name})
 }
 
 // strangers finds folders below environments/ that sluice.yaml does not list:

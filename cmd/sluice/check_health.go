@@ -54,7 +54,18 @@ func separate(err error) []error {
 // which a release does not render.
 type componentKinds map[string]map[schema.GroupKind]bool
 
+// missingKinds is no name of a component: it is there when something of the
+// project cannot be told.
+const missingKinds = ""
+
 func (c componentKinds) add(r *render.Result) {
+	objects := slices.Clone(r.Shared)
+	for _, t := range r.Tags {
+		objects = append(objects, t.Objects...)
+		if t.Broken != nil {
+			c.unknown(missingKinds)
+		}
+	}
 	kinds, known := c[r.Release.Name]
 	if known && kinds == nil {
 		return
@@ -63,10 +74,6 @@ func (c componentKinds) add(r *render.Result) {
 		kinds = map[schema.GroupKind]bool{}
 		c[r.Release.Name] = kinds
 	}
-	objects := slices.Clone(r.Shared)
-	for _, t := range r.Tags {
-		objects = append(objects, t.Objects...)
-	}
 	for _, o := range objects {
 		kinds[o.GroupVersionKind().GroupKind()] = true
 	}
@@ -74,17 +81,33 @@ func (c componentKinds) add(r *render.Result) {
 
 func (c componentKinds) unknown(name string) { c[name] = nil }
 
+// known are the kinds of Kubernetes and of the whole project, sorted; false where
+// something of the project is missing.
+func (c componentKinds) known() ([]string, bool) {
+	known := slices.Clone(builtinKinds())
+	for _, kinds := range c {
+		if kinds == nil {
+			return nil, false
+		}
+		for kind := range kinds {
+			known = append(known, kind.Kind)
+		}
+	}
+	slices.Sort(known)
+	return slices.Compact(known), true
+}
+
 // unjudged finds health rules about kinds of which the component has no object in
 // any environment: most often a misspelt kind or group, which would be silent.
 func unjudged(repo *envrepo.Repo, has componentKinds) []finding {
 	var found []finding
 	for _, name := range slices.Sorted(maps.Keys(has)) {
-		if name == envrepo.EnvironmentRelease || has[name] == nil {
+		if has[name] == nil {
 			continue
 		}
 		c, err := repo.Component(name)
 		if err != nil {
-			continue
+			continue // no component, such as the environment's own objects, or reported
 		}
 		for _, rule := range c.Health {
 			if kind := (schema.GroupKind{Group: rule.Group, Kind: rule.Kind}); !has[name][kind] {
@@ -99,9 +122,14 @@ func unjudged(repo *envrepo.Repo, has componentKinds) []finding {
 
 // nearKind names what may have been meant.
 func nearKind(kind schema.GroupKind, has map[schema.GroupKind]bool) string {
-	var alike []string
+	var names, alike []string
 	for k := range has {
-		if strings.EqualFold(k.Kind, kind.Kind) || k.Group == kind.Group && k.Group != "" {
+		names = append(names, k.Kind)
+	}
+	slices.Sort(names)
+	near := envrepo.Nearest(kind.Kind, names)
+	for k := range has {
+		if k.Kind == kind.Kind || near != "" && k.Kind == near || k.Group == kind.Group && k.Group != "" {
 			alike = append(alike, k.String())
 		}
 	}
