@@ -2,7 +2,6 @@ package health
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -235,7 +234,13 @@ func weight(v ref.Val, most uint64) uint64 {
 	return min(sum, most)
 }
 
-var errNotBoolean = errors.New("does not give a boolean")
+// typeError says that an expression gave something other than what is due. What lies
+// in an object has no type until it is looked at.
+type typeError struct{ text, given, due string }
+
+func (e *typeError) Error() string {
+	return fmt.Sprintf("%s gives %s, where %s is due", e.text, e.given, e.due)
+}
 
 // boolean evaluates to true or false; a program that is not given is false.
 func (p *program) boolean(ctx context.Context, object map[string]any) (bool, error) {
@@ -245,7 +250,7 @@ func (p *program) boolean(ctx context.Context, object map[string]any) (bool, err
 	}
 	b, ok := value.Value().(bool)
 	if !ok {
-		return false, fmt.Errorf("%s %w", p.text, errNotBoolean)
+		return false, &typeError{p.text, value.Type().TypeName(), "bool"}
 	}
 	return b, nil
 }

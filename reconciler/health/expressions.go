@@ -146,15 +146,22 @@ const maxEvaluation = time.Second
 
 // judge evaluates failed before ready, and message only for what is not ready. An
 // expression that fails, most often because a field is not there yet, is not
-// true.
+// true. One that gives another type is a mistake: the object is not ready then, so
+// that a failed which can never be true is not overlooked.
 func (r rule) judge(object map[string]any) State {
 	ctx, cancel := context.WithTimeout(context.Background(), maxEvaluation)
 	defer cancel()
-	if failed, err := r.failed.boolean(ctx, object); err == nil && failed {
+	failed, err := r.failed.boolean(ctx, object)
+	if mistake := (*typeError)(nil); errors.As(err, &mistake) && mistake.given != types.NullType.TypeName() {
+		return State{Progressing, clip("not ready: failed: " + err.Error())}
+	}
+	if err == nil && failed {
 		return State{Failed, cmp.Or(r.say(ctx, object), clip("failed: "+r.failed.text))}
 	}
 	ready, err := r.ready.boolean(ctx, object)
-	switch {
+	switch mistake := (*typeError)(nil); {
+	case errors.As(err, &mistake):
+		return State{Progressing, clip("not ready: " + err.Error())}
 	case err != nil:
 		return State{Progressing, cmp.Or(r.say(ctx, object), clip("not ready: "+err.Error()))}
 	case !ready:
