@@ -1,6 +1,7 @@
 package envrepo
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,7 +21,10 @@ func TestPartialReleaseKeepsBrokenTagsApart(t *testing.T) {
 		"no YAML":      {"environments/production/api/green/kustomization.yaml", "images: ["},
 		"a bad name":   {"environments/production/api/Green_2/kustomization.yaml", "resources: [../base]\n"},
 		"lost":         {"environments/production/api/green/kustomization.yaml", "-", "environments/production/api/green/patch.yaml", "spec: {}"},
-		"too large":    {"environments/production/api/green/kustomization.yaml", string(make([]byte, maxFile+1))},
+		"lost and unlisted": {"environments/production/api/green/kustomization.yaml", "-", "environments/production/api/green/config.env", "A=1",
+			"environments/production/api/traffic.yaml", header + "Traffic\nweights: {blue: 100}\n"},
+		"lost but for a folder": {"environments/production/api/green/kustomization.yaml", "-", "environments/production/api/green/patches/a.yaml", "spec: {}"},
+		"too large":             {"environments/production/api/green/kustomization.yaml", string(make([]byte, maxFile+1))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			repo := openShop(t, change...)
@@ -39,6 +43,30 @@ func TestPartialReleaseKeepsBrokenTagsApart(t *testing.T) {
 			require.Error(t, broken)
 			_, err = repo.Release("production", "api")
 			assert.Equal(t, broken, err, "Release does not overlook it")
+		})
+	}
+}
+
+// What another folder of the release reads from is where the user keeps things, and
+// so is a folder that no tag may be named as.
+func TestFoldersThatAreNoTags(t *testing.T) {
+	const dir = "environments/production/api/"
+	for name, test := range map[string]struct {
+		changes []string
+		want    string
+	}{
+		"a file of the base":            {[]string{dir + "patches/a.yaml", "spec: {}", dir + "base/kustomization.yaml", "patches:\n- path: ../patches/a.yaml\n"}, "blue green"},
+		"a file of a tag's generator":   {[]string{dir + "files/nginx.conf", "", dir + "red/kustomization.yaml", "configMapGenerator:\n- {name: a, files: [default.conf=../files/nginx.conf]}\n"}, "blue green red"},
+		"a file of the release":         {[]string{dir + "routes/a.yaml", "", dir + "kustomization.yaml", "resources: [./routes/a.yaml]\n"}, "blue green"},
+		"a folder of a reserved name":   {[]string{dir + "shared/a.yaml", ""}, "blue green"},
+		"a file beside the tags":        {[]string{dir + "README.md", ""}, "blue green"},
+		"a folder that nobody reads":    {[]string{dir + "patches/a.yaml", ""}, "blue green patches"},
+		"a file whose folder is longer": {[]string{dir + "patches/a.yaml", "", dir + "patches-2/b.yaml", "", dir + "kustomization.yaml", "resources: [patches-2/b.yaml]\n"}, "blue green patches"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rel, err := openShop(t, test.changes...).PartialRelease("production", "api")
+			require.NoError(t, err)
+			assert.Equal(t, test.want, strings.Join(rel.tagNames(), " "))
 		})
 	}
 }

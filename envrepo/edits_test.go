@@ -195,8 +195,8 @@ error: tag canary of api would share the Service api-canary with api-canary in p
 hint: choose another name for the tag
 `},
 		{"folder in the way of a new tag", []string{production + "canary/notes.txt", "x"}, args{"production", "api", digestB, "canary", false}, `
-error: environments/production/api/canary is a folder without kustomization.yaml: it is no tag overlay
-hint: move the folder's files away, or choose another name for the tag
+error: environments/production/api/canary/kustomization.yaml: is missing, and the folder has other files: what runs of the tag is left as it is
+hint: restore the file, or take the tag off the list in traffic.yaml and remove its whole folder; what is no tag goes elsewhere, such as into base/
 `},
 		{"no base", []string{production + "base/kustomization.yaml", "-"}, args{"production", "api", digestB, "canary", false}, `
 error: environments/production/api/base/kustomization.yaml: does not exist: the tags of a release share it

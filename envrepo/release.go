@@ -59,44 +59,10 @@ func (r *Repo) PartialRelease(env, name string) (Release, error) {
 	}
 	traffic, err := decodeTraffic(file, rel.tagNames(), data)
 	if err != nil {
-		if traffic, rel.Tags, err = r.withLostTags(rel, file, data, err); err != nil {
-			return Release{}, err
-		}
+		return Release{}, err
 	}
 	rel.Traffic = &traffic
 	return rel, nil
-}
-
-// withLostTags reads a traffic.yaml, refused for a fault, that lists tags whose
-// folders are there and have lost their kustomization: those are broken tags, not
-// unknown ones.
-func (r *Repo) withLostTags(rel Release, file string, data []byte, fault error) (Traffic, []Tag, error) {
-	all, err := folders(r.fsys, rel.Dir)
-	if err != nil {
-		return Traffic{}, nil, err
-	}
-	names := rel.tagNames()
-	for _, name := range all {
-		if !slices.Contains(names, name) && tagNameProblem(rel.Name, name) == "" {
-			names = append(names, name)
-		}
-	}
-	traffic, err := decodeTraffic(file, names, data)
-	if err != nil {
-		return Traffic{}, nil, fault
-	}
-	tags := slices.Clone(rel.Tags)
-	for _, name := range names[len(tags):] {
-		if _, listed := traffic.Weight(name); !listed {
-			continue
-		}
-		tag := Tag{Name: name, Dir: path.Join(rel.Dir, name)}
-		tag.Broken = &FileError{File: path.Join(tag.Dir, kustomizationFile), Message: "is missing, and traffic.yaml lists the tag: what runs of it is left as it is",
-			hint: "restore the file, or take the tag off the list and remove its whole folder"}
-		tags = append(tags, tag)
-	}
-	slices.SortFunc(tags, func(a, b Tag) int { return strings.Compare(a.Name, b.Name) })
-	return traffic, tags, nil
 }
 
 // broken is what is wrong with the first broken tag; nil when there is none.
@@ -198,8 +164,8 @@ func (r *Repo) lostOverlay(rel Release) bool {
 	return err == nil && manifests
 }
 
-// tags reads the tag folders of a tagged release. What is wrong with one of
-// them is kept there.
+// tags reads the tag folders of a tagged release, sorted by name. What is wrong
+// with one of them is kept there.
 func (r *Repo) tags(rel Release) ([]Tag, error) {
 	names, err := r.overlays(rel.Dir)
 	if err != nil {
@@ -218,6 +184,12 @@ func (r *Repo) tags(rel Release) ([]Tag, error) {
 		}
 		tags = append(tags, tag)
 	}
+	lost, err := r.lostTags(rel, names)
+	if err != nil {
+		return nil, err
+	}
+	tags = append(tags, lost...)
+	slices.SortFunc(tags, func(a, b Tag) int { return strings.Compare(a.Name, b.Name) })
 	return tags, nil
 }
 

@@ -85,6 +85,14 @@ func TestBrokenTagBlocksNothingElse(t *testing.T) {
 		assert.Equal(t, "api-blue=100", f.weights())
 		unchanged(t)
 	})
+	t.Run("without its kustomization it is no removed tag", func(t *testing.T) {
+		lost := files{greenOverlay: "", "environments/production/api/green/patch.yaml": "spec: {}\n"}
+		s := statusOf(t, f.apply(f.bluegreen("weights: {blue: 100}", "3", "2").with(lost)), "api")
+		assert.Equal(t, v1alpha1.ReasonRenderFailed, s.Reason)
+		assert.Contains(t, s.Message, greenOverlay+": is missing")
+		assert.Equal(t, "api-blue=100", f.weights())
+		unchanged(t)
+	})
 	t.Run("with their base both stay", func(t *testing.T) {
 		blue := f.get("Deployment", "api-blue").GetGeneration()
 		s := statusOf(t, f.apply(f.bluegreen("weights: {blue: 100}", "4", "2").with(files{
