@@ -34,6 +34,7 @@ type electionOptions struct {
 	namespace string
 	name      string // "": leaseName
 	duration  time.Duration
+	timed     bool // duration was given
 }
 
 const controllerHelp = `Looks at the branch every --poll-interval, and at once after a POST to
@@ -48,14 +49,20 @@ Several controllers of the same environments elect a leader by a Lease; the
 others stand by and take over within a second or two when it ends, and after
 --lease-duration when it dies. A controller that loses its lease ends with an
 error before another one begins. Election is on in a pod, where the Lease is in
-the pod's own namespace, and wherever --leader-election-namespace names one. The
-Lease's name follows from the repository and the environments: controllers that
-share only some environments must be given one name by --leader-election-id.
+the pod's own namespace, and wherever --leader-election-namespace names one;
+with a kubeconfig (--kubeconfig, KUBECONFIG) a pod counts as none, as the cluster
+may be another. The Lease's name follows from the repository and the
+environments: controllers that share only some environments must be given one
+name by --leader-election-id.
 
 With --health-address, GET /healthz fails when only a restart can help, and
 GET /readyz until the environments have been taken in and the watches stand; a
 controller that stands by is ready when it could take over. ?verbose lists what
 was checked.
+
+Flags that would have nothing to do, such as --lease-duration without leader
+election, are errors. A key that is bound to an environment which is not served
+is left unread, with a note: the environment may have left the project.
 
 SIGTERM and Ctrl-C end it in good order, with exit code 0: nothing new is begun,
 what is being written is written and reported, for up to 20 seconds, and the
@@ -71,7 +78,10 @@ func newControllerCommand(a *app) *cobra.Command {
   sluice controller --environment all --poll-interval 1s --notify-address 127.0.0.1:9292`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			o.election.asked = c.Flags().Changed("leader-elect")
+			o.election.asked, o.election.timed = c.Flags().Changed("leader-elect"), c.Flags().Changed("lease-duration")
+			if c.Flags().Changed("output") {
+				return withHint(usagef("a controller prints no result that -o could format"), "its log goes to standard error; `sluice status -o json` tells how releases are")
+			}
 			if c.Flags().Changed("concurrency") && o.concurrency < 1 {
 				return usagef("--concurrency %d: at least 1", o.concurrency)
 			}
@@ -96,6 +106,11 @@ func newControllerCommand(a *app) *cobra.Command {
 
 // check judges the options that do not depend on where the controller runs.
 func (o controllerOptions) check() error {
+	for _, e := range o.environments {
+		if name, namespace, _ := strings.Cut(e, "="); name == "all" && (namespace != "" || len(o.environments) > 1) {
+			return withHint(usagef("--environment %s: all stands alone", e), "name the environments instead: --environment NAME=NAMESPACE, once for each")
+		}
+	}
 	if o.poll < 100*time.Millisecond {
 		return usagef("--poll-interval %s is too short: at least 100ms", o.poll)
 	}
@@ -111,8 +126,8 @@ func (o controllerOptions) check() error {
 }
 
 func (o electionOptions) check() error {
-	if o.asked && !o.elect && (o.namespace != "" || o.name != "") {
-		return usagef("--leader-elect=false goes with neither --leader-election-namespace nor --leader-election-id")
+	if o.asked && !o.elect && (o.namespace != "" || o.name != "" || o.timed) {
+		return withHint(usagef("--leader-elect=false leaves nothing for --leader-election-namespace, --leader-election-id and --lease-duration to do"), "leave them out, or elect a leader")
 	}
 	if o.duration < 2*time.Second || o.duration > time.Hour {
 		return usagef("--lease-duration %s: between 2s and 1h", o.duration)
@@ -137,6 +152,10 @@ func (o electionOptions) resolve(pod string) (electionOptions, error) {
 	}
 	if o.elect && o.namespace == "" {
 		return o, withHint(usagef("leader election needs a namespace for its Lease"), "outside a pod name one: --leader-election-namespace NAMESPACE")
+	}
+	if !o.elect && o.timed {
+		return o, withHint(usagef("--lease-duration is for leader election, which is off outside a pod"),
+			"leave it out, or name the namespace of the Lease: --leader-election-namespace NAMESPACE")
 	}
 	return o, nil
 }
