@@ -241,6 +241,11 @@ func TestReasonsAndConditions(t *testing.T) {
 		assert.True(t, reached[reason], "nothing in the table leads to reason %s", reason)
 		assert.Contains(t, string(docs), "| `"+reason+"` |", "docs/reference/release.md does not explain reason %s", reason)
 	}
+	_, table, _ := strings.Cut(string(docs), "| reason | when |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, row := range strings.Split(table, "\n")[2:] {
+		assert.Contains(t, reasons(t), strings.Split(row, "`")[1], "docs/reference/release.md explains a reason that there is not")
+	}
 }
 
 // conditionsOf are the conditions in their order, and what kstatus says.
