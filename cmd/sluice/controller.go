@@ -50,8 +50,8 @@ others stand by and take over within a second or two when it ends, and after
 --lease-duration when it dies. A controller that loses its lease ends with an
 error before another one begins. Election is on in a pod, where the Lease is in
 the pod's own namespace, and wherever --leader-election-namespace names one;
-with a kubeconfig (--kubeconfig, KUBECONFIG) a pod counts as none, as the cluster
-may be another. The Lease's name follows from the repository and the
+with a kubeconfig (--kubeconfig, KUBECONFIG) a pod counts as none, as it may be
+about another cluster. The Lease's name follows from the repository and the
 environments: controllers that share only some environments must be given one
 name by --leader-election-id.
 
