@@ -20,6 +20,7 @@ func TestReference(t *testing.T) {
 	b.WriteString("# Commands\n\nThe help of every command, written by `go test ./cmd/sluice -run Reference -update`.\n")
 	root := newRootCommand(&app{process: process{Getenv: func(string) string { return "" }, Stdout: &b, Stderr: &b}})
 	root.InitDefaultHelpFlag()
+	root.InitDefaultCompletionCmd()
 	writeReference(&b, root)
 	if *update {
 		require.NoError(t, os.MkdirAll("../../docs/reference", 0o755))
@@ -31,7 +32,7 @@ func TestReference(t *testing.T) {
 }
 
 func writeReference(b *strings.Builder, c *cobra.Command) {
-	if c.Hidden || c.Name() == "help" || c.Name() == "completion" {
+	if c.Hidden || c.Name() == "help" {
 		return
 	}
 	text := c.Long
