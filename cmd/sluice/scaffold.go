@@ -63,32 +63,6 @@ func (a *app) scaffoldDir() (string, error) {
 	}
 }
 
-// writeTree writes what an edit changed into the working tree. Files are
-// written beside their place and renamed, so that an interruption leaves no
-// half of one.
-func writeTree(root *os.Root, tree *envrepo.Tree) error {
-	writes := tree.Writes()
-	for _, name := range sortedKeys(writes) {
-		file := filepath.FromSlash(name)
-		if err := root.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			return fmt.Errorf("writing %s: %w", name, err)
-		}
-		temp := file + ".sluice-tmp"
-		if err := root.WriteFile(temp, writes[name], 0o644); err != nil {
-			return fmt.Errorf("writing %s: %w", name, err)
-		}
-		if err := root.Rename(temp, file); err != nil {
-			return fmt.Errorf("writing %s: %w", name, err)
-		}
-	}
-	for _, name := range tree.Deletes() {
-		if err := root.Remove(filepath.FromSlash(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
 func sortedKeys(m map[string][]byte) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
