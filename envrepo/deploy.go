@@ -3,13 +3,24 @@ package envrepo
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Deploy pins a recorded build in an environment's overlay. digest is a whole
 // digest that has a build record. In a tagged release it goes to tag, whose
 // overlay is created if it has none, or with bluegreen to the one idle tag; a
-// tag that is not listed is listed at weight 0, so that its pods start.
+// tag that is not listed is listed at weight 0, so that its pods start. A new tag
+// whose name is all but that of another is refused: see DeployNew.
 func Deploy(t *Tree, env, component, digest, tag string, bluegreen bool) (Summary, error) {
+	return deploy(t, env, component, digest, tag, bluegreen, false)
+}
+
+// DeployNew is Deploy to a tag whose overlay may be created whatever its name.
+func DeployNew(t *Tree, env, component, digest, tag string) (Summary, error) {
+	return deploy(t, env, component, digest, tag, false, true)
+}
+
+func deploy(t *Tree, env, component, digest, tag string, bluegreen, anyName bool) (Summary, error) {
 	return editRelease(t, env, component, func(layer *Tree, repo *Repo, rel Release) (Summary, error) {
 		if !ValidDigest(digest) {
 			return Summary{}, &NotDigestError{Ref: digest, Exact: true}
@@ -27,6 +38,10 @@ func Deploy(t *Tree, env, component, digest, tag string, bluegreen bool) (Summar
 			return deployUntagged(layer, rel, digest, fmt.Sprintf("deploy %s %s to %s", component, ShortDigest(digest), env))
 		}
 		var summary Summary
+		if near := rel.nearTag(tag); near != "" && !anyName {
+			return Summary{}, refuse(fmt.Sprintf("deploy to it with --tag %s; if %s is to be a new tag, say so with --create", near, tag),
+				"%s has no tag %q in %s (did you mean %q?)", component, tag, env, near)
+		}
 		target, err := deployTarget(layer, &rel, tag, bluegreen, &summary)
 		if err != nil {
 			return Summary{}, err
@@ -47,6 +62,35 @@ func deployUntagged(t *Tree, rel Release, digest, message string) (Summary, erro
 	summary := Summary{Message: message}
 	pauseNotes(&summary, rel)
 	return summary, setDigest(t, rel.Dir, rel.Component.Image, digest)
+}
+
+// nearTag is the tag that the name of a new one may be a misspelling of: one or two
+// typing errors away. Names that differ in digits only, such as v1 and v2, are
+// meant to.
+func (r Release) nearTag(name string) string {
+	const short, shortest = 5, 3
+	limit := 2
+	if len(name) < short {
+		limit = 1
+	}
+	if _, err := r.tag(name); err == nil || len(name) < shortest || len(name) > maxLabel {
+		return ""
+	}
+	for _, tag := range r.Tags {
+		if distance(name, tag.Name) <= limit && withoutDigits(name) != withoutDigits(tag.Name) {
+			return tag.Name
+		}
+	}
+	return ""
+}
+
+func withoutDigits(s string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, s), "-")
 }
 
 func alreadyAt(rel Release, tag, digest string) string {

@@ -8,7 +8,7 @@ import (
 
 type deployOptions struct {
 	environment, build, tag string
-	bluegreen               bool
+	bluegreen, create       bool
 }
 
 func newDeployCommand(a *app) *cobra.Command {
@@ -18,13 +18,17 @@ func newDeployCommand(a *app) *cobra.Command {
 		Short: "Pin a recorded build in an environment",
 		Long: `Writes the build's digest into the environment's overlay. Of a release with
 tags, --tag names the deployment (and makes it where it is new, at weight 0),
-and --bluegreen takes the one that has no traffic. Weights are left alone.
+and --bluegreen takes the one that has no traffic. Weights are left alone. A new
+name that is one or two letters off that of a tag takes --create.
 
 This passes no gate; use promote to propose it instead.`,
 		Example: `  sluice deploy api --environment development --build 3f2a9c0d
   sluice deploy api --environment production --build 3f2a9c0d --bluegreen`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.create && o.tag == "" {
+				return withHint(usagef("--create needs the name of the tag"), "give --tag NAME, too")
+			}
 			return a.changeRemote(c.Context(), func(t *envrepo.Tree) (envrepo.Summary, error) {
 				repo, err := envrepo.Open(t)
 				if err != nil {
@@ -37,6 +41,9 @@ This passes no gate; use promote to propose it instead.`,
 				if err != nil {
 					return envrepo.Summary{}, err
 				}
+				if o.create {
+					return envrepo.DeployNew(t, o.environment, args[0], build.Digest, o.tag)
+				}
 				return envrepo.Deploy(t, o.environment, args[0], build.Digest, o.tag, o.bluegreen)
 			})
 		},
@@ -45,6 +52,8 @@ This passes no gate; use promote to propose it instead.`,
 	c.Flags().StringVar(&o.build, "build", "", "recorded `build`: its digest or a unique prefix of it")
 	_ = c.MarkFlagRequired("build")
 	tagFlags(c, &o.tag, &o.bluegreen)
+	c.Flags().BoolVar(&o.create, "create", false, "make the tag, even if its name is near that of another")
+	c.MarkFlagsMutuallyExclusive("create", "bluegreen")
 	return c
 }
 
