@@ -4,23 +4,60 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 )
 
 // masked is a message in one line with the decrypted values taken out: plain, in
-// one line, in the encoding of a Secret, and quoted as in JSON and in Go.
+// one line, in the encoding of a Secret, and quoted as in JSON and in Go. What was
+// clipped on its way here, by whomever, has lost the end of a value perhaps: the
+// beginning that is left of one goes as well.
 func masked(message string, values []string) string {
 	for _, form := range formsOf(values, len(message)) {
-		message = strings.ReplaceAll(message, form, "(secret)")
+		message = strings.ReplaceAll(message, form, secretMark)
+	}
+	if strings.Contains(message, ellipsis) {
+		message = withoutBeginnings(message, formsOf(values, math.MaxInt))
 	}
 	return strings.Join(strings.Fields(message), " ")
 }
 
-// shortestMasked is the shortest value that is looked for: a shorter one would
-// take letters out of every word.
-const shortestMasked = 3
+const (
+	secretMark = "(secret)"
+	// ellipsis ends what was clipped, in all packages.
+	ellipsis = "…"
+	// shortestMasked is the shortest value, and beginning of one, that is looked
+	// for: a shorter one would take letters out of every word.
+	shortestMasked = 3
+)
+
+// withoutBeginnings takes out what stands in front of an ellipsis and is the
+// beginning of one of the forms: the longest.
+func withoutBeginnings(message string, forms []string) string {
+	parts := strings.Split(message, ellipsis)
+	for i, part := range parts[:len(parts)-1] {
+		longest := 0
+		for _, form := range forms {
+			longest = max(longest, overlap(part, form))
+		}
+		if longest >= shortestMasked {
+			parts[i] = part[:len(part)-longest] + secretMark
+		}
+	}
+	return strings.Join(parts, ellipsis)
+}
+
+// overlap is the length of the longest end of text that form begins with.
+func overlap(text, form string) int {
+	for n := min(len(text), len(form)); n > 0; n-- {
+		if strings.HasSuffix(text, form[:n]) {
+			return n
+		}
+	}
+	return 0
+}
 
 // formsOf are the ways in which values can stand in a text of some length, the
 // longest first: one value may be part of another.
