@@ -11,12 +11,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/reconciler"
@@ -73,6 +75,8 @@ func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) 
 
 // branchEngine is an engine for the remote branch.
 func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remoteRepository, o engineOptions) (*reconciler.Engine, []string, error) {
+	present := sync.OnceValues(func() ([]v1alpha1.Release, error) { return presentReleases(ctx, config) })
+	identity := repositoryIdentity(repo.Name())
 	files, err := repo.open()
 	if err != nil && !fixedNamespaces(o.environments) {
 		return nil, nil, err
@@ -82,7 +86,7 @@ func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remot
 		// help: what runs is kept as it is, and reported, until the next good commit.
 		a.note("note: %v; starting all the same", err)
 	} else if o.stays {
-		if o.environments, err = withRemoved(ctx, config, repositoryIdentity(repo.Name()), files.Project(), o.environments); err != nil {
+		if o.environments, err = withRemoved(present, identity, files.Project(), o.environments); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -90,24 +94,32 @@ func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remot
 	if err != nil || fixedNamespaces(o.environments) {
 		return e, names, err
 	}
-	return e, names, unmoved(ctx, e, repositoryIdentity(repo.Name()), files.Project(), o.environments)
+	return e, names, unmoved(present, identity, files.Project(), o.environments)
+}
+
+// presentReleases are all Releases of the cluster.
+func presentReleases(ctx context.Context, config *rest.Config) ([]v1alpha1.Release, error) {
+	client, err := cluster.New(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := client.Ping(ctx); err != nil {
+		return nil, err // sooner than the list would
+	}
+	return client.Releases(ctx, "")
 }
 
 // withRemoved adds to the environments that a controller serves those that the
 // project has no more and the cluster still has Releases of. Their removal is held
 // until it is acknowledged, and may take a while then: a restart in between must
 // neither forget them nor fail because of them.
-func withRemoved(ctx context.Context, config *rest.Config, repository string, project envrepo.Project, args []string) ([]string, error) {
+func withRemoved(present func() ([]v1alpha1.Release, error), repository string, project envrepo.Project, args []string) ([]string, error) {
 	all := len(args) == 1 && args[0] == "all"
 	declared := environmentNames(project)
 	if !all && !slices.ContainsFunc(args, func(arg string) bool { return !strings.Contains(arg, "=") && !slices.Contains(declared, arg) }) {
 		return args, nil // what is asked for is known, or fixed
 	}
-	client, err := cluster.New(config)
-	if err != nil {
-		return nil, err
-	}
-	releases, err := client.Releases(ctx, "")
+	releases, err := present()
 	if err != nil {
 		return nil, err
 	}
@@ -144,16 +156,13 @@ func fixedNamespaces(args []string) bool {
 // when its releases are in another one: a commit must not move an environment,
 // not even across a restart (docs/adr/0004). Releases of another repository are
 // none of its business, though its project may have the same name.
-func unmoved(ctx context.Context, e *reconciler.Engine, repository string, project envrepo.Project, args []string) error {
+func unmoved(present func() ([]v1alpha1.Release, error), repository string, project envrepo.Project, args []string) error {
 	fixed := map[string]bool{}
 	for _, arg := range args {
 		name, namespace, _ := strings.Cut(arg, "=")
 		fixed[name] = namespace != ""
 	}
-	if err := e.Ping(ctx); err != nil {
-		return err
-	}
-	releases, err := e.Releases(ctx, "")
+	releases, err := present()
 	if err != nil {
 		return err
 	}
