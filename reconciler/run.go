@@ -235,8 +235,9 @@ func (c *changes) observe(s Status, err error) {
 	if c.last == nil {
 		c.last = map[Key]string{}
 	}
-	if c.last[key] = text; s.State == StateRemoved {
-		delete(c.last, key) // it is told no more
+	c.last[key] = text
+	if s.State == StateRemoved && err == nil {
+		delete(c.last, key) // it is not passed over any more
 	}
 	c.mu.Unlock()
 	if !same {
