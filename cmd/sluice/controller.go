@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/reconciler/heap"
 )
 
 type controllerOptions struct {
@@ -183,6 +184,9 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 	}
 	if err != nil {
 		return err
+	}
+	if a.Getenv("GOGC") == "" && a.Getenv("GOMEMLIMIT") == "" { // whoever sets them knows better
+		heap.Relax()
 	}
 	w := &work{log: a.logger(o.logLevel), options: reconciler.RunOptions{PollInterval: o.poll}, metricsAddress: "0"}
 	if err := w.listen(o); err != nil {
