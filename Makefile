@@ -61,7 +61,8 @@ update: build ## Rewrite the golden output in testdata/script (look at the diffe
 
 .PHONY: bench
 bench: tools ## The benchmarks of docs/benchmarks.md, on a control plane of their own (some ten minutes)
-	$(DEVCLUSTER) go test -run '^$$' -bench 'Reconciler|Drift|TakeIn|Push' -benchtime 1x -timeout 60m ./reconciler
+	$(DEVCLUSTER) go test -run '^$$' -bench '^Benchmark(Reconciler|Controller)$$' -benchtime 1x -timeout 60m ./reconciler
+	$(DEVCLUSTER) go test -run '^$$' -bench '^Benchmark(Drift|TakeIn|Push)$$' -benchtime 30x -timeout 60m ./reconciler
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 30s) each

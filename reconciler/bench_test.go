@@ -410,7 +410,9 @@ func (m *meter) byKind() string {
 func BenchmarkController(b *testing.B) {
 	const releases, objects = 1000, 10
 	program := filepath.Join(b.TempDir(), "sluice")
-	out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "../cmd/sluice").CombinedOutput()
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "../cmd/sluice")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false") // as make build
+	out, err := build.CombinedOutput()
 	require.NoError(b, err, "%s", out)
 	client, err := cluster.New(testcluster.Start(b))
 	require.NoError(b, err)
