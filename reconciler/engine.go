@@ -64,9 +64,10 @@ type Config struct {
 // Engine applies releases. Make one with New. It is safe for concurrent use,
 // but an environment should be in the hands of one engine at a time.
 type Engine struct {
-	cfg     Config
-	cluster *cluster.Client
-	renders atomic.Int64 // how many releases have been rendered
+	cfg      Config
+	cluster  *cluster.Client
+	renders  atomic.Int64 // how many releases have been rendered
+	rendered renderedLately
 
 	mu           sync.Mutex
 	environments map[string]*environment

@@ -159,6 +159,7 @@ func (p *pass) render(ctx context.Context) error {
 	}
 	p.in.Rendered = result
 	p.release.keepRendered(p.want.hash, result, p.in.Now)
+	p.engine.rendered.add(p.release)
 	return nil
 }
 
@@ -302,6 +303,7 @@ func (p *pass) readEndpoints(ctx context.Context) error {
 		}
 		if view == nil {
 			view = p.engine.follow(p.env, sliceKind)
+			wait(ctx, view)
 		}
 		e, err := p.countEndpoints(ctx, view, service)
 		if err != nil {

@@ -273,6 +273,34 @@ func (r *release) keepRendered(hash string, result *render.Result, now time.Time
 	r.rendered, r.renderedHash, r.renderedTime = result, hash, now
 }
 
+func (r *release) dropRendered() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rendered, r.renderedHash = nil, ""
+}
+
+// mostRendered is how many releases may have what was rendered of them kept while
+// they are not ready. In a first sync all are not, and to render the others again
+// when they come to be ready costs less than to hold them all.
+const mostRendered = 64
+
+// renderedLately are the releases of which it is kept, the oldest first.
+type renderedLately struct {
+	mu    sync.Mutex
+	order []*release
+}
+
+// add takes in a release that was just rendered, and lets the oldest go.
+func (l *renderedLately) add(r *release) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.order = append(slices.DeleteFunc(l.order, func(o *release) bool { return o == r }), r)
+	if len(l.order) > mostRendered {
+		l.order[0].dropRendered()
+		l.order = slices.Delete(l.order, 0, 1)
+	}
+}
+
 func (r *release) setScope(in bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -22,8 +22,9 @@ var (
 	namespaceKind = schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}
 )
 
-// always are the kinds that are watched whether or not a release holds any.
-var always = []schema.GroupVersionKind{releaseKind, sliceKind, namespaceKind}
+// always are the kinds that are watched whether or not a release holds any. Slices
+// are, once there is a tag whose endpoints count.
+var always = []schema.GroupVersionKind{releaseKind, namespaceKind}
 
 // syncPatience bounds how long a pass waits for a watch that has just begun. What
 // is not known by then is read object by object.

@@ -11,18 +11,19 @@ import (
 // roomy is the size that the heap may grow to before it is collected, whatever
 // lives on it. With it a controller of 1,000 releases stays under 256 MiB, its
 // stacks and its code included.
-const roomy = 144 << 20
+const roomy = 112 << 20
 
 // Bounds of the growth between two collections, in percent of what lives.
 const (
-	leastGrowth = 100 // Go's default
+	leastGrowth = 60 // Go's default is 100
 	mostGrowth  = 400
 )
 
-// Relax lets the heap grow to a fixed size before it is collected, and by as much
-// as lives on it where that is more. Go's default is the latter alone: while a
+// Relax lets the heap grow to a fixed size before it is collected, and by a share
+// of what lives on it where that is more. Go's default is a share alone: while a
 // controller is small, and it mostly is, a first sync spends a fifth of its
-// processor time on collecting.
+// processor time on collecting; and when it is large, half of its memory is for
+// what nobody holds.
 func Relax() { again(struct{}{}) }
 
 // again adapts the growth to what lives, now and after every collection: that is

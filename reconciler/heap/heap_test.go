@@ -14,7 +14,7 @@ func TestGrowth(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, 100}, {1 << 20, 400}, {roomy / 5, 400}, {roomy / 4, 300}, {roomy / 2, 100}, {roomy - 1, 100}, {roomy, 100}, {1 << 40, 100},
+		{0, 60}, {1 << 20, 400}, {roomy / 5, 400}, {roomy / 4, 300}, {roomy / 2, 100}, {roomy - 1, 60}, {roomy, 60}, {1 << 40, 60},
 	} {
 		assert.Equal(t, tt.want, growth(tt.live), "%d", tt.live)
 	}
