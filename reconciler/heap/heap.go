@@ -9,8 +9,7 @@ import (
 )
 
 // roomy is the size that the heap may grow to before it is collected, whatever
-// lives on it. With it a controller of 1,000 releases stays under 256 MiB, its
-// stacks and its code included.
+// lives on it: of 256 MiB, code, stacks and what is collected late take nearly half.
 const roomy = 112 << 20
 
 // Bounds of the growth between two collections, in percent of what lives.
