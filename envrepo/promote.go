@@ -1,6 +1,9 @@
 package envrepo
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // PromotionEdit is what Promote did.
 type PromotionEdit struct {
@@ -123,6 +126,14 @@ func (r Release) promotionTag(name string) (Tag, error) {
 	return tag, nil
 }
 
+const rollbackSubject = "roll back "
+
+// GoesBack reports whether a commit went back to what was before: one that Rollback
+// gave its message, or a revert of Git's.
+func GoesBack(message string) bool {
+	return strings.HasPrefix(message, rollbackSubject) || strings.HasPrefix(message, "Revert \"")
+}
+
 // Rollback pins an earlier digest, which the caller finds in the history of
 // the repository. A tagged release needs tag; weights stay as they are.
 func Rollback(t *Tree, env, component, tag, digest string) (Summary, error) {
@@ -146,7 +157,7 @@ func Rollback(t *Tree, env, component, tag, digest string) (Summary, error) {
 		if current == digest {
 			return Summary{Message: alreadyAt(rel, tag, digest)}, nil
 		}
-		summary := Summary{Message: fmt.Sprintf("roll back %s to %s", inEnvironment(rel, tag), ShortDigest(digest))}
+		summary := Summary{Message: fmt.Sprintf(rollbackSubject+"%s to %s", inEnvironment(rel, tag), ShortDigest(digest))}
 		if _, err := repo.Build(component, digest); err != nil {
 			summary.note("no build record of %s", ShortDigest(digest))
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,8 @@ func newRollbackCommand(a *app) *cobra.Command {
 		Use:   "rollback COMPONENT --environment ENVIRONMENT",
 		Short: "Pin the digest that ran before, found in the Git history",
 		Long: `Finds the last digest that the overlay pinned before the present one and pins it
-again, in a new commit. --build names another one. A release with tags needs
+again, in a new commit. Run again it changes nothing, rather than to bring back
+what was rolled back: --build names the one to go to. A release with tags needs
 --tag; where the previous deployment still runs under the other tag,
 "traffic promote" is the faster way back.`,
 		Args: cobra.ExactArgs(1),
@@ -27,9 +29,9 @@ again, in a new commit. --build names another one. A release with tags needs
 			}
 			defer repo.Close()
 			done, err := repo.change(c.Context(), func(t *envrepo.Tree) (envrepo.Summary, error) {
-				digest, err := repo.rollbackDigest(c.Context(), t, environment, args[0], tag, build)
-				if err != nil {
-					return envrepo.Summary{}, err
+				digest, done, err := repo.rollbackDigest(c.Context(), t, environment, args[0], tag, build)
+				if err != nil || done.Message != "" {
+					return done, err
 				}
 				return envrepo.Rollback(t, environment, args[0], tag, digest)
 			})
@@ -45,41 +47,80 @@ again, in a new commit. --build names another one. A release with tags needs
 	return c
 }
 
-// rollbackDigest is the digest to go back to: the named build's, or the one
-// that the overlay pinned before the present one.
-func (r *remoteRepository) rollbackDigest(ctx context.Context, t *envrepo.Tree, environment, name, tag, build string) (string, error) {
+// rollbackDigest is the digest to go back to: the named build's, or the one that
+// the overlay pinned before the present one. Where that was rolled back itself,
+// there is none, and a summary says so: who runs the command twice in a hurry must
+// not bring back what failed.
+func (r *remoteRepository) rollbackDigest(ctx context.Context, t *envrepo.Tree, environment, name, tag, build string) (string, envrepo.Summary, error) {
 	repo, err := envrepo.Open(t)
 	if err != nil {
-		return "", err
+		return "", envrepo.Summary{}, err
 	}
 	rel, err := repo.PartialRelease(environment, name)
 	if err != nil {
-		return "", err
+		return "", envrepo.Summary{}, err
 	}
 	present, err := pinnedDigest(rel, tag)
 	if err != nil {
-		return "", err
+		return "", envrepo.Summary{}, err
 	}
 	if build != "" {
 		b, err := repo.Build(name, build)
-		return b.Digest, err
+		return b.Digest, envrepo.Summary{}, err
 	}
 	changes, err := r.releaseHistory(ctx, r.branch, environment, name, 200)
 	if err != nil {
-		return "", err
+		return "", envrepo.Summary{}, err
 	}
+	before, arrival := digestsBefore(changes, tag, present)
+	switch {
+	case slices.Contains(before, present) && envrepo.GoesBack(arrival):
+		return "", rolledBack(name, environment, tag, present, before), nil
+	case len(before) > 0:
+		return before[0], envrepo.Summary{}, nil
+	case present == "":
+		return "", envrepo.Summary{}, withHint(fmt.Errorf("nothing is deployed of %s in %s yet, so there is nothing to roll back to", name, environment), "deploy a build: sluice deploy %s --environment %s --build BUILD", name, environment)
+	}
+	return "", envrepo.Summary{}, withHint(fmt.Errorf("%s in %s has run no other digest than %s, so there is nothing to roll back to", name, environment, buildID(present)),
+		"name one with --build; `sluice build list %s` shows them", name)
+}
+
+// digestsBefore are the digests that a release (under a tag) pinned before the
+// present one, newest first, each once in a row: the present one is among them
+// where it had been pinned before. arrival is the message of the commit that pinned
+// it last.
+func digestsBefore(changes []change, tag, present string) (before []string, arrival string) {
+	last := present
 	for _, c := range changes {
 		for _, s := range c.State {
-			if s.Tag == tag && s.Digest != "" && s.Digest != present {
-				return s.Digest, nil
+			switch {
+			case s.Tag != tag || s.Digest == "":
+			case s.Digest != last:
+				before = append(before, s.Digest)
+				last = s.Digest
+			case len(before) == 0:
+				arrival = c.Message
 			}
 		}
 	}
-	if present == "" {
-		return "", withHint(fmt.Errorf("nothing is deployed of %s in %s yet, so there is nothing to roll back to", name, environment), "deploy a build: sluice deploy %s --environment %s --build BUILD", name, environment)
+	return before, arrival
+}
+
+// rolledBack says that the present digest is what was gone back to.
+func rolledBack(name, environment, tag, present string, before []string) envrepo.Summary {
+	where := name + " in " + environment
+	if tag != "" {
+		where += " (" + tag + ")"
 	}
-	return "", withHint(fmt.Errorf("%s in %s has run no other digest than %s, so there is nothing to roll back to", name, environment, buildID(present)),
-		"name one with --build; `sluice build list %s` shows them", name)
+	summary := envrepo.Summary{Message: fmt.Sprintf("%s has gone back from %s to %s already: nothing is changed", where, buildID(before[0]), buildID(present))}
+	var others []string
+	for _, digest := range before {
+		if id := buildID(digest); digest != present && !slices.Contains(others, id) && len(others) < 5 {
+			others = append(others, id)
+		}
+	}
+	summary.Notes = []string{"--build goes to another one; of those that ran, newest first: " + strings.Join(others, ", ")}
+	return summary
 }
 
 // pinnedDigest is the digest that a release (under a tag) pins now.
