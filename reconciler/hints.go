@@ -1,9 +1,11 @@
 package reconciler
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/render/traffic"
 )
 
@@ -11,7 +13,7 @@ import (
 // doing or nobody knows.
 func hintFor(in *Input, v Verdict, cause error) string {
 	if cause != nil {
-		return hintOf(cause)
+		return causeHint(in, cause)
 	}
 	switch v.Reason {
 	case v1alpha1.ReasonNamespaceMissing:
@@ -58,6 +60,40 @@ func hintFor(in *Input, v Verdict, cause error) string {
 		}
 	}
 	return ""
+}
+
+// causeHint is what to do about the error that a pass ended with: what the error
+// itself knows, or else where to look for what is wrong, and how to see it again
+// before the next commit.
+func causeHint(in *Input, cause error) string {
+	env := in.Release.Environment.Name
+	var apply *ApplyError
+	var render *RenderError
+	switch {
+	case errors.As(cause, &apply) && hintOf(unwrapObjects(apply.Objects)...) == "" && len(apply.Objects) > 0:
+		names := make([]string, len(apply.Objects))
+		for i, o := range apply.Objects {
+			names[i] = o.ID.Display()
+		}
+		return fmt.Sprintf("correct %s in %s, or in what that takes from components/; before the commit, sluice diff %s --environment %s shows the same refusal",
+			some(names, len(names), "", ""), sourceOf(in), in.Release.Name, env)
+	case errors.As(cause, &render) && hintOf(render.Err) == "":
+		return fmt.Sprintf("correct %s, or what it takes from components/; before the commit, sluice check --environment %s shows the whole message", sourceOf(in), env)
+	}
+	return hintOf(cause)
+}
+
+// sourceOf is the folder that a release is rendered from. Where the repository
+// could not be read so far, it is the one that the layout has for it.
+func sourceOf(in *Input) string {
+	switch env := in.Release.Environment.Name; {
+	case in.Release.Dir != "":
+		return in.Release.Dir
+	case in.Release.Name == envrepo.EnvironmentRelease:
+		return "environments/" + env
+	default:
+		return "environments/" + env + "/" + in.Release.Name
+	}
 }
 
 // trafficHint asks the transform again for the hint of its refusal.

@@ -89,7 +89,7 @@ func (v Verdict) masked(values []string) Verdict {
 	if len(values) == 0 {
 		return v
 	}
-	v.Message = masked(v.Message, values)
+	v.Message, v.hint = masked(v.Message, values), masked(v.hint, values)
 	v.Notes = slices.Clone(v.Notes)
 	for i := range v.Notes {
 		v.Notes[i] = masked(v.Notes[i], values)

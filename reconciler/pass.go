@@ -134,11 +134,15 @@ func (p *pass) failed(err error) Verdict {
 
 // report writes the status, once, and only if it differs.
 func (p *pass) report(ctx context.Context, v Verdict, cause error) (Status, time.Duration, error) {
-	v = v.masked(p.values)
+	said := func(v Verdict) Verdict {
+		v.hint = hintFor(p.in, v, cause)
+		return v.masked(p.values)
+	}
+	v = said(v)
 	if p.reportable(v) {
 		if err := p.write(ctx, v); err != nil && cause == nil {
 			cause = err
-			v = p.failed(err).masked(p.values)
+			v = said(p.failed(err))
 		}
 	}
 	s := p.status(v, cause)
@@ -198,10 +202,7 @@ func applying(in *Input, intent inventory.Set) Verdict {
 func (p *pass) status(v Verdict, cause error) Status {
 	s := Status{
 		Environment: p.in.Release.Environment.Name, Namespace: p.in.Namespace.Name, Release: p.in.Release.Name, Revision: p.in.Revision,
-		State: v.State, Reason: v.Reason, Message: v.Message, Hint: hintFor(p.in, v, cause), Notes: slices.Concat(v.Notes, p.release.adoptions(), p.release.recreated.notes()), Final: v.Final(),
-	}
-	if len(p.values) > 0 && s.Hint != "" {
-		s.Hint = masked(s.Hint, p.values)
+		State: v.State, Reason: v.Reason, Message: v.Message, Hint: v.hint, Notes: slices.Concat(v.Notes, p.release.adoptions(), p.release.recreated.notes()), Final: v.Final(),
 	}
 	total := len(p.rendered())
 	if p.in.Paused != "" || p.in.Refusal != nil {

@@ -109,6 +109,7 @@ type Verdict struct {
 	waitsFor  []string // releases that are not ready
 	routes    string   // hash of the routes of an untagged release
 	state     string   // appliedState, of a release that needs nothing more
+	hint      string   // what to do about it
 }
 
 // Final reports whether waiting will not change anything: what Converge waits

@@ -44,6 +44,7 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 	if len(leavingOf(in, in.renderedSet())) > 0 && before.Prune != nil && before.Prune.Hash == in.Hash {
 		after.Prune = before.Prune // the deletion is under way
 	}
+	after.Held, after.Hint = heldStatus(in), clipped(v.hint)
 	after.Attempt = nil
 	if !v.Ready && v.State != StatePaused {
 		after.Attempt = v.attempt
@@ -67,6 +68,15 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 	after.Summary = summaryOf(after)
 	setConditions(in, &after, before, v)
 	return after
+}
+
+// heldStatus is the deletion that the environment's policy holds.
+func heldStatus(in *Input) *v1alpha1.HeldStatus {
+	h := in.Ruling.Held
+	if h == nil {
+		return nil
+	}
+	return &v1alpha1.HeldStatus{Token: h.Token, Message: h.Summary, Objects: h.Objects}
 }
 
 // maxMessage bounds the message of a condition; the schema allows eight times as

@@ -40,7 +40,9 @@ type Hold struct {
 	Reason  string // one of v1alpha1's
 	Message string
 	Token   string
-	Unclear bool // it ends by itself when every release renders
+	Unclear bool   // it ends by itself when every release renders
+	Summary string // of the message, what is the same for all releases
+	Objects int    // of this release
 }
 
 // Claim is whether an object of another release may be taken over.

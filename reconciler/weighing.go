@@ -282,17 +282,20 @@ func (l *ledger) hold(w *weighing, release string, a *account) *Hold {
 		names = append(names, id.Display())
 	}
 	objects := some(names, len(names), "", "")
-	h := &Hold{Reason: v1alpha1.ReasonPruneHeld, Token: w.token}
+	h := &Hold{Reason: v1alpha1.ReasonPruneHeld, Token: w.token, Objects: len(names)}
 	doubters := l.doubters(release, a)
-	text := fmt.Sprintf("%d of %d objects of environment %s would be deleted, of this release %s", w.open, w.of, l.environment, objects)
-	switch {
-	case l.rules.removed != "":
+	h.Summary = fmt.Sprintf("%d of %d objects of environment %s would be deleted", w.open, w.of, l.environment)
+	if l.rules.removed != "" {
 		h.Reason = v1alpha1.ReasonEnvironmentHeld
-		text = fmt.Sprintf("environment %s %s: all its %d objects would be deleted, of this release %s", l.environment, l.rules.removed, w.open, objects)
-	case !w.whole:
+		h.Summary = fmt.Sprintf("environment %s %s: all its %d objects would be deleted", l.environment, l.rules.removed, w.open)
+	}
+	text := h.Summary + ", of this release " + objects
+	switch {
+	case l.rules.removed == "" && !w.whole:
 		h.Unclear = true
+		h.Summary = fmt.Sprintf("what has left releases of environment %s may have moved to others that do not render", l.environment)
 		text = fmt.Sprintf("%s may have moved to %s; held until that is known or", objects, doubters)
-	case doubters != "":
+	case l.rules.removed == "" && doubters != "":
 		text += ", and may have moved to " + doubters
 	}
 	if !h.Unclear {

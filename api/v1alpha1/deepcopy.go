@@ -57,6 +57,10 @@ func (in *ReleaseStatus) DeepCopyInto(out *ReleaseStatus) {
 		prune := *in.Prune
 		out.Prune = &prune
 	}
+	if in.Held != nil {
+		held := *in.Held
+		out.Held = &held
+	}
 }
 
 // DeepCopy copies the status.

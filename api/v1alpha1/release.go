@@ -142,6 +142,10 @@ type ReleaseStatus struct {
 	// Prune is a deletion that the repository has acknowledged, while it is under
 	// way.
 	Prune *PruneStatus `json:"prune,omitempty"`
+	// Held is a deletion that waits for the repository to acknowledge it.
+	Held *HeldStatus `json:"held,omitempty"`
+	// Hint is what to do about the message of the conditions.
+	Hint string `json:"hint,omitempty"`
 
 	// Summary is the text of the columns of `kubectl get releases`.
 	Summary Summary `json:"summary,omitempty"`
@@ -207,6 +211,17 @@ type PruneStatus struct {
 	// Hash is that of the release's files, as in LastAppliedHash: the token is good
 	// for what these leave out, and nothing else.
 	Hash string `json:"hash"`
+}
+
+// HeldStatus is a deletion that is held. All releases of an environment that have
+// a part in it name the same token.
+type HeldStatus struct {
+	// Token acknowledges it: sluice prune acknowledge.
+	Token string `json:"token"`
+	// Message says of the environment how much would be deleted, and why.
+	Message string `json:"message,omitempty"`
+	// Objects is how many of this release would be.
+	Objects int `json:"objects"`
 }
 
 // Summary is the text of the columns of `kubectl get releases`.

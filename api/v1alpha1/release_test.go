@@ -35,6 +35,8 @@ func full() *v1alpha1.Release {
 				Weights: []v1alpha1.TagPercent{{Tag: "blue", Percent: 100}}, Mirrors: []v1alpha1.TagPercent{{Tag: "green", Percent: 5}}, RoutedAt: &now},
 			Inventory: &v1alpha1.Inventory{Entries: []v1alpha1.ResourceRef{{ID: "a_b__C", Version: "v1"}}, Before: new(int)},
 			Prune:     &v1alpha1.PruneStatus{Acknowledged: "a00000000001", Hash: "h"},
+			Held:      &v1alpha1.HeldStatus{Token: "a00000000001", Message: "m", Objects: 3},
+			Hint:      "h",
 			Summary:   v1alpha1.Summary{Digests: "d", Traffic: "t", Revision: "r"},
 		},
 	}
@@ -53,6 +55,7 @@ func TestCopiesShareNothing(t *testing.T) {
 	*c.Status.Traffic.RoutedAt = metav1.Now()
 	c.Status.Inventory.Entries[0].ID = "x"
 	c.Status.Prune.Hash = "x"
+	c.Status.Held.Token = "x"
 	assert.Equal(t, changed, original)
 
 	list := &v1alpha1.ReleaseList{Items: []v1alpha1.Release{*full()}}
