@@ -15,6 +15,7 @@ const (
 	exitUsage       = 2
 	exitFindings    = 3
 	exitNotReady    = 4
+	exitPartial     = 5
 	exitInterrupted = 130
 )
 
@@ -26,6 +27,8 @@ const exitCodesHelp = `Every command ends with one of these codes:
   3  the answer is no: check found errors, diff --exit-code found differences,
      a pull request's gates have not passed
   4  applied, but not ready: a release failed, is held, or the time ran out
+  5  only in part: status could not read the repository, or not ask the cluster,
+     and shows the other side
 130  interrupted
 `
 

@@ -28,19 +28,6 @@ func (a *app) openReleases() (*clusterReleases, error) {
 	return &clusterReleases{client}, nil
 }
 
-// list reads the releases of a namespace by name.
-func (r *clusterReleases) list(ctx context.Context, namespace string) (map[string]*v1alpha1.Release, error) {
-	releases, err := r.client.Releases(ctx, namespace)
-	if err != nil {
-		return nil, err
-	}
-	found := map[string]*v1alpha1.Release{}
-	for i := range releases {
-		found[releases[i].Name] = &releases[i]
-	}
-	return found, nil
-}
-
 // clusterHealth is promotion.Health out of Release objects.
 type clusterHealth struct {
 	releases *clusterReleases
@@ -88,22 +75,18 @@ func healthReport(rel *v1alpha1.Release) promotion.HealthReport {
 	return report
 }
 
-// watch sends on the returned channel whenever a release of a namespace may
-// have changed, until ctx ends.
-func (r *clusterReleases) watch(ctx context.Context, namespaces []string) <-chan struct{} {
-	changed := make(chan struct{}, 1)
+// watch sends on changed whenever a release of a namespace may have changed, until
+// ctx ends.
+func (r *clusterReleases) watch(ctx context.Context, namespace string, changed chan<- struct{}) {
 	notify := func(*cluster.Metadata, bool) {
 		select {
 		case changed <- struct{}{}:
 		default:
 		}
 	}
-	for _, namespace := range namespaces {
-		// A watch that breaks off is begun again by itself, and what changed
-		// meanwhile is told then.
-		r.client.Watch(ctx, namespace, v1alpha1.GroupVersion.WithKind(v1alpha1.ReleaseKind), cluster.WatchOptions{Event: notify, Failed: func(error) {}})
-	}
-	return changed
+	// A watch that breaks off is begun again by itself, and what changed meanwhile
+	// is told then.
+	r.client.Watch(ctx, namespace, v1alpha1.GroupVersion.WithKind(v1alpha1.ReleaseKind), cluster.WatchOptions{Event: notify, Failed: func(error) {}})
 }
 
 // age is a duration as kubectl prints it.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,16 +18,34 @@ import (
 // releaseStatus joins what Git declares of a release with what its cluster
 // reports.
 type releaseStatus struct {
-	Environment string     `json:"environment"`
-	Release     string     `json:"release"`
-	Declared    []string   `json:"declared,omitempty"` // deployments as Git has them
-	Running     string     `json:"running,omitempty"`  // as the cluster reports them
-	Traffic     string     `json:"traffic,omitempty"`  // as routed
-	State       string     `json:"state"`              // Ready, Reconciling, Stalled, NotReady, OutOfSync, Unknown
-	Reason      string     `json:"reason,omitempty"`
-	Message     string     `json:"message,omitempty"`
-	Revision    string     `json:"revision,omitempty"`
-	Since       *time.Time `json:"since,omitempty"`
+	Environment string                  `json:"environment"`
+	Namespace   string                  `json:"namespace,omitempty"`
+	Release     string                  `json:"release"`
+	Left        bool                    `json:"left,omitempty"`     // its environment is not in sluice.yaml any more
+	Declared    []releaseState          `json:"declared,omitempty"` // deployments as Git has them
+	Running     []runningState          `json:"running,omitempty"`  // as the cluster reports them
+	Traffic     *v1alpha1.TrafficStatus `json:"traffic,omitempty"`  // as routed
+	State       string                  `json:"state"`              // Ready, Reconciling, Stalled, Paused, NotReady, OutOfSync, Unknown
+	Reason      string                  `json:"reason,omitempty"`
+	Message     string                  `json:"message,omitempty"`
+	Hint        string                  `json:"hint,omitempty"`
+	Held        *heldDeletion           `json:"held,omitempty"`
+	Revision    string                  `json:"revision,omitempty"`
+	Since       *time.Time              `json:"since,omitempty"`
+
+	summary v1alpha1.Summary
+}
+
+// runningState is a deployment as the cluster reports it.
+type runningState struct {
+	Tag     string `json:"tag,omitempty"`
+	Build   string `json:"build,omitempty"`
+	Digest  string `json:"digest,omitempty"`
+	Listed  bool   `json:"listed"`
+	Weight  int    `json:"weight"`
+	Mirror  int    `json:"mirror,omitempty"`
+	Ready   bool   `json:"ready"`
+	Message string `json:"message,omitempty"`
 }
 
 type statusOptions struct {
@@ -41,16 +60,25 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status [COMPONENT…]",
 		Short: "Show what should run, what runs, and why not",
 		Long: `Joins the repository's branch with what the reconciler reports in the cluster.
-With no cluster to ask, it shows the repository's side.`,
+Environments that have left the project are shown for as long as the cluster has
+something of them. A deletion that is held is shown once for its environment,
+with the command that allows it.
+
+When the repository cannot be read, or the cluster does not answer, the other
+side is shown, with exit code 5. With no cluster configured it is the
+repository's side, with exit code 0.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.watch {
 				return a.watchStatus(c.Context(), args, o)
 			}
-			list, err := a.readStatus(c.Context(), args, o)
+			list, partial, err := a.readStatus(c.Context(), args, o)
 			if err != nil {
 				return err
 			}
-			return a.print(list, func(t *table) { a.statusTable(t, list) })
+			if err := a.print(list, func(t *table) { a.statusTable(t, list) }); err != nil {
+				return err
+			}
+			return partial
 		},
 	}
 	c.Flags().StringSliceVar(&o.environments, "environment", nil, "only these environments")
@@ -59,109 +87,108 @@ With no cluster to ask, it shows the repository's side.`,
 	return c
 }
 
-// readStatus reads both sides once.
-func (a *app) readStatus(ctx context.Context, names []string, o statusOptions) ([]releaseStatus, error) {
-	v, err := a.openView(ctx, o.ref, fromBranch)
+// readStatus reads both sides once; partial says why one of them is missing.
+func (a *app) readStatus(ctx context.Context, names []string, o statusOptions) (list []releaseStatus, partial, err error) {
+	sides, err := a.openSides(ctx, o.ref)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer v.Close()
-	environments, err := chosenEnvironments(v.Repo, o.environments)
+	defer sides.close()
+	environments, err := sides.environments(o.environments)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, name := range names {
-		if name == envrepo.EnvironmentRelease {
-			continue
-		}
-		if err := knownNames(v.Repo, "", name); err != nil {
-			return nil, err
-		}
+	if err := sides.knownReleases(names); err != nil {
+		return nil, nil, err
 	}
-	releases, err := a.openReleases()
-	if err != nil && !isNoCluster(err) {
-		return nil, err
-	}
-	if err != nil {
-		a.note("note: %v; showing the repository's side only", err)
-	}
-	list := []releaseStatus{}
+	held := heldDeletions(sides.reported)
+	list = []releaseStatus{}
 	for _, env := range environments {
-		var reported map[string]*v1alpha1.Release
-		if releases != nil {
-			if reported, err = releases.list(ctx, env.Namespace); err != nil {
-				return nil, err
-			}
-		}
-		rows, err := environmentStatus(v.Repo, env, names, reported)
+		rows, err := sides.rows(env, names)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		for i := range rows {
+			rows[i].hold(held)
 		}
 		list = append(list, rows...)
 	}
-	return list, nil
+	return list, sides.partial, nil
 }
 
-// chosenEnvironments are the named ones, each of which must exist, or all.
-func chosenEnvironments(repo *envrepo.Repo, names []string) ([]envrepo.Environment, error) {
-	if len(names) == 0 {
-		return repo.Project().Environments, nil
+// knownReleases judges the names of releases that are asked for: the project has
+// them, or the cluster still does.
+func (s *statusSides) knownReleases(names []string) error {
+	for _, name := range names {
+		reported := slices.ContainsFunc(s.reported, func(r v1alpha1.Release) bool { return r.Name == name })
+		switch {
+		case name == envrepo.EnvironmentRelease, reported:
+		case s.repo != nil:
+			if err := knownNames(s.repo, "", name); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("the cluster reports no release %s", name)
+		}
 	}
-	var chosen []envrepo.Environment
-	for _, n := range names {
-		env, err := repo.Environment(n)
-		if err != nil {
+	return nil
+}
+
+// rows join the two sides of one environment: releases that Git declares first,
+// then those that only the cluster still has.
+func (s *statusSides) rows(env statusEnvironment, names []string) ([]releaseStatus, error) {
+	reported := s.of(env)
+	var declared []string
+	if !env.undeclared {
+		var err error
+		if declared, err = s.repo.ReleaseNames(env.Name); err != nil {
 			return nil, err
 		}
-		chosen = append(chosen, env)
 	}
-	return chosen, nil
-}
-
-// environmentStatus joins the two sides of one environment: releases that Git
-// declares first, then those that only the cluster still has.
-func environmentStatus(repo *envrepo.Repo, env envrepo.Environment, names []string, reported map[string]*v1alpha1.Release) ([]releaseStatus, error) {
-	declared, err := repo.ReleaseNames(env.Name)
-	if err != nil {
-		return nil, err
-	}
+	asked := func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 	var rows []releaseStatus
 	for _, name := range declared {
-		if len(names) > 0 && !slices.Contains(names, name) {
+		if !asked(name) {
 			continue
 		}
-		row := releaseStatus{Environment: env.Name, Release: name, State: "Unknown"}
-		if rel, err := repo.PartialRelease(env.Name, name); err != nil {
+		row := releaseStatus{Environment: env.Name, Namespace: env.Namespace, Release: name, State: "Unknown"}
+		if rel, err := s.repo.PartialRelease(env.Name, name); err != nil {
 			row.State, row.Reason, row.Message = "Stalled", "Invalid", err.Error()
+			row.Hint = strings.Join(hints(err), "; ")
 		} else {
-			row.Declared = declaredText(rel)
+			row.Declared = declaredStates(rel)
 			report(&row, reported[name])
 			behind(&row, rel, reported[name])
 		}
 		rows = append(rows, row)
 	}
-	for name, rel := range reported {
-		if !slices.Contains(declared, name) && (len(names) == 0 || slices.Contains(names, name)) && rel.Spec.Environment == env.Name {
-			row := releaseStatus{Environment: env.Name, Release: name}
-			report(&row, rel)
+	for _, name := range slices.Sorted(maps.Keys(reported)) {
+		if asked(name) && !slices.Contains(declared, name) {
+			row := releaseStatus{Environment: env.Name, Release: name, Left: env.left, State: "Unknown"}
+			report(&row, reported[name])
 			rows = append(rows, row)
 		}
 	}
 	return rows, nil
 }
 
-// declaredText lists a release's deployments as Git has them.
-func declaredText(rel envrepo.Release) []string {
+// declaredStates are a release's deployments as Git has them.
+func declaredStates(rel envrepo.Release) []releaseState {
 	if rel.Name == envrepo.EnvironmentRelease {
 		return nil
 	}
+	return statesOf(rel)
+}
+
+// declaredText lists a release's deployments as Git has them.
+func declaredText(states []releaseState) string {
 	var texts []string
-	for _, s := range statesOf(rel) {
+	for _, s := range states {
 		if text := stateText(s); text != "" {
 			texts = append(texts, text)
 		}
 	}
-	return texts
+	return strings.Join(texts, ", ")
 }
 
 // behind says of a release that is ready when what is ready is not what the
@@ -182,8 +209,8 @@ func behind(row *releaseStatus, declared envrepo.Release, reported *v1alpha1.Rel
 	if slices.Equal(slices.Compact(want), slices.Compact(have)) {
 		return
 	}
-	row.State, row.Reason = "OutOfSync", "NotApplied"
-	row.Message = "the repository has " + strings.Join(row.Declared, ", ") + ", which is not applied yet"
+	row.State, row.Reason, row.Hint = "OutOfSync", "NotApplied", ""
+	row.Message = "the repository has " + declaredText(row.Declared) + ", which is not applied yet"
 }
 
 // report fills in the cluster's side.
@@ -191,18 +218,51 @@ func report(row *releaseStatus, rel *v1alpha1.Release) {
 	if rel == nil {
 		return
 	}
-	row.Running, row.Traffic, row.Revision = rel.Status.Summary.Digests, rel.Status.Summary.Traffic, rel.Status.Summary.Revision
+	status := rel.Status
+	row.Namespace, row.Running, row.Traffic = rel.Namespace, runningStates(rel), status.Traffic
+	row.Revision, row.Hint, row.summary = status.LastAppliedRevision, status.Hint, status.Summary
+	say := func(state, reason, message string, since time.Time) {
+		row.State, row.Reason, row.Message, row.Since = state, reason, message, &since
+	}
 	for _, kind := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionReconciling, v1alpha1.ConditionReady} {
-		c := rel.Condition(kind)
-		if c.Status == "True" {
-			since := c.LastTransitionTime.Time
-			row.State, row.Reason, row.Message, row.Since = kind, c.Reason, c.Message, &since
+		if c := rel.Condition(kind); c.Status == "True" {
+			say(kind, c.Reason, c.Message, c.LastTransitionTime.Time)
 			return
 		}
 	}
-	if c := rel.Condition(v1alpha1.ConditionReady); c.Type != "" {
-		row.State, row.Reason, row.Message = "NotReady", c.Reason, c.Message
+	switch c := rel.Condition(v1alpha1.ConditionReady); {
+	case c.Reason == v1alpha1.ReasonPaused:
+		say("Paused", c.Reason, c.Message, c.LastTransitionTime.Time)
+	case c.Type != "":
+		say("NotReady", c.Reason, c.Message, c.LastTransitionTime.Time)
 	}
+}
+
+// runningStates are the deployments that the cluster reports.
+func runningStates(rel *v1alpha1.Release) []runningState {
+	if len(rel.Status.Tags) == 0 && rel.Status.Digest != "" {
+		return []runningState{{Build: buildID(rel.Status.Digest), Digest: rel.Status.Digest, Listed: true, Weight: 100, Ready: rel.Ready()}}
+	}
+	var states []runningState
+	for _, t := range rel.Status.Tags {
+		states = append(states, runningState{Tag: t.Name, Build: buildID(t.Digest), Digest: t.Digest, Listed: t.Listed, Weight: t.Weight, Mirror: t.Mirror, Ready: t.Ready, Message: t.Message})
+	}
+	return states
+}
+
+// hold finds the held deletion that the release has a part in.
+func (r *releaseStatus) hold(held []heldDeletion) {
+	for i, d := range held {
+		if d.Environment == r.Environment && slices.ContainsFunc(d.Releases, func(h heldRelease) bool { return h.Release == r.Release }) {
+			r.Held = &held[i]
+		}
+	}
+}
+
+// onlyHeld reports whether there is nothing to say of the release but what is
+// said of its environment.
+func (r *releaseStatus) onlyHeld() bool {
+	return r.Held != nil && (r.Reason == v1alpha1.ReasonPruneHeld || r.Reason == v1alpha1.ReasonEnvironmentHeld)
 }
 
 func (a *app) statusTable(t *table, list []releaseStatus) {
@@ -213,16 +273,37 @@ func (a *app) statusTable(t *table, list []releaseStatus) {
 		if r.Since != nil {
 			since = age(now, *r.Since)
 		}
-		runs := r.Running
+		runs := r.summary.Digests
 		if runs == "" {
-			runs = strings.Join(r.Declared, ", ")
+			runs = declaredText(r.Declared)
 		}
-		t.row(r.Environment, r.Release, r.State, runs, r.Traffic, since)
+		t.row(r.Environment, r.Release, r.State, runs, r.summary.Traffic, since)
+	}
+	said := map[string]bool{} // of an environment, once
+	once := func(text, hint string) {
+		if !said[text] {
+			said[text] = true
+			statusLine(t, text, hint)
+		}
 	}
 	for _, r := range list {
-		if r.State != v1alpha1.ConditionReady && r.Message != "" {
-			t.line(printable(fmt.Sprintf("%s/%s: %s: %s", r.Environment, r.Release, r.Reason, r.Message)))
+		if r.Left && (r.Held == nil || r.Reason != v1alpha1.ReasonEnvironmentHeld) {
+			once(r.Environment+": is not in sluice.yaml any more", "")
 		}
+		if r.Held != nil {
+			once(r.Held.String(), r.Held.hint())
+		}
+		if r.State != v1alpha1.ConditionReady && r.Message != "" && !r.onlyHeld() {
+			statusLine(t, fmt.Sprintf("%s/%s: %s: %s", r.Environment, r.Release, r.Reason, r.Message), r.Hint)
+		}
+	}
+}
+
+// statusLine says what is the matter below the table, and what to do about it.
+func statusLine(t *table, text, hint string) {
+	t.line(printable(text))
+	if hint != "" {
+		t.line(printable("  hint: " + hint))
 	}
 }
 
@@ -233,34 +314,35 @@ func (a *app) watchStatus(ctx context.Context, names []string, o statusOptions) 
 	if err != nil {
 		return err
 	}
-	v, err := a.openView(ctx, o.ref, fromBranch)
-	if err != nil {
-		return err
-	}
-	environments, err := chosenEnvironments(v.Repo, o.environments)
-	v.Close()
-	if err != nil {
-		return err
-	}
-	var namespaces []string
-	for _, e := range environments {
-		namespaces = append(namespaces, e.Namespace)
-	}
-	changed := releases.watch(ctx, namespaces)
+	changed := make(chan struct{}, 1)
+	watched := map[string]bool{}
 	var shown []releaseStatus
+	var warned string
 	for first := true; ; first = false {
-		list, err := a.readStatus(ctx, names, o)
+		list, partial, err := a.readStatus(ctx, names, o)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
+		for _, r := range list {
+			if r.Namespace != "" && !watched[r.Namespace] {
+				watched[r.Namespace] = true
+				releases.watch(ctx, r.Namespace, changed)
+			}
+		}
 		if first || !reflect.DeepEqual(list, shown) {
 			shown = list
 			if err := a.printWatched(list); err != nil {
 				return err
 			}
+		}
+		if partial == nil {
+			warned = ""
+		} else if partial.Error() != warned {
+			warned = partial.Error()
+			a.note("warning: %s", warned)
 		}
 		select {
 		case <-ctx.Done():

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+)
+
+// statusSides is what the repository declares and what the cluster reports. One
+// of them may be missing.
+type statusSides struct {
+	repo     *envrepo.Repo // nil: it could not be read
+	reported []v1alpha1.Release
+	partial  error // why one is missing though it should not be
+	close    func()
+}
+
+// openSides reads both sides. It is an error when there is neither, or when what
+// is asked for does not exist.
+func (a *app) openSides(ctx context.Context, ref string) (*statusSides, error) {
+	v, gitErr := a.openView(ctx, ref, fromBranch)
+	if gitErr != nil && (ref != "" || ctx.Err() != nil) {
+		return nil, gitErr
+	}
+	s := &statusSides{close: func() {}}
+	if gitErr == nil {
+		s.repo, s.close = v.Repo, v.Close
+	}
+	reported, err := a.reportedReleases(ctx, s.repo)
+	switch {
+	case gitErr != nil && err != nil:
+		return nil, errors.Join(gitErr, err)
+	case gitErr != nil:
+		s.partial = codedError{fmt.Errorf("only what the cluster reports is shown, as the repository could not be read: %w", gitErr), exitPartial}
+	case isNoCluster(err):
+		a.note("note: %v; showing the repository's side only", err)
+	case err != nil && !isClusterSilent(err):
+		s.close()
+		return nil, err
+	case err != nil:
+		s.partial = codedError{fmt.Errorf("only what the repository declares is shown: %w", err), exitPartial}
+	}
+	s.reported = reported
+	return s, nil
+}
+
+// isClusterSilent reports whether err says that a cluster does not answer, or not
+// to us, or not about Releases.
+func isClusterSilent(err error) bool {
+	var unreachable *cluster.UnreachableError
+	var access *cluster.AccessError
+	var missing *cluster.MissingCRDError
+	return errors.As(err, &unreachable) || errors.As(err, &access) || errors.As(err, &missing)
+}
+
+// reportedReleases are the Releases of the project, those of environments that
+// have left it among them. Without the repository (repo is nil) they are told by
+// the repository's identity.
+func (a *app) reportedReleases(ctx context.Context, repo *envrepo.Repo) ([]v1alpha1.Release, error) {
+	releases, err := a.openReleases()
+	if err != nil {
+		return nil, err
+	}
+	all, err := releases.client.Releases(ctx, "")
+	var access *cluster.AccessError
+	if errors.As(err, &access) && repo != nil {
+		a.note("note: the releases of all namespaces may not be listed; an environment that has left the project does not show")
+		all, err = releases.ofEnvironments(ctx, repo.Project().Environments)
+	}
+	if err != nil {
+		return nil, err
+	}
+	identity := ""
+	if p, err := a.locate(); err == nil && p.remote != "" {
+		identity = repositoryIdentity(p.remote)
+	}
+	return slices.DeleteFunc(all, func(r v1alpha1.Release) bool { return !oursIn(repo, identity, r) }), nil
+}
+
+// oursIn reports whether a Release is the project's. Where the repository still
+// declares its environment, the same one under another address is taken for it.
+func oursIn(repo *envrepo.Repo, identity string, r v1alpha1.Release) bool {
+	same := identity == "" || r.Spec.Repository == "" || r.Spec.Repository == identity
+	if repo == nil {
+		return same
+	}
+	if r.Spec.Project != repo.Project().Name {
+		return false
+	}
+	return same || slices.ContainsFunc(repo.Project().Environments, func(e envrepo.Environment) bool {
+		return e.Name == r.Spec.Environment && e.Namespace == r.Namespace
+	})
+}
+
+// ofEnvironments lists the Releases of some environments' namespaces.
+func (r *clusterReleases) ofEnvironments(ctx context.Context, environments []envrepo.Environment) ([]v1alpha1.Release, error) {
+	var all []v1alpha1.Release
+	for _, e := range environments {
+		some, err := r.client.Releases(ctx, e.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// environments are those to show: the project's in their order, then those that
+// only the cluster has. The named ones must exist.
+func (s *statusSides) environments(named []string) ([]statusEnvironment, error) {
+	var all []statusEnvironment
+	if s.repo != nil {
+		for _, e := range s.repo.Project().Environments {
+			all = append(all, statusEnvironment{Environment: e})
+		}
+	}
+	var rest []string
+	for _, r := range s.reported {
+		name := r.Spec.Environment
+		if !slices.ContainsFunc(all, func(e statusEnvironment) bool { return e.Name == name }) && !slices.Contains(rest, name) {
+			rest = append(rest, name)
+		}
+	}
+	slices.Sort(rest)
+	for _, name := range rest {
+		all = append(all, statusEnvironment{Environment: envrepo.Environment{Name: name}, left: s.repo != nil, undeclared: true})
+	}
+	if len(named) == 0 {
+		return all, nil
+	}
+	var chosen []statusEnvironment
+	for _, name := range named {
+		at := slices.IndexFunc(all, func(e statusEnvironment) bool { return e.Name == name })
+		if at < 0 {
+			known := make([]string, len(all))
+			for i, e := range all {
+				known[i] = e.Name
+			}
+			return nil, &envrepo.UnknownEnvironmentError{Name: name, Known: known}
+		}
+		chosen = append(chosen, all[at])
+	}
+	return chosen, nil
+}
+
+// statusEnvironment is an environment that is shown.
+type statusEnvironment struct {
+	envrepo.Environment
+	undeclared bool // only the cluster has it
+	left       bool // and the repository is known not to
+}
+
+// of are the Releases of an environment by name. One in another namespace than the
+// repository says counts where there is none: it says itself what is wrong.
+func (s *statusSides) of(env statusEnvironment) map[string]*v1alpha1.Release {
+	found := map[string]*v1alpha1.Release{}
+	for i := range s.reported {
+		r := &s.reported[i]
+		if r.Spec.Environment != env.Name {
+			continue
+		}
+		if other := found[r.Name]; other == nil || r.Namespace == env.Namespace {
+			found[r.Name] = r
+		}
+	}
+	return found
+}
