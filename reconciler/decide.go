@@ -182,6 +182,7 @@ func (d *decision) divide() {
 		}
 	}
 	route(in, &d.routes, d.units)
+	d.plan.gates = d.routes.gates
 	for _, t := range in.Rendered.Tags {
 		if t.Broken != nil {
 			d.plan.broken = append(d.plan.broken, t.Broken)

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
@@ -62,29 +61,33 @@ func (p Plan) Refused() []*ObjectError {
 // Plan decides what would be done for a release if the project had the given
 // files: the plan of the next pass, without doing it. Nothing is written; the API
 // server is asked by dry run what each object would become, so only real changes
-// are steps.
+// are steps. Of the environment's other releases it knows nothing: see
+// PlanEnvironment.
 func (e *Engine) Plan(ctx context.Context, env, release string, fsys fs.FS) (Plan, error) {
-	environment, err := e.environment(env)
+	p, err := e.preview(ctx, env, fsys)
 	if err != nil {
 		return Plan{}, err
 	}
-	if err := e.cluster.Ping(ctx); err != nil {
+	pass := p.pass(release)
+	if err := pass.gather(ctx); err != nil {
 		return Plan{}, err
 	}
-	p, err := e.planPass(environment, release, fsys)
-	if err != nil {
-		return Plan{}, err
-	}
-	if err := p.gather(ctx); err != nil {
-		return Plan{}, err
-	}
-	if p.in.Gone && p.in.Last == nil {
+	if pass.in.Gone && pass.in.Last == nil {
 		return Plan{}, fmt.Errorf("environment %s has no release %s, neither in the repository nor in the cluster", env, release)
 	}
+	return pass.planned(ctx, func() error { return nil })
+}
+
+// planned is the plan of the pass, with what the API server says to it. account
+// has the ruling brought up to date.
+func (p *pass) planned(ctx context.Context, account func() error) (Plan, error) {
 	diff := &difference{values: p.values}
 	tried := map[inventory.ID]bool{}
 	var namespace []Step // a plan that makes the namespace has no other step
 	for {
+		if err := account(); err != nil {
+			return Plan{}, err
+		}
 		plan := Decide(*p.in)
 		fresh, err := p.dryRun(ctx, plan, tried, diff)
 		if err != nil {
@@ -95,43 +98,11 @@ func (e *Engine) Plan(ctx context.Context, env, release string, fsys fs.FS) (Pla
 			continue
 		}
 		if !fresh {
-			sortObjects(diff.desired)
-			sortObjects(diff.live)
+			diff.sort()
 			plan.Steps, plan.diff = append(namespace, plan.Steps...), diff
 			return plan, nil
 		}
 	}
-}
-
-// planPass is a pass over files that are no commit, on a memory of its own.
-func (e *Engine) planPass(env *environment, name string, fsys fs.FS) (*pass, error) {
-	repo, err := envrepo.Open(fsys)
-	if err != nil {
-		return nil, err
-	}
-	declared, err := repo.Environment(env.name)
-	if err != nil {
-		return nil, err
-	}
-	_, _, namespace, _ := env.view()
-	own := newEnvironment(env.name, namespace)
-	if err := own.pin(repo.Project().Name, declared); err != nil {
-		return nil, err
-	}
-	names, err := repo.ReleaseNames(env.name)
-	if err != nil {
-		return nil, err
-	}
-	rel := newReleaseMemory(Key{env.name, name})
-	rel.want = want{fsys: fsys, repo: repo, gone: !slices.Contains(names, name)}
-	return &pass{engine: e, env: own, release: rel, want: rel.want, in: &Input{
-		Now: e.cfg.Clock.Now(), Project: own.project, Repository: e.cfg.Repository,
-		Release:   envrepo.Release{Name: name, Environment: declared},
-		Gone:      rel.want.gone,
-		Namespace: Namespace{Name: own.namespace, Create: e.cfg.CreateNamespaces},
-		Marks:     map[inventory.ID]Mark{},
-		Live:      map[inventory.ID]*unstructured.Unstructured{},
-	}}, nil
 }
 
 // dryRun asks what would become of each object of the plan that was not asked
@@ -141,7 +112,7 @@ func (p *pass) dryRun(ctx context.Context, plan Plan, tried map[inventory.ID]boo
 	for _, s := range plan.Steps {
 		for _, i := range s.Items {
 			id := inventory.IDOf(i.Object)
-			if tried[id] || s.Action == ActionIntent || s.Action == ActionScale || s.Action == ActionKeep || s.Action == ActionHandOver {
+			if tried[id] || s.Action == ActionIntent || s.Action == ActionScale || s.Action == ActionKeep || s.Action == ActionHandOver || s.Action == ActionHold {
 				continue
 			}
 			tried[id], fresh = true, true
@@ -149,10 +120,11 @@ func (p *pass) dryRun(ctx context.Context, plan Plan, tried map[inventory.ID]boo
 			if err != nil {
 				return false, err
 			}
-			if live != nil {
+			diff.desired = withoutObject(diff.desired, id)
+			if diff.live = withoutObject(diff.live, id); live != nil {
 				diff.live = append(diff.live, settledForm(live))
 			}
-			if s.Action == ActionPrune || s.Action == ActionLater || s.Action == ActionHold {
+			if s.Action == ActionPrune || s.Action == ActionLater {
 				continue
 			}
 			if err := p.compare(ctx, i.Object, live, diff); err != nil {
@@ -216,6 +188,16 @@ func settledForm(o *unstructured.Unstructured) *unstructured.Unstructured {
 		c.SetAnnotations(annotations)
 	}
 	return c
+}
+
+// withoutObject takes out the object of an identity: what is planned for it later counts.
+func withoutObject(objects []*unstructured.Unstructured, id inventory.ID) []*unstructured.Unstructured {
+	return slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return inventory.IDOf(o) == id })
+}
+
+func (d *difference) sort() {
+	sortObjects(d.desired)
+	sortObjects(d.live)
 }
 
 func sortObjects(objects []*unstructured.Unstructured) {

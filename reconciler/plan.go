@@ -44,6 +44,7 @@ type Plan struct {
 
 	trials []trial     // before the first step
 	diff   *difference // filled in by Engine.Plan
+	gates  []string    // what the routes wait for
 	broken []error
 }
 
@@ -152,12 +153,7 @@ func (p Plan) String() string {
 		fmt.Fprintf(&b, ", revision %s", short(p.Revision))
 	}
 	b.WriteByte('\n')
-	for _, s := range p.Steps {
-		b.WriteString(strings.TrimRight(string(s.Action)+" "+s.Title, " ") + "\n")
-		for _, i := range s.Items {
-			b.WriteString("  " + i.String() + "\n")
-		}
-	}
+	writeSteps(&b, "", p.Steps)
 	if len(p.Steps) == 0 {
 		b.WriteString("nothing to do\n")
 	}
@@ -180,6 +176,16 @@ func (p Plan) String() string {
 		fmt.Fprintf(&b, "again in %s\n", v.After)
 	}
 	return b.String()
+}
+
+// writeSteps writes a line for each step, an indented one for each object.
+func writeSteps(b *strings.Builder, indent string, steps []Step) {
+	for _, s := range steps {
+		b.WriteString(indent + strings.TrimRight(string(s.Action)+" "+s.Title, " ") + "\n")
+		for _, i := range s.Items {
+			b.WriteString(indent + "  " + i.String() + "\n")
+		}
+	}
 }
 
 // String is the item as a line of the plan's text.

@@ -28,6 +28,7 @@ type routing struct {
 
 	held     string   // why the routes stay; "" when they may move
 	heldUnit bool     // by a unit that is not ready
+	gates    []string // names of those
 	broken   bool     // by broken tags and nothing else
 	absent   []string // tags that no route may name
 	refused  error    // the weights cannot be written into the routes
@@ -76,6 +77,7 @@ func (r *routing) judge(in *Input, units []*unit) (waiting []string) {
 		// An untagged release routes after health, whatever has changed.
 		gates := u.rising() || u.tag == ""
 		if gates && !u.ready && !(u.tag == "" && u.serving) {
+			r.gates = append(r.gates, u.name())
 			waiting = append(waiting, fmt.Sprintf("%s is not ready: %s", u.name(), u.message))
 			if u.broken != "" {
 				broken++
@@ -313,7 +315,7 @@ func roundUp(now time.Time) metav1.Time {
 
 // drained is the time that is left until requests routed elsewhere have ended.
 func drained(in *Input, routedAt *metav1.Time) time.Duration {
-	if routedAt == nil {
+	if routedAt == nil || in.foreseen {
 		return 0
 	}
 	return max(0, routedAt.Add(in.Release.Environment.Traffic.Drain).Sub(in.Now))
@@ -323,7 +325,7 @@ func drained(in *Input, routedAt *metav1.Time) time.Duration {
 func accepted(in *Input, routes []*unstructured.Unstructured) (pending bool, refusal string) {
 	for _, o := range routes {
 		live := in.live(o)
-		if live == nil {
+		if live == nil || in.foreseen {
 			continue
 		}
 		if in.Health.Has(live.GroupVersionKind().GroupKind()) {

@@ -215,7 +215,7 @@ func (u *unit) lacks(in *Input, need int64) (reasons []string) {
 		reasons = append(reasons, fmt.Sprintf(format, args...))
 	}
 	backends := u.backends()
-	if u.shared || len(backends) == 0 {
+	if u.shared || len(backends) == 0 || in.foreseen {
 		return nil
 	}
 	for _, o := range backends {

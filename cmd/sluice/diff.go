@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/reconciler"
@@ -22,11 +23,12 @@ type diffOptions struct {
 
 // releaseDiff is what would be done for one release.
 type releaseDiff struct {
-	Environment string       `json:"environment"`
-	Release     string       `json:"release"`
-	Plan        string       `json:"plan"`
-	Changes     []objectDiff `json:"changes"`
-	Refused     []string     `json:"refused,omitempty"`
+	Environment string        `json:"environment"`
+	Release     string        `json:"release"`
+	Plan        string        `json:"plan"`
+	Changes     []objectDiff  `json:"changes"`
+	Refused     []string      `json:"refused,omitempty"`
+	Held        *heldDeletion `json:"held,omitempty"`
 }
 
 type objectDiff struct {
@@ -40,8 +42,11 @@ func newDiffCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "diff [COMPONENT…] --environment ENVIRONMENT",
 		Short: "Show what the reconciler would do, without doing it",
-		Long: `Renders the working tree (or --ref), reads the cluster, and prints the plan of
-the next pass over each release and how the objects would change. The API
+		Long: `Renders the working tree (or --ref), reads the cluster, and prints the plan for
+each release and how the objects would change: first the next pass, then what
+follows, and what it waits for. All releases of the environment are looked at,
+also where some are named: an object that moves from one to another is handed
+over, and a large deletion is held, with the token that allows it. The API
 server is asked by dry run, so defaults are no differences. Secrets are masked.`,
 		RunE: func(c *cobra.Command, args []string) error { return a.runDiff(c.Context(), args, o) },
 	}
@@ -69,24 +74,15 @@ func (a *app) runDiff(ctx context.Context, names []string, o diffOptions) error 
 	if err != nil {
 		return err
 	}
-	if names, err = diffNames(ctx, e, v.Repo, environments[0], names); err != nil {
+	if err := diffNames(ctx, e, v.Repo, environments[0], names); err != nil {
 		return err
 	}
-	diffs := []releaseDiff{}
-	differs := false
-	var broken []error
-	for _, name := range names {
-		plan, err := e.Plan(ctx, environments[0], name, v.FS)
-		if err != nil {
-			return fmt.Errorf("planning %s/%s: %w", environments[0], name, err)
-		}
-		for _, err := range plan.Broken() {
-			broken = append(broken, fmt.Errorf("%s/%s: %w", environments[0], name, err))
-		}
-		d := viewPlan(plan)
-		differs = differs || len(d.Changes) > 0
-		diffs = append(diffs, d)
+	plan, err := e.PlanEnvironment(ctx, environments[0], v.FS, names...)
+	if err != nil {
+		return err
 	}
+	diffs, broken := viewPlans(environments[0], plan)
+	differs := slices.ContainsFunc(diffs, func(d releaseDiff) bool { return len(d.Changes) > 0 || d.Held != nil })
 	if err := a.print(diffs, func(t *table) { diffLines(t, diffs) }); err != nil {
 		return err
 	}
@@ -125,43 +121,56 @@ func (a *app) warnStale(ctx context.Context) {
 	}
 }
 
-// diffNames are the releases to compare: the named ones, or all that the
-// repository has and all that the cluster still has, which would be removed.
-func diffNames(ctx context.Context, e *reconciler.Engine, repo *envrepo.Repo, environment string, names []string) ([]string, error) {
-	env, err := repo.Environment(environment)
+// diffNames judges the names of releases to compare: the repository has them, or
+// the cluster still does.
+func diffNames(ctx context.Context, e *reconciler.Engine, repo *envrepo.Repo, environment string, names []string) error {
+	if err := e.Ping(ctx); err != nil || len(names) == 0 {
+		return err
+	}
+	reported, err := e.Releases(ctx, "")
 	if err != nil {
-		return nil, err
-	}
-	if err := e.Ping(ctx); err != nil {
-		return nil, err
-	}
-	reported, err := e.Releases(ctx, env.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	all, err := repo.ReleaseNames(environment)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range reported {
-		if r.Spec.Environment == environment && r.Spec.Project == repo.Project().Name && !slices.Contains(all, r.Name) {
-			all = append(all, r.Name)
-		}
-	}
-	if len(names) == 0 {
-		return all, nil
+		return err
 	}
 	for _, n := range names {
-		if !slices.Contains(all, n) {
-			_, err := repo.Release(environment, n)
-			return nil, err
+		if !slices.ContainsFunc(reported, func(r v1alpha1.Release) bool {
+			return r.Name == n && r.Spec.Environment == environment && r.Spec.Project == repo.Project().Name
+		}) {
+			if _, err := repo.PartialRelease(environment, n); err != nil {
+				return err
+			}
 		}
 	}
-	return names, nil
+	return nil
+}
+
+// viewPlans are the plans with their differences, masked; broken are the errors of
+// those that there are none of, or not of all tags.
+func viewPlans(environment string, plan reconciler.EnvironmentPlan) (diffs []releaseDiff, broken []error) {
+	diffs = []releaseDiff{}
+	var held *heldDeletion
+	for _, r := range plan.Releases {
+		if r.Err != nil {
+			broken = append(broken, fmt.Errorf("%s/%s: %w", environment, r.Name, r.Err))
+			continue
+		}
+		for _, err := range r.Broken() {
+			broken = append(broken, fmt.Errorf("%s/%s: %w", environment, r.Name, err))
+		}
+		d := viewPlan(r)
+		if h := r.Held; h != nil {
+			if held == nil {
+				held = &heldDeletion{Environment: environment, Token: h.Token, Message: h.Summary, Command: acknowledgeCommand(environment, h.Token)}
+			}
+			held.Releases = append(held.Releases, heldRelease{r.Name, h.Objects})
+			d.Held = held
+		}
+		diffs = append(diffs, d)
+	}
+	return diffs, broken
 }
 
 // viewPlan is a plan with its differences, masked.
-func viewPlan(plan reconciler.Plan) releaseDiff {
+func viewPlan(plan reconciler.ReleasePlan) releaseDiff {
 	mask := diff.Mask{Values: plan.Values()}
 	d := releaseDiff{Environment: plan.Environment, Release: plan.Release, Plan: mask.Text(plan.String()), Changes: []objectDiff{}}
 	for _, c := range diff.Objects(plan.Live(), plan.Desired(), mask) {
@@ -192,6 +201,13 @@ func diffLines(t *table, diffs []releaseDiff) {
 		}
 		for _, r := range d.Refused {
 			t.line(printable("refused: " + r))
+		}
+	}
+	for _, d := range diffs {
+		if d.Held != nil { // of all releases, once
+			t.line("")
+			statusLine(t, d.Held.String(), d.Held.hint())
+			break
 		}
 	}
 }
