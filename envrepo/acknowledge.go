@@ -6,14 +6,22 @@ import (
 	"slices"
 )
 
+// CheckPruneToken judges the form of a token.
+func CheckPruneToken(token string) error {
+	if !prunePattern.MatchString(token) {
+		return refuse("it stands in the message of every held release: kubectl get releases -A", "token %q is not the 12 hex digits that the held releases name", clip(token))
+	}
+	return nil
+}
+
 // AcknowledgePrune allows the deletion that a token stands for in an environment,
 // which the project need not have any more.
 func AcknowledgePrune(t *Tree, env, token string) (Summary, error) {
 	if problem := labelProblem(env); problem != "" {
 		return Summary{}, refuse("", "environment %q %s", clip(env), problem)
 	}
-	if !prunePattern.MatchString(token) {
-		return Summary{}, refuse("it stands in the message of every held release: kubectl get releases -A", "token %q is not the 12 hex digits that the held releases name", clip(token))
+	if err := CheckPruneToken(token); err != nil {
+		return Summary{}, err
 	}
 	return edit(t, func(layer *Tree) (Summary, error) {
 		repo, err := Open(layer)
