@@ -85,8 +85,8 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig `file` (default: KUBECONFIG, then the usual places)")
 	f.StringVar(&a.context, "context", "", "`name` of the kubeconfig context")
 	f.StringArrayVar(&a.ageKeyFiles, "age-key-file", nil, "age private key of an environment, `[ENVIRONMENT=]PATH` (repeatable)")
-	f.StringVarP(&a.output, "output", "o", "", "output `format` of reading commands: table, yaml or json")
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "yaml", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	f.StringVarP(&a.output, "output", "o", "", "output `format` of reading commands: table (as wide as the terminal), wide, yaml or json")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "yaml", "json"}, cobra.ShellCompDirectiveNoFileComp))
 
 	root.AddGroup(
 		&cobra.Group{ID: groupState, Title: "Commands that commit to the remote branch:"},
@@ -120,10 +120,10 @@ func (a *app) checkFlags(c *cobra.Command) error {
 		return withHint(usageError{err}, "see: %s --help", c.CommandPath())
 	}
 	switch a.output {
-	case "", "table", "yaml", "json":
+	case "", "table", "wide", "yaml", "json":
 		return nil
 	}
-	return withHint(usagef("unknown output format %q", a.output), "use -o table, -o yaml or -o json")
+	return withHint(usagef("unknown output format %q", a.output), "use -o table, -o wide, -o yaml or -o json")
 }
 
 // wrapArgs turns the errors of every command's argument check into usage
