@@ -58,17 +58,18 @@ func (t *table) write(w io.Writer, width int) error {
 }
 
 // limits are the widths of the columns with which the rows fit: the widest is
-// narrowed first, none below that of its header or what names a thing.
+// narrowed first. Those as narrow as a name, a build or a time are never cut: half
+// of one is worth nothing.
 func (t *table) limits(width int) []int {
-	const least = 8
-	var limits, floor []int
+	const least, name = 6, 16
+	var limits []int
 	for _, cells := range t.rows {
 		for i, c := range cells {
 			if len(cells) == 1 {
 				break
 			}
 			if i == len(limits) {
-				limits, floor = append(limits, 0), append(floor, max(least, utf8.RuneCountInString(c)))
+				limits = append(limits, 0)
 			}
 			limits[i] = max(limits[i], utf8.RuneCountInString(c))
 		}
@@ -77,10 +78,11 @@ func (t *table) limits(width int) []int {
 	for _, n := range limits {
 		total += n
 	}
+	natural := slices.Clone(limits)
 	for ; total > width; total-- {
 		widest := -1
 		for i, n := range limits {
-			if n > floor[i] && (widest < 0 || n >= limits[widest]) {
+			if natural[i] > name && n > least && (widest < 0 || n >= limits[widest]) {
 				widest = i
 			}
 		}
