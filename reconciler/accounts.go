@@ -186,13 +186,17 @@ func (p *pass) account(ctx context.Context) error {
 }
 
 // accountFailed enters what a pass has found out that could not read everything.
-// A release that does not render keeps what it has and deletes nothing.
-func (p *pass) accountFailed(renders bool) {
+// A release whose files are wrong keeps what it has and deletes nothing. What it
+// declares is known where they render and only cannot be judged by.
+func (p *pass) accountFailed(usable bool) {
 	name, generation := p.in.Release.Name, p.want.generation
 	switch {
-	case !renders && p.in.Inventory != nil:
+	case !usable && p.in.Inventory != nil:
+		rendered := p.in.renderedSet()
+		declares := maps.Clone(p.in.Inventory)
+		maps.Copy(declares, rendered)
 		p.env.ledger.enter(name, generation, account{objects: len(p.in.Inventory), before: objectsBefore(p.in.Last, p.in.Inventory),
-			declares: maps.Clone(p.in.Inventory), keeps: doesNotRender, unclear: doesNotRender})
+			declares: declares, keeps: doesNotRender, unclear: unclear(p.in, rendered)})
 	case p.in.Rendered != nil:
 		rendered := p.in.renderedSet()
 		p.env.ledger.declare(name, generation, rendered, unclear(p.in, rendered))

@@ -46,6 +46,9 @@ func (p *pass) gather(ctx context.Context) error {
 		if err := p.render(ctx); err != nil {
 			return err
 		}
+		if err := p.judgeBy(p.in.Release.Component); err != nil { // what is declared is known all the same
+			return err
+		}
 	}
 	if !p.in.Namespace.Exists {
 		return nil
@@ -95,10 +98,7 @@ func (p *pass) declare() error {
 	p.in.Release = release
 	p.in.Paused = pausedBy(release.Environment, release.Component)
 	p.in.Dependencies, p.in.Circle = p.engine.dependencies(p.env, p.want.repo, release)
-	if p.in.Paused != "" {
-		return nil
-	}
-	return p.judgeBy(release.Component)
+	return nil
 }
 
 // leavingPaused says what pauses a release that the repository no longer has. A

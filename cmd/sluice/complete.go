@@ -54,6 +54,7 @@ func (a *app) completeNames(root *cobra.Command) {
 		_, takes, _ := strings.Cut(c.Use, " ")
 		takes, _, _ = strings.Cut(takes, " --")
 		switch {
+		case c.ValidArgsFunction != nil: // the command knows better
 		case strings.HasSuffix(takes, "COMPONENT…]"):
 			c.ValidArgsFunction = suggest(components)
 		case c.CommandPath() == "sluice component tag":
