@@ -3,6 +3,8 @@ package promotion
 import (
 	"context"
 	"errors"
+	"fmt"
+	"regexp"
 	"slices"
 	"time"
 )
@@ -25,11 +27,12 @@ type Forge interface {
 
 	// List returns the pull requests that o selects, newest first. One that was
 	// merged with plain Git is reported merged, one whose branch was deleted
-	// closed, and Head is where the branch is, whoever pushed to it. Statuses
-	// are not filled in.
+	// closed, and Head is where the branch is, whoever pushed to it. Statuses and
+	// comments are not filled in, nor reasons where each costs a request.
 	List(ctx context.Context, o ListOptions) ([]PullRequest, error)
 
-	// Get returns one pull request with the statuses of its head.
+	// Get returns one pull request with the statuses of its head and the comments
+	// that Announcer.Comment wrote.
 	// ErrNotFound: there is none of that number.
 	Get(ctx context.Context, number int) (PullRequest, error)
 
@@ -59,13 +62,27 @@ type Forge interface {
 type Announcer interface {
 	// Comment writes a comment on a pull request, whatever its state: body is
 	// Markdown and replaces the comment of the same key, which is made when there
-	// is none. The same again writes nothing. ErrNotFound; ErrUnsupported.
+	// is none. The same again writes nothing. A key is 1 to 100 of the characters
+	// a-z, 0-9, dot, slash, dash, underscore and colon, the first a letter or
+	// digit; CheckKey tells. ErrNotFound; ErrUnsupported.
 	Comment(ctx context.Context, number int, key, body string) error
 
 	// Deploy records how a revision fares in an environment, replacing what was
 	// said of the same component and revision there. The same again writes
 	// nothing. ErrNotFound: the repository has no such revision; ErrUnsupported.
 	Deploy(ctx context.Context, d Deployment) error
+}
+
+// commentKey is what a comment's key may be: nothing that ends an HTML comment,
+// where forges hide it.
+var commentKey = regexp.MustCompile(`^[a-z0-9][a-z0-9./_:-]{0,99}$`)
+
+// CheckKey refuses what cannot be the key of a comment.
+func CheckKey(key string) error {
+	if !commentKey.MatchString(key) {
+		return fmt.Errorf("%q cannot be the key of a comment", key)
+	}
+	return nil
 }
 
 // DeploymentState is how a deployment stands, in the words that forges share.
@@ -127,7 +144,14 @@ type PullRequest struct {
 	CreatedAt      time.Time `json:"createdAt"`
 	UpdatedAt      time.Time `json:"updatedAt"`
 	Statuses       []Status  `json:"statuses,omitempty"` // of Head, by context; output for people, never an input of a decision
+	Comments       []Comment `json:"comments,omitempty"` // what Sluice wrote, by key; for people as well
 	URL            string    `json:"url,omitempty"`      // where people see it; empty when the forge has no page
+}
+
+// Comment is one that Announcer.Comment wrote.
+type Comment struct {
+	Key  string `json:"key"`
+	Body string `json:"body"` // Markdown
 }
 
 // Spec is a pull request as it should be.

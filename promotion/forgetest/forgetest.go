@@ -31,8 +31,12 @@ type Remote struct {
 	// Connect makes a client; the suite calls it several times, and the clients
 	// share nothing but the remote.
 	Connect func(t *testing.T) Client
-	// GuardsTarget: Merge honours MergeSpec.Target.
+	// GuardsTarget: Merge honours MergeSpec.Target, if only by a look right before.
 	GuardsTarget bool
+	// Deployments tells what the forge shows of deployments, one each for an
+	// environment, a component and a revision, in the order in which they were
+	// first recorded. nil: the forge has none.
+	Deployments func(t *testing.T) []promotion.Deployment
 }
 
 // Run runs the suite; fresh makes the remote of one test.
@@ -58,6 +62,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Remote) {
 		"Statuses":               testStatuses,
 		"StatusesStayBehind":     testStatusesStayBehind,
 		"List":                   testList,
+		"Comment":                testComment,
+		"CommentWhateverState":   testCommentWhateverState,
+		"Deploy":                 testDeploy,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -523,4 +530,80 @@ func testList(t *testing.T, b *bench) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, numbers(b.list(tt.o))) })
 	}
+}
+
+func (b *bench) announcer() promotion.Announcer {
+	b.Helper()
+	announcer, ok := b.Forge.(promotion.Announcer)
+	require.True(b, ok, "every forge is an Announcer")
+	return announcer
+}
+
+func testComment(t *testing.T, b *bench) {
+	p := b.open("api", "1")
+	a := b.announcer()
+	require.NoError(t, a.Comment(t.Context(), p.Number, "live/staging", "It is **live**.\n"))
+	require.NoError(t, a.Comment(t.Context(), p.Number, "live/production", "Waiting.\n"))
+	want := []promotion.Comment{{Key: "live/production", Body: "Waiting.\n"}, {Key: "live/staging", Body: "It is **live**.\n"}}
+	before := b.get(p.Number)
+	assert.Equal(t, want, before.Comments)
+	assert.Equal(t, p.Body, before.Body, "the body is another thing")
+
+	// By another process as well: the comment is replaced, and not repeated.
+	again := b.remote.Connect(t).Forge.(promotion.Announcer)
+	for range 2 {
+		require.NoError(t, again.Comment(t.Context(), p.Number, "live/staging", "It has failed.\n\n<!-- sluice:live/production -->\n"))
+		want[1].Body = "It has failed.\n\n<!-- sluice:live/production -->\n"
+		assert.Equal(t, want, b.get(p.Number).Comments)
+	}
+
+	require.ErrorIs(t, a.Comment(t.Context(), 4711, "live/staging", "no"), promotion.ErrNotFound)
+	require.ErrorIs(t, a.Comment(t.Context(), 0, "live/staging", "no"), promotion.ErrNotFound)
+	for _, key := range []string{"", "-->", "a b", "A", "a\nb"} {
+		require.Error(t, a.Comment(t.Context(), p.Number, key, "no"), "key %q", key)
+	}
+	assert.Equal(t, want, b.get(p.Number).Comments)
+}
+
+func testCommentWhateverState(t *testing.T, b *bench) {
+	merged, closed := b.open("api", "1"), b.open("web", "1")
+	_, err := b.Forge.Merge(t.Context(), merged.Number, promotion.MergeSpec{Head: merged.Head})
+	require.NoError(t, err)
+	require.NoError(t, b.Forge.Close(t.Context(), closed.Number, "overtaken"))
+	for _, p := range []promotion.PullRequest{b.get(merged.Number), b.get(closed.Number)} {
+		require.NoError(t, b.announcer().Comment(t.Context(), p.Number, "live", "It is live."))
+		after := b.get(p.Number)
+		require.Len(t, after.Comments, 1)
+		assert.Equal(t, "It is live.", after.Comments[0].Body)
+		assert.Equal(t, p.State, after.State)
+		assert.Equal(t, p.Reason, after.Reason)
+		assert.Equal(t, p.MergedRevision, after.MergedRevision)
+	}
+}
+
+func testDeploy(t *testing.T, b *bench) {
+	a := b.announcer()
+	first := promotion.Deployment{
+		Environment: "staging", Component: "api", Revision: b.target(), State: promotion.DeploymentInProgress, Description: "rolling out",
+	}
+	if b.remote.Deployments == nil {
+		require.ErrorIs(t, a.Deploy(t.Context(), first), promotion.ErrUnsupported)
+		return
+	}
+	require.NoError(t, a.Deploy(t.Context(), first))
+	first.State, first.Description, first.URL = promotion.DeploymentSuccess, "all are ready", "https://api.example.com/"
+	web := promotion.Deployment{Environment: "staging", Component: "web", Revision: b.target(), State: promotion.DeploymentFailure, Description: "no image"}
+	for range 2 {
+		require.NoError(t, a.Deploy(t.Context(), first))
+		require.NoError(t, a.Deploy(t.Context(), web))
+	}
+	next := first
+	next.Revision = b.commit(t, b.target(), map[string]string{"api": "2"})
+	b.push(b.remote.Branch, b.target(), next.Revision)
+	next.State = promotion.DeploymentFailure
+	require.NoError(t, a.Deploy(t.Context(), next))
+	assert.Equal(t, []promotion.Deployment{first, web, next}, b.remote.Deployments(t))
+
+	next.Revision = "4711471147114711471147114711471147114711"
+	require.ErrorIs(t, a.Deploy(t.Context(), next), promotion.ErrNotFound)
 }

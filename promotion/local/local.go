@@ -51,7 +51,10 @@ type Forge struct {
 	branch string
 }
 
-var _ promotion.Forge = (*Forge)(nil)
+var (
+	_ promotion.Forge     = (*Forge)(nil)
+	_ promotion.Announcer = (*Forge)(nil)
+)
 
 // New returns the forge of a repository. Pull requests merge into branch.
 func New(repo *gitrepo.Repository, branch string) *Forge {
@@ -245,6 +248,7 @@ func (f *Forge) Get(ctx context.Context, number int) (promotion.PullRequest, err
 	p := rec.pullRequest()
 	published, err := v.statuses(p.Head)
 	p.Statuses = mergeStatuses(rec.Statuses, published)
+	p.Comments = slices.Clone(rec.Comments)
 	return p, err
 }
 
@@ -292,6 +296,34 @@ func (f *Forge) SetStatuses(ctx context.Context, commit string, statuses []promo
 		t.put(statusPath(commit), data)
 		return t, err
 	})
+}
+
+// Comment implements promotion.Announcer: comments are kept in the record.
+func (f *Forge) Comment(ctx context.Context, number int, key, body string) error {
+	if err := promotion.CheckKey(key); err != nil {
+		return fmt.Errorf("commenting on pull request #%d: %w", number, err)
+	}
+	return f.update(ctx, func(v view) (transaction, error) {
+		rec, err := v.get(number)
+		if err != nil {
+			return transaction{}, err
+		}
+		if rec = rec.clone(); rec.unreadable || !rec.comment(key, body) {
+			return transaction{}, nil
+		}
+		t := transaction{message: fmt.Sprintf("Comment on #%d: %s", number, key)}
+		if rec.State != promotion.Open {
+			return t, v.file(&t, rec)
+		}
+		data, err := rec.encode()
+		t.put(openPath(number), data)
+		return t, err
+	})
+}
+
+// Deploy implements promotion.Announcer: there is no page to show deployments on.
+func (f *Forge) Deploy(context.Context, promotion.Deployment) error {
+	return fmt.Errorf("recording a deployment: %w", promotion.ErrUnsupported)
 }
 
 // known reports a commit that the repository does not have.

@@ -17,6 +17,7 @@ import (
 const (
 	maxRecord   = 512 << 10 // bytes
 	maxStatuses = 100       // on one commit
+	maxComments = 100       // on one pull request
 )
 
 const (
@@ -44,7 +45,8 @@ type record struct {
 	UpdatedAt   time.Time       `json:"updated"`
 	Body        string          `json:"body"`
 
-	Statuses []promotion.Status `json:"statuses,omitempty"` // of the head, once the record is archived
+	Statuses []promotion.Status  `json:"statuses,omitempty"` // of the head, once the record is archived
+	Comments []promotion.Comment `json:"comments,omitempty"` // by key
 
 	unreadable bool // shown, never written
 }
@@ -72,6 +74,8 @@ func decode(number int, data []byte) (record, error) {
 		return r, fmt.Errorf("components %q are not the branch's", r.Components)
 	case !fullHash.MatchString(r.Head):
 		return r, fmt.Errorf("head %q is not a commit", r.Head)
+	case len(r.Comments) > maxComments:
+		return r, fmt.Errorf("more than %d comments", maxComments)
 	case r.Merged != "" && !fullHash.MatchString(r.Merged):
 		return r, fmt.Errorf("merged %q is not a commit", r.Merged)
 	}
@@ -121,8 +125,20 @@ func sorted(list []string) []string {
 }
 
 func (r record) clone() record {
-	r.Components, r.Labels = slices.Clone(r.Components), slices.Clone(r.Labels)
+	r.Components, r.Labels, r.Comments = slices.Clone(r.Components), slices.Clone(r.Labels), slices.Clone(r.Comments)
 	return r
+}
+
+// comment takes over the comment of a key and reports whether that changes anything.
+func (r *record) comment(key, body string) bool {
+	at, found := slices.BinarySearchFunc(r.Comments, key, func(c promotion.Comment, key string) int { return strings.Compare(c.Key, key) })
+	if !found {
+		r.Comments = slices.Insert(r.Comments, at, promotion.Comment{Key: key, Body: body})
+		return true
+	}
+	changed := r.Comments[at].Body != body
+	r.Comments[at].Body = body
+	return changed
 }
 
 // equal compares what a specification sets.

@@ -1,0 +1,131 @@
+package github
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sluice-dev/sluice/promotion"
+)
+
+const (
+	maxText       = 65_000 // characters of a body or a comment: GitHub takes 65,536
+	maxComponents = 200    // of one promotion
+)
+
+// What Sluice writes it finds again by markers: HTML comments, which GitHub does
+// not show. Anybody who may edit the text can write them too.
+const (
+	markerStart = "<!-- sluice:"
+	markerEnd   = " -->"
+)
+
+// marker is the first line of the comment of a key.
+func marker(key string) string { return markerStart + key + markerEnd }
+
+// mark puts a marker before a text.
+func mark(key, text string) string { return cut(marker(key)+"\n"+normal(text), maxText) }
+
+// split is the reverse. A marker that is not in the first line does not count: it
+// may be in a quotation.
+func split(text string) (key, body string, ok bool) {
+	first, body, _ := strings.Cut(normal(text), "\n")
+	key, ok = strings.CutPrefix(strings.TrimRight(first, " \t"), markerStart)
+	if ok {
+		key, ok = strings.CutSuffix(key, markerEnd)
+	}
+	if !ok || promotion.CheckKey(key) != nil {
+		return "", "", false
+	}
+	return key, body, true
+}
+
+// normal undoes what a browser does to line ends.
+func normal(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+
+const componentsKey = "components "
+
+// withComponents is a pull request's body with what its branch does not tell: the
+// components that are promoted together.
+func withComponents(body string, components []string) string {
+	components = slices.Compact(slices.Sorted(slices.Values(components)))
+	tail := "\n" + marker(componentsKey+strings.Join(components, ","))
+	return cut(strings.TrimSuffix(normal(body), "\n"), maxText-len([]rune(tail))-1) + "\n" + tail
+}
+
+// splitComponents is the reverse. A body without the marker, or with one that no
+// promotion has, is returned whole.
+func splitComponents(text string) (body string, components []string) {
+	text = normal(text)
+	at := strings.LastIndex(text, "\n"+markerStart+componentsKey)
+	if at < 0 {
+		return text, nil
+	}
+	list, rest, ok := strings.Cut(text[at+len("\n"+markerStart+componentsKey):], markerEnd)
+	if !ok || strings.TrimSpace(rest) != "" {
+		return text, nil
+	}
+	components = strings.Split(list, ",")
+	if len(components) > maxComponents || slices.ContainsFunc(components, func(name string) bool {
+		_, component, ok := promotion.ParseBranch(promotion.BranchName("any", name))
+		return !ok || component == promotion.AllComponents
+	}) {
+		return text, nil
+	}
+	return text[:at], slices.Compact(slices.Sorted(slices.Values(components)))
+}
+
+// The reason why a pull request was closed is a comment of its own.
+const (
+	reasonKey   = "closed"
+	reasonStart = "Closed: "
+	maxReason   = 500 // characters
+)
+
+// reasonText is the comment that gives a reason. Reasons hold names out of the
+// repository, so they stand in a code span, where nothing is linked or mentioned.
+func reasonText(reason string) string {
+	return mark(reasonKey, reasonStart+span(cut(printable(reason), maxReason))+"\n")
+}
+
+// readReason is the reverse, of the comment without its marker.
+func readReason(body string) string {
+	line, _, _ := strings.Cut(body, "\n")
+	rest, ok := strings.CutPrefix(line, reasonStart)
+	if !ok {
+		return ""
+	}
+	return cut(printable(unspan(rest)), maxReason)
+}
+
+// span puts a line into a Markdown code span, with more backticks around it than
+// it has in it.
+func span(text string) string {
+	longest, run := 0, 0
+	for i := range len(text) {
+		if text[i] != '`' {
+			run = 0
+			continue
+		}
+		run++
+		longest = max(longest, run)
+	}
+	ticks := strings.Repeat("`", longest+1)
+	if text == "" || strings.HasPrefix(text, "`") || strings.HasSuffix(text, "`") {
+		text = " " + text + " "
+	}
+	return ticks + text + ticks
+}
+
+// unspan is the reverse; a text that is no code span stays as it is.
+func unspan(text string) string {
+	inner := strings.TrimLeft(text, "`")
+	ticks := text[:len(text)-len(inner)]
+	inner, ok := strings.CutSuffix(inner, ticks)
+	if ticks == "" || !ok {
+		return text
+	}
+	if trimmed := strings.TrimSuffix(strings.TrimPrefix(inner, " "), " "); len(trimmed) == len(inner)-2 {
+		return trimmed
+	}
+	return inner
+}
