@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -30,6 +31,9 @@ func (r *remote) useHTTP(c Credentials, user, password string) {
 	if password != "" && user == "" {
 		user = "git"
 	}
+	if user == "" && c.TokenSource != nil {
+		user = "git"
+	}
 	if user != "" {
 		r.auth = &githttp.BasicAuth{Username: user, Password: password}
 	}
@@ -38,8 +42,12 @@ func (r *remote) useHTTP(c Credentials, user, password string) {
 		DialContext: (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext}
 	r.idle = base.CloseIdleConnections
 	hasCredentials := r.auth != nil
+	var transport http.RoundTripper = base
+	if c.TokenSource != nil {
+		transport = tokenTransport{base, user, c.TokenSource}
+	}
 	client := &http.Client{
-		Transport: boundedTransport{base},
+		Transport: boundedTransport{transport},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if hasCredentials && (req.URL.Host != via[0].URL.Host || req.URL.Scheme != via[0].URL.Scheme) {
 				return &redirectError{to: displayURL(req.URL.String())}
@@ -48,6 +56,27 @@ func (r *remote) useHTTP(c Credentials, user, password string) {
 		},
 	}
 	r.client = githttp.NewClientWithOptions(client, &githttp.ClientOptions{RedirectPolicy: githttp.FollowInitialRedirects})
+}
+
+// tokenTransport signs in with a token that is asked for with each request.
+// Redirects to another host are refused before they get here.
+type tokenTransport struct {
+	base  http.RoundTripper
+	user  string
+	token func(context.Context) (string, error)
+}
+
+func (t tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	token, err := t.token(req.Context())
+	if err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, err
+	}
+	req = req.Clone(req.Context())
+	req.SetBasicAuth(t.user, token)
+	return t.base.RoundTrip(req)
 }
 
 type redirectError struct{ to string }

@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,6 +59,9 @@ type Credentials struct {
 	Username string
 	// Token is the https password or access token.
 	Token string
+	// TokenSource gives the token of each https request instead, for tokens that live
+	// shorter than the process. Its errors must not hold what is secret.
+	TokenSource func(context.Context) (string, error)
 	// SSHKeyFile is an unencrypted private key. Where empty: the agent of
 	// SSH_AUTH_SOCK, else the first of ~/.ssh/id_ed25519, id_ecdsa, id_rsa.
 	SSHKeyFile string
@@ -73,7 +77,7 @@ func (c Credentials) String() string {
 	if c.Username != "" {
 		set = append(set, "username")
 	}
-	if c.Token != "" {
+	if c.Token != "" || c.TokenSource != nil {
 		set = append(set, "token")
 	}
 	if c.SSHKeyFile != "" {

@@ -18,8 +18,10 @@ func newPRCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "pr",
 		Short: "List, show, merge and close the pull requests of promotions",
-		Long: `Pull requests live in the repository itself (a branch, and a record below
-refs/sluice), so they need no server.`,
+		Long: `Pull requests live on the forge that hosts the repository: for a repository on
+github.com on GitHub (with the token in SLUICE_GITHUB_TOKEN or GITHUB_TOKEN),
+otherwise in the repository itself (a branch, and a record below refs/sluice),
+which needs no server. --forge says it explicitly.`,
 		RunE: noSubcommand,
 	}
 	c.AddCommand(newPRListCommand(a), newPRShowCommand(a), newPRMergeCommand(a), newPRCloseCommand(a))
@@ -117,9 +119,17 @@ func pullLines(t *table, v pullView) {
 	if v.Reason != "" {
 		t.line(printable("  closed: " + v.Reason))
 	}
+	if v.URL != "" {
+		t.line(printable("  " + v.URL))
+	}
 	gateLines(t, v.Gates)
 	t.line("")
 	t.line(printable(strings.TrimSpace(v.Body)))
+	for _, c := range v.Comments {
+		t.line("")
+		t.line(printable("comment " + c.Key + ":"))
+		t.line(printable(strings.TrimSpace(c.Body)))
+	}
 }
 
 type mergeOptions struct {

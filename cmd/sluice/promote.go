@@ -74,6 +74,9 @@ func (a *app) runPromote(c *cobra.Command, components []string, o promoteOptions
 		pr := proposal.PullRequest
 		t.line(printable(fmt.Sprintf("pull request %d: %s", pr.Number, pr.Title)))
 		t.line("  branch " + pr.Branch + " at " + short(pr.Head))
+		if pr.URL != "" {
+			t.line(printable("  " + pr.URL))
+		}
 		gateLines(t, proposal.Gates)
 	})
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
-	"github.com/sluice-dev/sluice/promotion/local"
 )
 
 // promotions is the promotion service over the remote repository.
@@ -22,7 +21,7 @@ func (p *promotions) Done() { p.repo.Close() }
 // openPromotions opens the remote repository with the forge that hosts its
 // pull requests.
 func (a *app) openPromotions(ctx context.Context) (*promotions, error) {
-	repo, err := a.openRemote(ctx)
+	repo, forge, err := a.openForge(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -31,9 +30,6 @@ func (a *app) openPromotions(ctx context.Context) (*promotions, error) {
 		repo.Close()
 		return nil, err
 	}
-	forge := local.New(repo.Repository, a.branch)
-	forge.Author, _ = repo.Identity()
-	forge.Now = a.Now
 	service := promotion.New(promotion.Options{
 		Repository: repo.Repository,
 		Forge:      forge,

@@ -126,12 +126,12 @@ func (a *app) openRemoteAt(ctx context.Context, p place, change ...func(*gitrepo
 
 // gitOptions are the options of every repository that a command opens.
 // Credentials come from the environment only, so that they stand in no process
-// list; SSH uses the agent, or the key file that is named.
+// list: Git's own, else the forge's; SSH uses the agent, or the key file that is named.
 func (a *app) gitOptions(remote string) gitrepo.Options {
 	return gitrepo.Options{
 		URL: remote, Branch: a.branch, CacheDir: a.cacheDir(),
-		Credentials: gitrepo.Credentials{Username: a.Getenv("SLUICE_GIT_USERNAME"), Token: a.Getenv("SLUICE_GIT_TOKEN"),
-			SSHKeyFile: a.Getenv("SLUICE_SSH_KEY_FILE"), KnownHostsFile: a.Getenv("SLUICE_KNOWN_HOSTS_FILE")},
+		Credentials: a.signIn(remote, gitrepo.Credentials{Username: a.Getenv("SLUICE_GIT_USERNAME"), Token: a.Getenv("SLUICE_GIT_TOKEN"),
+			SSHKeyFile: a.Getenv("SLUICE_SSH_KEY_FILE"), KnownHostsFile: a.Getenv("SLUICE_KNOWN_HOSTS_FILE")}),
 	}
 }
 

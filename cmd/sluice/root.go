@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 )
@@ -18,8 +19,11 @@ type app struct {
 	context     string
 	ageKeyFiles []string
 	output      string
+	forge       forgeFlags
 
-	onClose func()
+	siteLock sync.Mutex
+	sites    map[string]*forgeSite // by remote
+	onClose  func()
 }
 
 // colour reports whether w is a terminal that wants colours.
@@ -86,6 +90,7 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVar(&a.context, "context", "", "`name` of the kubeconfig context")
 	f.StringArrayVar(&a.ageKeyFiles, "age-key-file", nil, "age private key of an environment, `[ENVIRONMENT=]PATH` (repeatable)")
 	f.StringVarP(&a.output, "output", "o", "", "output `format` of reading commands: table (as wide as the terminal), wide, yaml or json")
+	a.addForgeFlags(root)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "yaml", "json"}, cobra.ShellCompDirectiveNoFileComp))
 
 	root.AddGroup(
@@ -118,6 +123,9 @@ func (a *app) checkFlags(c *cobra.Command) error {
 	}
 	if err := c.ValidateFlagGroups(); err != nil {
 		return withHint(usageError{err}, "see: %s --help", c.CommandPath())
+	}
+	if err := a.forge.check(); err != nil {
+		return err
 	}
 	switch a.output {
 	case "", "table", "wide", "yaml", "json":

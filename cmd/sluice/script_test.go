@@ -35,7 +35,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
 		Setup:               setupScript,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"example": cmdExample, "bare": cmdBare, "replace": cmdReplace},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"example": cmdExample, "bare": cmdBare, "replace": cmdReplace, "github": cmdGitHub},
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -56,7 +56,8 @@ func setupScript(env *testscript.Env) error {
 		"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
 		"KUBECONFIG="+filepath.Join(env.WorkDir, "no-kubeconfig"), "NO_COLOR=1",
 		"EXAMPLES="+examples,
-		"SLUICE_REPO=", "SLUICE_CACHE_DIR=",
+		"SLUICE_REPO=", "SLUICE_CACHE_DIR=", "SLUICE_FORGE=", "SLUICE_GIT_TOKEN=",
+		"SLUICE_GITHUB_URL=", "SLUICE_GITHUB_TOKEN=", "SLUICE_GITHUB_APP_ID=", "GITHUB_TOKEN=",
 	)
 	return nil
 }

@@ -192,8 +192,8 @@ func apiURL(raw string) (*url.URL, error) {
 		return nil, &OptionError{"the address of the API, " + u.Redacted() + ", is not https", "a token is never sent in the clear"}
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
-	if u.Hostname() == "github.com" {
-		u.Host = "api.github.com"
+	if u.Host = strings.ToLower(u.Host); u.Host == "github.com" || strings.HasSuffix(u.Host, ".ghe.com") && !strings.HasPrefix(u.Host, "api.") {
+		u.Host = "api." + u.Host // GitHub's own servers have the API on a host of its own
 	}
 	if u.Path == "" && !strings.HasPrefix(u.Host, "api.") {
 		u.Path = "/api/v3"

@@ -32,7 +32,7 @@ func (s *Server) App(slug string, access Access) *App {
 	s.t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Fatalf("githubtest: %v", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -64,7 +64,7 @@ func (r *Repository) must(stdin []byte, args ...string) string {
 	r.s.t.Helper()
 	out, err := r.gitIn(stdin, args...)
 	if err != nil {
-		r.s.t.Fatal(err)
+		r.s.t.Fatalf("githubtest: %v", err)
 	}
 	return out
 }

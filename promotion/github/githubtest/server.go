@@ -27,7 +27,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -81,11 +80,21 @@ func (f *Fault) matches(method, path string) bool {
 	return (f.Method == "" || f.Method == method) && (f.Path == nil || f.Path.MatchString(path))
 }
 
+// T is what the server needs of the test that it runs in, which may be a
+// *testing.T or a script.
+type T interface {
+	Helper()
+	TempDir() string
+	Cleanup(func())
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // Server is a GitHub for tests.
 type Server struct {
 	URL string
 
-	t    testing.TB
+	t    T
 	root string // of the bare repositories
 	mux  *http.ServeMux
 
@@ -104,7 +113,7 @@ type Server struct {
 }
 
 // New starts a server that ends with the test.
-func New(t testing.TB) *Server {
+func New(t T) *Server {
 	t.Helper()
 	s := &Server{
 		t: t, root: t.TempDir(), mux: http.NewServeMux(), repos: map[string]*Repository{}, renamed: map[string]string{},

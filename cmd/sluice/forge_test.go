@@ -1,0 +1,124 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/sluice-dev/sluice/promotion/github/githubtest"
+)
+
+// TestScriptOnGitHub runs the scripts of promotions once more, word for word, with
+// a GitHub server in place of the bare repository.
+func TestScriptOnGitHub(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Files: []string{"../../testdata/script/promote.txtar"},
+		Setup: setupScript,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"example": cmdGitHub,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// scriptT lets a server run in a script.
+type scriptT struct{ *testscript.TestScript }
+
+func (t scriptT) Helper()                           {}
+func (t scriptT) Cleanup(f func())                  { t.Defer(f) }
+func (t scriptT) Errorf(format string, args ...any) { t.Logf("ERROR: "+format, args...) }
+func (t scriptT) TempDir() string {
+	dir := t.MkAbs("github")
+	t.Check(os.MkdirAll(dir, 0o755))
+	return dir
+}
+
+// cmdGitHub starts a GitHub server with a repository made from examples/shop, and a
+// clone of it in shop. It sets what a user of GitHub sets, a token that may only
+// read, a GitHub App, and GITHUB_SERVER.
+func cmdGitHub(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: github")
+	}
+	server := githubtest.New(scriptT{ts})
+	repo := server.Create("shop/environments")
+	clone := ts.MkAbs("shop")
+	ts.Check(os.CopyFS(clone, os.DirFS(filepath.Join(ts.Getenv("EXAMPLES"), "shop"))))
+	publish(ts, clone, repo.Dir)
+	app := server.App("sluice", githubtest.Write)
+	ts.Check(os.WriteFile(ts.MkAbs("app.pem"), app.Key, 0o600))
+	for name, value := range map[string]string{
+		"SLUICE_REPO": repo.URL(), "SLUICE_FORGE": "github", "GITHUB_SERVER": server.URL,
+		"SLUICE_GITHUB_TOKEN": server.Token("ada", githubtest.Write),
+		"READ_TOKEN":          server.Token("eve", githubtest.Read),
+		"APP_ID":              strconv.FormatInt(app.ID, 10), "APP_INSTALLATION": strconv.FormatInt(app.Installation, 10),
+	} {
+		ts.Setenv(name, value)
+	}
+}
+
+func TestRemoteAddress(t *testing.T) {
+	tests := map[string]address{
+		"https://github.com/shop/environments.git":     {remote: "https://github.com/shop/environments.git", scheme: "https", host: "github.com", path: "shop/environments"},
+		"https://ada:secret@GitHub.com/shop/e/":        {remote: "https://GitHub.com/shop/e/", scheme: "https", host: "github.com", path: "shop/e"},
+		"git@github.com:shop/e.git":                    {remote: "github.com:shop/e.git", scheme: "ssh", host: "github.com", path: "shop/e"},
+		"ssh://git@ssh.github.com:443/shop/e.git":      {remote: "ssh://ssh.github.com:443/shop/e.git", scheme: "ssh", host: "ssh.github.com:443", path: "shop/e"},
+		"http://127.0.0.1:3000/shop/e":                 {remote: "http://127.0.0.1:3000/shop/e", scheme: "http", host: "127.0.0.1:3000", path: "shop/e"},
+		"/srv/shop.git":                                {remote: "/srv/shop.git"},
+		"https://ada:se%cret@github.com/shop/e.git":    {remote: "the repository"},
+		"https://ghe.example.com:8443/team/shop/e.git": {remote: "https://ghe.example.com:8443/team/shop/e.git", scheme: "https", host: "ghe.example.com:8443", path: "team/shop/e"},
+	}
+	for remote, want := range tests {
+		assert.Equal(t, want, remoteAddress(remote), remote)
+	}
+}
+
+// Which forge a remote has, and whether Git gets the forge's token, which must never
+// go to another host than the forge's.
+func TestConnect(t *testing.T) {
+	tests := []struct {
+		name, remote string
+		env          map[string]string
+		flags        forgeFlags
+		signsIn      bool
+		err          string
+	}{
+		{name: "a path", remote: "/srv/shop.git"},
+		{name: "another host", remote: "https://git.example.com/shop/e.git", env: map[string]string{"GITHUB_TOKEN": "ghp_1"}},
+		{name: "github.com", remote: "https://github.com/shop/e.git", env: map[string]string{"GITHUB_TOKEN": "ghp_1"}, signsIn: true},
+		{name: "github.com by ssh", remote: "git@github.com:shop/e.git", env: map[string]string{"SLUICE_GITHUB_TOKEN": "ghp_1"}},
+		{name: "no token", remote: "https://github.com/shop/e.git", err: "there is no token"},
+		{name: "local all the same", remote: "https://github.com/shop/e.git", flags: forgeFlags{kind: "local"}, env: map[string]string{"GITHUB_TOKEN": "ghp_1"}},
+		{name: "an Enterprise server", remote: "https://ghe.example.com/shop/e.git", flags: forgeFlags{kind: "github"}, env: map[string]string{"GITHUB_TOKEN": "ghp_1"}, signsIn: true},
+		{name: "an API elsewhere", remote: "https://git.example.com/shop/e.git", flags: forgeFlags{kind: "github", githubURL: "https://ghe.example.com"},
+			env: map[string]string{"GITHUB_TOKEN": "ghp_1"}},
+		{name: "no https", remote: "http://ghe.example.com/shop/e.git", flags: forgeFlags{kind: "github"}, env: map[string]string{"GITHUB_TOKEN": "ghp_1"}, err: "is not https"},
+		{name: "not a repository of GitHub", remote: "/srv/shop.git", flags: forgeFlags{kind: "github"}, err: "not the address of a repository on GitHub"},
+		{name: "a bad App", remote: "https://github.com/shop/e.git", env: map[string]string{"SLUICE_GITHUB_APP_ID": "one"}, err: "is not a number"},
+		{name: "an App without a key", remote: "https://github.com/shop/e.git",
+			env: map[string]string{"SLUICE_GITHUB_APP_ID": "1", "SLUICE_GITHUB_APP_INSTALLATION": "2"}, err: "SLUICE_GITHUB_APP_KEY_FILE"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.flags.kind == "" {
+				tt.flags.kind = forgeAuto
+			}
+			a := &app{process: process{Getenv: func(name string) string { return tt.env[name] }, Now: fixedNow}, forge: tt.flags}
+			site, err := a.connect(tt.remote)
+			if tt.err != "" {
+				assert.ErrorContains(t, err, tt.err)
+				assert.NotEmpty(t, hints(err))
+				return
+			}
+			if assert.NoError(t, err) {
+				assert.Equal(t, tt.signsIn, site.signIn != nil)
+				assert.Equal(t, tt.signsIn, a.gitOptions(tt.remote).Credentials.TokenSource != nil)
+			}
+		})
+	}
+}
