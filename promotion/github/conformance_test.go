@@ -1,6 +1,7 @@
 package github_test
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -39,6 +40,7 @@ func remote(t *testing.T, options func(*githubtest.Server) github.Options) forge
 	repo := server.Create("shop/environments")
 	repo.Seed()
 	o := options(server)
+	o.URL = described(t, server)
 	return forgetest.Remote{
 		Branch: "main", GuardsTarget: true,
 		Connect: func(t *testing.T) forgetest.Client {
@@ -66,4 +68,12 @@ func TestForge(t *testing.T) {
 			return github.Options{Token: s.Token("ada", githubtest.Write)}
 		})
 	})
+}
+
+// gitOutput runs git in a repository of a server.
+func gitOutput(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("git", append([]string{"-C", dir}, args...)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return strings.TrimSpace(string(out))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -123,37 +122,21 @@ func cause(err error) error {
 	return err
 }
 
-// defaultSlow is how long to wait when GitHub asks to slow down and does not say
-// how long: its documentation asks for a minute at least.
-const defaultSlow = time.Minute
-
-// limited finds a rate limit in an error: as the transport reports it, or as the
-// client does when the transport would not wait.
+// limited finds a rate limit in an error.
 func (s *Site) limited(err error) (until time.Time, secondary, ok bool) {
 	var reached *github_primary_ratelimit.RateLimitReachedError
 	var primary *github.RateLimitError
-	var abuse *github.AbuseRateLimitError
-	var answer *github.ErrorResponse
+	var slow *slowError
 	switch {
+	case errors.As(err, &slow):
+		return s.now().Add(slow.wait), true, true
 	case errors.As(err, &reached):
 		if reached.ResetTime != nil {
 			until = *reached.ResetTime
 		}
 		return until, false, true
-	case errors.As(err, &primary):
+	case errors.As(err, &primary): // the client knows from an earlier answer
 		return primary.Rate.Reset.Time, false, true
-	case errors.As(err, &abuse):
-		wait := defaultSlow
-		if abuse.RetryAfter != nil {
-			wait = *abuse.RetryAfter
-		}
-		return s.now().Add(wait), true, true
-	case errors.As(err, &answer) && answer.Response != nil && answer.Response.StatusCode == http.StatusTooManyRequests:
-		wait := defaultSlow
-		if seconds, err := strconv.Atoi(answer.Response.Header.Get("Retry-After")); err == nil && seconds >= 0 && seconds < 1<<20 {
-			wait = time.Duration(seconds) * time.Second
-		}
-		return s.now().Add(wait), true, true
 	}
 	return until, false, false
 }

@@ -182,11 +182,17 @@ func (f *Forge) update(ctx context.Context, p *github.PullRequest, spec promotio
 	if len(missing) == 0 {
 		return p, nil
 	}
-	err := f.call(ctx, doing, repeatable, func(ctx context.Context) (res *github.Response, err error) {
-		p.Labels, res, err = f.client.Issues.AddLabelsToIssue(ctx, f.owner, f.name, p.GetNumber(), missing)
-		return res, err
+	err := f.call(ctx, doing, repeatable, func(ctx context.Context) (*github.Response, error) {
+		// The client sends a bare list, which GitHub understands and does not describe.
+		path := fmt.Sprintf("repos/%s/%s/issues/%d/labels", f.owner, f.name, p.GetNumber())
+		req, err := f.client.NewRequest(http.MethodPost, path, map[string][]string{"labels": missing})
+		if err != nil {
+			return nil, err
+		}
+		p.Labels = nil
+		return f.client.Do(ctx, req, &p.Labels)
 	})
-	return p, err
+	return p, f.explain(ctx, err)
 }
 
 func labels(p *github.PullRequest) []string {

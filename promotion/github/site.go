@@ -120,9 +120,9 @@ func Connect(o Options) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The secondary limit is call's: the transport for it waits without bound when
-	// GitHub asks again and again, and out of sight of the caller's patience.
-	limited := github_ratelimit.NewPrimaryLimiter(sameHost{signed, base})
+	// The secondary limit is only recognised here, and waited for by call: the
+	// library's transport waits without bound when GitHub asks again and again.
+	limited := github_ratelimit.NewPrimaryLimiter(slowing{sameHost{signed, base}})
 	s.client = github.NewClient(&http.Client{Transport: newCache(limited), CheckRedirect: followReads(base)})
 	s.client.BaseURL, s.client.UserAgent = base, "sluice"
 	return s, nil
@@ -148,6 +148,7 @@ func (s *Site) signIn(o Options, base *url.URL, below http.RoundTripper) (http.R
 			// The cause is left out: it may quote what is in the file.
 			return nil, &OptionError{"the App's key file " + o.App.KeyFile + " holds no RSA private key", "use the .pem file that GitHub gave out for the App"}
 		}
+		s.app.InstallationTokenOptions = &github.InstallationTokenOptions{} // without, it sends null
 		s.app.BaseURL = strings.TrimSuffix(base.String(), "/")
 		return s.app, nil
 	}

@@ -3,12 +3,16 @@ package github
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
+
+	"github.com/gofri/go-github-ratelimit/v2/github_ratelimit/github_secondary_ratelimit"
 )
 
 // maxAnswer bounds what one answer makes us hold: a page of a hundred pull
@@ -62,6 +66,40 @@ func (t exchange) explain(req *http.Request, err error) error {
 type silentError struct{ after time.Duration }
 
 func (e *silentError) Error() string { return fmt.Sprintf("no answer within %s", e.after) }
+
+// defaultSlow is how long to wait when GitHub asks to slow down and does not say
+// how long: its documentation asks for a minute at least.
+const defaultSlow = time.Minute
+
+// slowing recognises the secondary rate limit, which GitHub tells by 403 or by 429.
+type slowing struct{ base http.RoundTripper }
+
+func (t slowing) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := t.base.RoundTrip(req)
+	if err != nil || res.StatusCode != http.StatusForbidden && res.StatusCode != http.StatusTooManyRequests ||
+		res.Header.Get("X-RateLimit-Remaining") == "0" { // that is the primary one
+		return res, err
+	}
+	data, err := io.ReadAll(res.Body) // bounded by exchange
+	if err != nil {
+		return nil, err
+	}
+	res.Body = io.NopCloser(bytes.NewReader(data))
+	var body github_secondary_ratelimit.SecondaryRateLimitBody
+	if res.StatusCode == http.StatusForbidden && (json.Unmarshal(data, &body) != nil || !body.IsSecondaryRateLimit()) {
+		return res, nil
+	}
+	wait := defaultSlow
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && seconds >= 0 && seconds < 1<<20 {
+		wait = time.Duration(seconds) * time.Second
+	}
+	return nil, &slowError{wait}
+}
+
+// slowError is a request that was not carried out because there were too many.
+type slowError struct{ wait time.Duration }
+
+func (e *slowError) Error() string { return "GitHub asks to slow down for " + e.wait.String() }
 
 // bearer signs in with a token.
 type bearer struct {

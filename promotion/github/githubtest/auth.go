@@ -117,6 +117,7 @@ func viewer(c *call) (int, any, error) {
 	for _, name := range []string{"public_gists", "public_repos", "followers", "following"} {
 		d[name] = 0
 	}
+	d["user_view_type"] = "public"
 	d["blog"], d["created_at"], d["updated_at"] = "", epoch, epoch
 	return http.StatusOK, d, nil
 }

@@ -79,6 +79,17 @@ func (r *Repository) end(branch, sha string) doc {
 	}
 }
 
+// headOf is the head of a pull request, which may pretend to be a fork's.
+func (r *Repository) headOf(p *pull) doc {
+	end := r.end(p.head, p.sha)
+	if p.fork {
+		fork := r.s.repository(r)
+		fork["id"], fork["full_name"], fork["fork"] = r.id+1_000_000, "mallory/fork", true
+		end["repo"], end["label"] = fork, "mallory:"+p.head
+	}
+	return end
+}
+
 // orNull is a time, or null for none.
 func orNull(t time.Time) any {
 	if t.IsZero() {
@@ -98,7 +109,7 @@ func (r *Repository) pullSimple(p *pull) doc {
 		"commits_url": self + "/commits", "comments_url": issue + "/comments", "statuses_url": r.api() + "/statuses/" + p.sha,
 		"review_comments_url": self + "/comments", "review_comment_url": self + "/comments{/number}",
 		"created_at": p.created, "updated_at": p.updated, "closed_at": orNull(p.closed), "merged_at": nil, "merge_commit_sha": nil,
-		"head": r.end(p.head, p.sha), "base": r.end(p.base, r.refs[p.base]), "labels": r.labelsOf(p),
+		"head": r.headOf(p), "base": r.end(p.base, r.refs[p.base]), "labels": r.labelsOf(p),
 		"assignee": nil, "assignees": []doc{}, "milestone": nil, "auto_merge": nil,
 		"requested_reviewers": []doc{}, "requested_teams": []doc{},
 	}
@@ -171,9 +182,17 @@ func (r *Repository) labelsOf(p *pull) []doc {
 	return list
 }
 
+// association is how a user stands to the repositories; Apps are nobody's members.
+func (s *Server) association(who identity) string {
+	if who.kind == "Bot" || s.outside[who.login] {
+		return "NONE"
+	}
+	return "MEMBER"
+}
+
 func (r *Repository) comment(m *comment) doc {
 	return doc{
-		"id": m.id, "node_id": fmt.Sprintf("IC_%d", m.id), "body": m.body, "user": r.s.user(m.author), "author_association": "MEMBER",
+		"id": m.id, "node_id": fmt.Sprintf("IC_%d", m.id), "body": m.body, "user": r.s.user(m.author), "author_association": r.s.association(m.author),
 		"url": fmt.Sprintf("%s/issues/comments/%d", r.api(), m.id), "issue_url": fmt.Sprintf("%s/issues/%d", r.api(), m.number),
 		"html_url": fmt.Sprintf("%s/pull/%d#issuecomment-%d", r.web(), m.number, m.id), "created_at": m.created, "updated_at": m.updated,
 	}

@@ -19,12 +19,27 @@ type pull struct {
 	state            string // open or closed
 	head, base       string // branches
 	sha              string // of the head
+	fork             bool   // pretends that the head is another repository's
 	merged           bool
 	revision         string // of the base, once merged
 	author           identity
 	labels           []string
 	created, updated time.Time
 	closed           time.Time
+}
+
+// PretendFork makes a pull request look as if its head were in somebody's fork.
+func (r *Repository) PretendFork(number int) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.pulls[number].fork = true
+}
+
+// Retarget sends a pull request into another branch, as people do on its page.
+func (r *Repository) Retarget(number int, base string) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.pulls[number].base = base
 }
 
 // settle closes a pull request, as merged when there is a revision.

@@ -104,6 +104,8 @@ type Server struct {
 	tokens   map[string]identity
 	apps     []*App
 	faults   []*Fault
+	before   map[string]func() // by method
+	outside  map[string]bool   // logins that do not belong to the repositories
 	requests []Request
 	lastID   int64
 	used     int
@@ -117,7 +119,7 @@ func New(t T) *Server {
 	t.Helper()
 	s := &Server{
 		t: t, root: t.TempDir(), mux: http.NewServeMux(), repos: map[string]*Repository{}, renamed: map[string]string{},
-		tokens: map[string]identity{}, left: quota, reset: time.Now().Add(time.Hour), hooks: newDeliveries(),
+		tokens: map[string]identity{}, before: map[string]func(){}, outside: map[string]bool{}, left: quota, reset: time.Now().Add(time.Hour), hooks: newDeliveries(),
 	}
 	s.routes()
 	web := httptest.NewServer(s)
@@ -167,6 +169,20 @@ func (s *Server) Inject(f Fault) {
 		f.Times = -1
 	}
 	s.faults = append(s.faults, &f)
+}
+
+// Before runs f before each request of a method, as others do at just that moment.
+func (s *Server) Before(method string, f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before[method] = f
+}
+
+// Outsider makes a user one who does not belong to the repositories.
+func (s *Server) Outsider(login string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outside[login] = true
 }
 
 // Exhaust leaves n requests until reset, when the quota is full again.
@@ -227,6 +243,12 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request, path string) {
 	if err != nil {
 		return
 	}
+	s.mu.Lock()
+	before := s.before[r.Method]
+	s.mu.Unlock()
+	if before != nil {
+		before()
+	}
 	fault := s.fault(r.Method, path)
 	if fault != nil && fault.Hang {
 		<-r.Context().Done()
@@ -240,6 +262,7 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request, path string) {
 	}
 	if fault != nil {
 		answer = httptest.NewRecorder()
+		answer.Header().Set("Content-Type", "application/json; charset=utf-8")
 		for name, values := range fault.Header {
 			answer.Header()[name] = values
 		}
