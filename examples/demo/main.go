@@ -24,15 +24,15 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	if err := play(ctx, *bin, *keep); err != nil {
+	if err := play(ctx, *bin, *keep, nil); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
 // play sets the stage, tells the story and clears the stage again, whatever
-// happens in between.
-func play(ctx context.Context, bin string, keep bool) (err error) {
+// happens in between. host has the repository; nil is a bare one in a folder.
+func play(ctx context.Context, bin string, keep bool, host *forgeHost) (err error) {
 	began := time.Now()
 	bin, err = filepath.Abs(bin)
 	if err != nil {
@@ -45,7 +45,7 @@ func play(ctx context.Context, bin string, keep bool) (err error) {
 	if !keep {
 		defer os.RemoveAll(dir)
 	}
-	s, err := newStage(ctx, bin, dir)
+	s, err := newStage(ctx, bin, dir, host)
 	if s != nil {
 		defer func() { err = errors.Join(err, s.clear()) }()
 	}

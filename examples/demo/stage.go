@@ -28,20 +28,33 @@ type stage struct {
 	claims     int
 }
 
-// newStage starts a control plane and makes a bare repository from the
-// example. What it has started is in the returned stage even on an error.
-func newStage(ctx context.Context, bin, dir string) (*stage, error) {
+// forgeHost is a server that has an empty repository for the story.
+type forgeHost struct {
+	url string   // of the repository
+	env []string // how sluice and git sign in
+}
+
+// newStage starts a control plane and makes a repository from the example. What it
+// has started is in the returned stage even on an error.
+func newStage(ctx context.Context, bin, dir string, host *forgeHost) (*stage, error) {
 	s := &stage{bin: bin, dir: dir}
 	kubeconfig := filepath.Join(dir, "kubeconfig")
+	repository := filepath.Join(dir, "shop.git")
+	if host != nil {
+		repository = host.url
+	}
 	s.env = append(os.Environ(),
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+kubeconfig,
-		"SLUICE_REPO="+filepath.Join(dir, "shop.git"),
+		"SLUICE_REPO="+repository,
 		"SLUICE_CACHE_DIR="+filepath.Join(dir, "cache"),
 		"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1",
 		"GIT_AUTHOR_NAME=Demo", "GIT_AUTHOR_EMAIL=demo@example.com",
 		"GIT_COMMITTER_NAME=Demo", "GIT_COMMITTER_EMAIL=demo@example.com",
 	)
+	if host != nil {
+		s.env = append(s.env, host.env...)
+	}
 	s.heading("A control plane and a repository")
 	if err := s.run(ctx, "devcluster", "up", "--dir", filepath.Join(dir, "cluster"), "--kubeconfig", kubeconfig); err != nil {
 		return s, err
@@ -53,33 +66,39 @@ func newStage(ctx context.Context, bin, dir string) (*stage, error) {
 	if s.cluster, err = dynamic.NewForConfig(config); err != nil {
 		return s, err
 	}
-	if err := s.makeRepository(ctx); err != nil {
+	if err := s.makeRepository(ctx, repository); err != nil {
 		return s, err
 	}
 	return s, s.startController(ctx)
 }
 
-// makeRepository commits the example to a fresh bare repository and leaves a
-// clone of it beside it, in which the story's git commands run.
-func (s *stage) makeRepository(ctx context.Context) error {
+// makeRepository commits the example to a fresh repository, a bare one unless it is
+// a server's, and leaves a clone of it in which the story's git commands run.
+func (s *stage) makeRepository(ctx context.Context, repository string) error {
 	clone := filepath.Join(s.dir, "shop")
 	if err := os.CopyFS(clone, os.DirFS("examples/shop")); err != nil {
 		return err
 	}
-	bare := filepath.Join(s.dir, "shop.git")
-	for _, args := range [][]string{
-		{"init", "-q", "--bare", "-b", "main", bare},
+	steps := [][]string{
 		{"-C", clone, "init", "-q", "-b", "main"},
-		{"-C", clone, "remote", "add", "origin", bare},
+		{"-C", clone, "remote", "add", "origin", repository},
 		{"-C", clone, "add", "-A"},
 		{"-C", clone, "commit", "-q", "-m", "The shop as it runs today"},
 		{"-C", clone, "push", "-q", "-u", "origin", "main"},
-	} {
+	}
+	if filepath.IsAbs(repository) {
+		steps = append([][]string{{"init", "-q", "--bare", "-b", "main", repository}}, steps...)
+	}
+	for _, args := range steps {
 		if out, err := s.command(ctx, "git", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("git %s: %w: %s", strings.Join(args, " "), err, out)
 		}
 	}
-	fmt.Println("$ export SLUICE_REPO=shop.git   # a bare repository made from examples/shop")
+	if filepath.IsAbs(repository) {
+		fmt.Println("$ export SLUICE_REPO=shop.git   # a bare repository made from examples/shop")
+	} else {
+		fmt.Println("$ export SLUICE_REPO=" + repository + "   # made from examples/shop")
+	}
 	return nil
 }
 

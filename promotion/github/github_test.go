@@ -150,41 +150,20 @@ func TestUnchangedIsFree(t *testing.T) {
 func TestManyPages(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	const n = 103
-	for i := range n {
-		spec := b.spec(fmt.Sprint(i))
-		spec.Branch = promotion.BranchName("staging", fmt.Sprintf("c%d", i))
-		spec.OldHead = ""
-		if i < n-3 { // the pull requests of others are passed over
-			spec.Branch = fmt.Sprintf("feature/%d", i)
-			require.NoError(t, b.git.Push(t.Context(), []gitrepo.RefUpdate{{Name: "refs/heads/" + spec.Branch, New: spec.Head}}))
-			b.post("/repos/shop/environments/pulls", map[string]any{"title": "Feature", "head": spec.Branch, "base": "main"})
-			continue
-		}
-		_, err := b.forge.Open(t.Context(), spec)
-		require.NoError(t, err)
+	first := b.open("1")
+	require.NoError(t, b.forge.Close(t.Context(), first.Number, "overtaken"))
+	b.repo.Crowd(150)
+	second := b.open("2")
+	for i := range 120 {
+		require.NoError(t, b.forge.Comment(t.Context(), second.Number, fmt.Sprint("note/", i), "Noted."))
 	}
-	b.post("/repos/shop/environments/pulls", map[string]any{"title": "Feature", "head": "feature/0", "base": "sluice/promote/staging/c100"})
 	b.requests()
 	list, err := b.forge.List(t.Context(), promotion.ListOptions{})
 	require.NoError(t, err)
-	require.Len(t, list, 3)
-	assert.Equal(t, []int{103, 102, 101}, []int{list[0].Number, list[1].Number, list[2].Number})
+	require.Len(t, list, 2)
+	assert.Equal(t, []int{152, 1}, []int{list[0].Number, list[1].Number}, "newest first, and those of others passed over")
 	assert.Equal(t, []string{"GET /pulls 200", "GET /pulls 200"}, b.requests())
-}
-
-// post asks the API beside the adapter.
-func (b *bench) post(path string, body map[string]any) {
-	b.Helper()
-	data, err := json.Marshal(body)
-	require.NoError(b, err)
-	req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, b.server.URL+"/api/v3"+path, strings.NewReader(string(data)))
-	require.NoError(b, err)
-	req.Header.Set("Authorization", "Bearer "+b.token)
-	res, err := http.DefaultClient.Do(req)
-	require.NoError(b, err)
-	res.Body.Close()
-	require.Equal(b, http.StatusCreated, res.StatusCode)
+	assert.Len(t, must(b.forge.Get(t.Context(), second.Number)).Comments, 120)
 }
 
 func TestServerErrors(t *testing.T) {

@@ -35,6 +35,19 @@ func (r *Repository) PretendFork(number int) {
 	r.pulls[number].fork = true
 }
 
+// Crowd adds closed pull requests of other people's, from branches that are gone.
+func (r *Repository) Crowd(n int) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for range n {
+		r.number++
+		p := &pull{id: r.s.id(), number: r.number, title: "Feature", state: "open", head: "feature", base: "main", sha: noCommit,
+			author: identity{id: 1, login: "bob", kind: "User"}, created: now()}
+		p.settle("")
+		r.pulls[p.number] = p
+	}
+}
+
 // Retarget sends a pull request into another branch, as people do on its page.
 func (r *Repository) Retarget(number int, base string) {
 	r.s.mu.Lock()
