@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -216,6 +217,56 @@ func TestRedirects(t *testing.T) {
 	assert.Equal(t, "fetching "+away.URL+": the server redirects to "+evil.URL+"/away/shop.git/info/refs, and credentials are not sent to another host", err.Error())
 	assert.Equal(t, "give the URL that it redirects to, if you trust it", hint(t, err))
 	assert.Empty(t, stolen)
+}
+
+// A token that lives shorter than the process is asked for again and again, and
+// stays as much at home as one that does not.
+func TestTokenSource(t *testing.T) {
+	dir := bare(t, map[string]string{"a": "1"})
+	var tokens, stolen []string
+	evil := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		stolen = append(stolen, req.Header.Get("Authorization"))
+	}))
+	t.Cleanup(evil.Close)
+	inner := serveHTTP(t, dir, nil)
+	target, err := url.Parse(inner.URL)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: target.Scheme, Host: target.Host})
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasPrefix(req.URL.Path, "/away") {
+			http.Redirect(w, req, evil.URL+req.URL.String(), http.StatusFound)
+			return
+		}
+		_, token, _ := req.BasicAuth()
+		tokens = append(tokens, token)
+		req.SetBasicAuth(testUser, testToken)
+		proxy.ServeHTTP(w, req)
+	}))
+	t.Cleanup(front.Close)
+	o := Options{URL: front.URL + target.Path}
+	n := 0
+	fail := error(nil)
+	o.Credentials = Credentials{TokenSource: func(context.Context) (string, error) {
+		n++
+		return fmt.Sprint("token-", n), fail
+	}}
+	assert.Equal(t, "credentials(token)", o.Credentials.String())
+	r := open(t, o)
+	_, err = r.Update(t.Context(), "main", write("m", map[string]string{"a": "2"}))
+	require.NoError(t, err)
+	assert.Greater(t, n, 2)
+	assert.Len(t, tokens, n)
+	assert.Equal(t, fmt.Sprint("token-", n), tokens[n-1])
+
+	away := o
+	away.URL = strings.Replace(o.URL, "/shop.git", "/away/shop.git", 1)
+	_, err = Open(t.Context(), away)
+	require.ErrorContains(t, err, "credentials are not sent to another host")
+	assert.Empty(t, stolen)
+
+	fail = errors.New("no token today")
+	_, err = r.Fetch(t.Context())
+	require.ErrorContains(t, err, "no token today")
 }
 
 func TestServerThatTalksTooMuch(t *testing.T) {

@@ -127,7 +127,7 @@ func (f *Forge) comment(ctx context.Context, number int, key, text string) error
 		if present, _, ok := split(c.GetBody()); !ok || present != key || c.GetUser().GetLogin() != self {
 			continue
 		}
-		if normal(c.GetBody()) == text {
+		if same(c.GetBody(), text) {
 			return nil
 		}
 		return f.call(ctx, doing, repeatable, func(ctx context.Context) (*github.Response, error) {

@@ -268,6 +268,17 @@ func TestRateLimits(t *testing.T) {
 		assert.Len(t, b.requests(), 1, "nobody asks until then")
 		assert.Empty(t, b.pauses)
 	})
+	t.Run("the hour is over in a moment", func(t *testing.T) {
+		t.Parallel()
+		server := githubtest.New(t)
+		repo := server.Create("shop/environments")
+		repo.Seed()
+		forge, _ := connect(t, repo, github.Options{Token: server.Token("ada", githubtest.Write)})
+		server.Exhaust(0, time.Now().Add(time.Second))
+		list, err := forge.List(t.Context(), promotion.ListOptions{}) // this one does wait
+		require.NoError(t, err)
+		assert.Empty(t, list)
+	})
 	t.Run("the hour is nearly over", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)

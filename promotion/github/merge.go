@@ -2,6 +2,7 @@ package github
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -51,7 +52,7 @@ func (f *Forge) Merge(ctx context.Context, number int, m promotion.MergeSpec) (s
 }
 
 // errTryAgain is a merge that lost a race which another try may win.
-var errTryAgain = fmt.Errorf("the target branch moved during the merge")
+var errTryAgain = errors.New("the target branch moved during the merge")
 
 // mergeable holds a pull request against what is asked to be merged.
 func (f *Forge) mergeable(p promotion.PullRequest, m promotion.MergeSpec) error {

@@ -154,10 +154,10 @@ func body(spec promotion.Spec) string {
 func (f *Forge) update(ctx context.Context, p *github.PullRequest, spec promotion.Spec) (*github.PullRequest, error) {
 	edit := &github.PullRequest{}
 	changed := false
-	if p.GetTitle() != spec.Title {
+	if !same(p.GetTitle(), spec.Title) {
 		edit.Title, changed = github.String(spec.Title), true
 	}
-	if normal(p.GetBody()) != body(spec) {
+	if !same(p.GetBody(), body(spec)) {
 		edit.Body, changed = github.String(body(spec)), true
 	}
 	if p.GetBase().GetRef() != spec.Target {
@@ -194,6 +194,10 @@ func (f *Forge) update(ctx context.Context, p *github.PullRequest, spec promotio
 	})
 	return p, f.explain(ctx, err)
 }
+
+// same compares two texts but for what a server may do to them: line ends, and
+// blanks at either end.
+func same(a, b string) bool { return strings.TrimSpace(normal(a)) == strings.TrimSpace(normal(b)) }
 
 func labels(p *github.PullRequest) []string {
 	var names []string
