@@ -59,7 +59,7 @@ func (a *app) addForgeFlags(root *cobra.Command) {
 	kinds := append(slices.Sorted(maps.Keys(forgeKinds)), forgeAuto)
 	f.StringVar(&a.forge.kind, "forge", cmp.Or(a.Getenv("SLUICE_FORGE"), forgeAuto),
 		"host of the pull requests, a `kind`: "+strings.Join(kinds, ", ")+" (SLUICE_FORGE; auto: by the repository's host, else local)")
-	f.StringVar(&a.forge.githubURL, "github-url", a.Getenv("SLUICE_GITHUB_URL"), "`address` of a GitHub Enterprise server (SLUICE_GITHUB_URL; default: the repository's host)")
+	f.StringVar(&a.forge.githubURL, "github-url", a.Getenv("SLUICE_GITHUB_URL"), "`address` of a GitHub Enterprise server, which the token is sent to (SLUICE_GITHUB_URL; default: github.com)")
 	_ = root.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -111,14 +111,6 @@ func (a address) name() string {
 	return a.host
 }
 
-// web is the address of the host's web server.
-func (a address) web() string {
-	if a.scheme == "http" || a.scheme == "https" {
-		return a.scheme + "://" + a.host
-	}
-	return "https://" + a.name()
-}
-
 // connect finds the forge of a remote and connects to it.
 func (a *app) connect(remote string) (*forgeSite, error) {
 	a.siteLock.Lock()
@@ -128,7 +120,7 @@ func (a *app) connect(remote string) (*forgeSite, error) {
 	}
 	at := remoteAddress(remote)
 	kind := a.forge.kind
-	if kind == forgeAuto {
+	if kind == forgeAuto || kind == "" {
 		kind = cmp.Or(forgeHosts[at.name()], forgeLocal)
 	}
 	site, err := forgeKinds[kind](a, at)
@@ -153,7 +145,8 @@ func connectLocal(a *app, _ address) (*forgeSite, error) {
 }
 
 // connectGitHub takes token or App from the environment, so that they stand in no
-// process list.
+// process list. They are sent to github.com or to the server that --github-url names,
+// never to one only because some clone has it for its origin.
 func connectGitHub(a *app, at address) (*forgeSite, error) {
 	if at.path == "" {
 		return nil, withHint(fmt.Errorf("%s is not the address of a repository on GitHub", at.remote),
@@ -165,7 +158,7 @@ func connectGitHub(a *app, at address) (*forgeSite, error) {
 	}
 	site, err := github.Connect(github.Options{
 		Repository: at.path,
-		URL:        cmp.Or(a.forge.githubURL, strings.Replace(at.web(), "ssh.github.com", "github.com", 1)),
+		URL:        a.forge.githubURL,
 		Token:      cmp.Or(a.Getenv("SLUICE_GITHUB_TOKEN"), a.Getenv("GITHUB_TOKEN")),
 		App:        app,
 		Progress:   func(text string) { a.note("note: %s", text) },
@@ -175,7 +168,11 @@ func connectGitHub(a *app, at address) (*forgeSite, error) {
 		return nil, err
 	}
 	s := &forgeSite{open: func(repo *remoteRepository) forge { return site.Forge(repo.Repository, a.branch) }}
-	if (at.scheme == "https" || at.scheme == "http") && at.host == site.Host() {
+	if at.scheme == "https" || at.scheme == "http" {
+		if at.host != site.Host() {
+			return nil, withHint(fmt.Errorf("%s is not on %s", at.remote, site.Host()),
+				"name its server with --github-url, if it is a GitHub Enterprise server; the token is sent there")
+		}
 		s.signIn = &gitrepo.Credentials{Username: github.GitUsername, TokenSource: site.Token}
 	}
 	return s, nil

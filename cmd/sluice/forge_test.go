@@ -40,7 +40,7 @@ func (t scriptT) TempDir() string {
 
 // cmdGitHub starts a GitHub server with a repository made from examples/shop, and a
 // clone of it in shop. It sets what a user of GitHub sets, a token that may only
-// read, a GitHub App, and GITHUB_SERVER.
+// read, and a GitHub App.
 func cmdGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: github")
@@ -53,7 +53,7 @@ func cmdGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	app := server.App("sluice", githubtest.Write)
 	ts.Check(os.WriteFile(ts.MkAbs("app.pem"), app.Key, 0o600))
 	for name, value := range map[string]string{
-		"SLUICE_REPO": repo.URL(), "SLUICE_FORGE": "github", "GITHUB_SERVER": server.URL,
+		"SLUICE_REPO": repo.URL(), "SLUICE_FORGE": "github", "SLUICE_GITHUB_URL": server.URL,
 		"SLUICE_GITHUB_TOKEN": server.Token("ada", githubtest.Write),
 		"READ_TOKEN":          server.Token("eve", githubtest.Read),
 		"APP_ID":              strconv.FormatInt(app.ID, 10), "APP_INSTALLATION": strconv.FormatInt(app.Installation, 10),
@@ -94,10 +94,13 @@ func TestConnect(t *testing.T) {
 		{name: "github.com by ssh", remote: "git@github.com:shop/e.git", env: map[string]string{"SLUICE_GITHUB_TOKEN": "ghp_1"}},
 		{name: "no token", remote: "https://github.com/shop/e.git", err: "there is no token"},
 		{name: "local all the same", remote: "https://github.com/shop/e.git", flags: forgeFlags{kind: "local"}, env: map[string]string{"GITHUB_TOKEN": "ghp_1"}},
-		{name: "an Enterprise server", remote: "https://ghe.example.com/shop/e.git", flags: forgeFlags{kind: "github"}, env: map[string]string{"GITHUB_TOKEN": "ghp_1"}, signsIn: true},
-		{name: "an API elsewhere", remote: "https://git.example.com/shop/e.git", flags: forgeFlags{kind: "github", githubURL: "https://ghe.example.com"},
-			env: map[string]string{"GITHUB_TOKEN": "ghp_1"}},
-		{name: "no https", remote: "http://ghe.example.com/shop/e.git", flags: forgeFlags{kind: "github"}, env: map[string]string{"GITHUB_TOKEN": "ghp_1"}, err: "is not https"},
+		{name: "an Enterprise server", remote: "https://ghe.example.com/shop/e.git", flags: forgeFlags{kind: "github", githubURL: "https://ghe.example.com"},
+			env: map[string]string{"GITHUB_TOKEN": "ghp_1"}, signsIn: true},
+		{name: "a server that nobody named", remote: "https://git.example.com/shop/e.git", flags: forgeFlags{kind: "github"},
+			env: map[string]string{"GITHUB_TOKEN": "ghp_1"}, err: "https://git.example.com/shop/e.git is not on github.com"},
+		{name: "an API elsewhere", remote: "https://github.com/shop/e.git", flags: forgeFlags{kind: "auto", githubURL: "https://ghe.example.com"},
+			env: map[string]string{"GITHUB_TOKEN": "ghp_1"}, err: "is not on ghe.example.com"},
+		{name: "no https", remote: "http://ghe.example.com/shop/e.git", flags: forgeFlags{kind: "github", githubURL: "http://ghe.example.com"}, env: map[string]string{"GITHUB_TOKEN": "ghp_1"}, err: "is not https"},
 		{name: "not a repository of GitHub", remote: "/srv/shop.git", flags: forgeFlags{kind: "github"}, err: "not the address of a repository on GitHub"},
 		{name: "a bad App", remote: "https://github.com/shop/e.git", env: map[string]string{"SLUICE_GITHUB_APP_ID": "one"}, err: "is not a number"},
 		{name: "an App without a key", remote: "https://github.com/shop/e.git",

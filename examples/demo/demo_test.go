@@ -23,7 +23,7 @@ func TestDemoOnGitHub(t *testing.T) {
 	testDemo(t, &forgeHost{
 		url: server.Create("shop/environments").URL(),
 		env: []string{
-			"SLUICE_FORGE=github", "SLUICE_GITHUB_TOKEN=" + token,
+			"SLUICE_FORGE=github", "SLUICE_GITHUB_URL=" + server.URL, "SLUICE_GITHUB_TOKEN=" + token,
 			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=http." + server.URL + "/.extraHeader",
 			"GIT_CONFIG_VALUE_0=Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+token)),
 		},
