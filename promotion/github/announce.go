@@ -124,7 +124,7 @@ func (f *Forge) comment(ctx context.Context, number int, key, text string) error
 	}
 	doing := fmt.Sprintf("commenting on pull request #%d", number)
 	for _, c := range list {
-		if present, _, ok := split(c.GetBody()); !ok || present != key || c.GetUser().GetLogin() != self {
+		if present, _, ok := split(c.GetBody()); !ok || present != key || !wrote(c, self) {
 			continue
 		}
 		if same(c.GetBody(), text) {
@@ -140,6 +140,13 @@ func (f *Forge) comment(ctx context.Context, number int, key, text string) error
 		return res, err
 	})
 	return f.explain(ctx, err)
+}
+
+// wrote reports whether a comment is that of an account. Only some APIs end the
+// names of Apps with [bot].
+func wrote(c *github.IssueComment, self string) bool {
+	author := c.GetUser().GetLogin()
+	return author == self || c.GetUser().GetType() == "Bot" && strings.TrimSuffix(author, "[bot]") == strings.TrimSuffix(self, "[bot]")
 }
 
 // comments lists the comments of a pull request, oldest first.
@@ -259,8 +266,10 @@ func (f *Forge) deployment(ctx context.Context, doing, environment, revision str
 		})
 		return res, err
 	})
-	if err != nil {
-		return nil, f.noCommit(ctx, revision, err)
+	if status(err) == http.StatusUnprocessableEntity {
+		if _, missing := f.statuses(ctx, revision); missing != nil {
+			return nil, missing // which says so when it is the revision that is wrong
+		}
 	}
-	return made, nil
+	return made, f.explain(ctx, err)
 }
