@@ -9,6 +9,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
 
+	"github.com/sluice-dev/sluice/promotion"
 	"github.com/sluice-dev/sluice/promotion/github/githubtest"
 )
 
@@ -124,4 +125,17 @@ func TestConnect(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Comments come from people's forges: they cannot drive a terminal.
+func TestPullLinesShowComments(t *testing.T) {
+	var lines table
+	pullLines(&lines, pullView{PullRequest: promotion.PullRequest{
+		Number: 1, Title: "Promote api", State: promotion.Merged, Branch: "sluice/promote/staging/api", Target: "main", URL: "https://github.com/shop/e/pull/1",
+		Body: "Evidence.", Comments: []promotion.Comment{{Key: "live/staging", Body: "It is live.\x1b[2J"}},
+	}})
+	assert.Equal(t, []string{
+		"Promote api (pull request 1, merged)", "  sluice/promote/staging/api at  into main", "  https://github.com/shop/e/pull/1",
+		"", "Evidence.", "", "comment live/staging:", "It is live.\ufffd[2J",
+	}, lines.rows)
 }

@@ -308,7 +308,13 @@ func (f *Forge) Comment(ctx context.Context, number int, key, body string) error
 		if err != nil {
 			return transaction{}, err
 		}
-		if rec = rec.clone(); rec.unreadable || !rec.comment(key, body) {
+		rec = rec.clone()
+		switch changed := rec.comment(key, body); {
+		case rec.unreadable:
+			return transaction{}, fmt.Errorf("commenting on pull request #%d: %s", number, rec.Reason)
+		case len(rec.Comments) > maxComments:
+			return transaction{}, fmt.Errorf("commenting on pull request #%d: it has %d comments, and keeps no more", number, maxComments)
+		case !changed:
 			return transaction{}, nil
 		}
 		t := transaction{message: fmt.Sprintf("Comment on #%d: %s", number, key)}

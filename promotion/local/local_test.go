@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cgi"
@@ -377,6 +378,26 @@ func TestOpenRefuses(t *testing.T) {
 		require.Error(t, err, name)
 	}
 	assert.Equal(t, "refs/heads/main", b.git("for-each-ref", "--format=%(refname)"))
+}
+
+// What is written can be read again: a comment that would make the record
+// unreadable is refused.
+func TestCommentsAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	p := b.open("api", "1")
+	forge := b.forge
+	full := b.git("show", Ref+":1.yaml") + "\ncomments:\n"
+	for i := range maxComments {
+		full += fmt.Sprintf("- {key: note/%02d, body: Noted.}\n", i)
+	}
+	refs, err := b.repo.FetchRefs(t.Context(), Ref)
+	require.NoError(t, err)
+	b.push(Ref, refs[Ref], b.put(refs[Ref], "1.yaml", full))
+	require.ErrorContains(t, forge.Comment(t.Context(), p.Number, "one/more", "Noted."), "it has 100 comments, and keeps no more")
+	require.NoError(t, forge.Comment(t.Context(), p.Number, "note/07", "Changed."))
+	require.ErrorContains(t, forge.Comment(t.Context(), p.Number, "note/07", strings.Repeat("x", maxRecord)), "is longer than")
+	assert.Len(t, b.get(p.Number).Comments, maxComments)
 }
 
 func TestUnknownBranch(t *testing.T) {
