@@ -65,6 +65,7 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 	if v.state != "" {
 		after.LastAppliedState = v.state
 	}
+	after.Served = servedAfter(in, before, after, v)
 	after.Summary = summaryOf(after)
 	setConditions(in, &after, before, v)
 	return after

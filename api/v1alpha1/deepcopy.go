@@ -46,6 +46,7 @@ func (in *ReleaseStatus) DeepCopyInto(out *ReleaseStatus) {
 	}
 	out.Tags = slices.Clone(in.Tags)
 	out.Traffic = in.Traffic.DeepCopy()
+	out.Served = slices.Clone(in.Served)
 	if in.Inventory != nil {
 		out.Inventory = &Inventory{Entries: slices.Clone(in.Inventory.Entries)}
 		if in.Inventory.Before != nil {

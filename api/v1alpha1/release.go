@@ -137,6 +137,10 @@ type ReleaseStatus struct {
 	// Traffic is what the routes carry, which is not what the repository wants
 	// while it is held. Nil before anything was routed.
 	Traffic *TrafficStatus `json:"traffic,omitempty"`
+	// Served are the last digests that a commit has replaced while they served and
+	// were ready, oldest first: what tells that one has soaked when the environment
+	// has moved on since.
+	Served []ServedDigest `json:"served,omitempty"`
 	// Inventory is every object that belongs to the release.
 	Inventory *Inventory `json:"inventory,omitempty"`
 	// Prune is a deletion that the repository has acknowledged, while it is under
@@ -171,6 +175,14 @@ type TagStatus struct {
 	Ready  bool `json:"ready"`
 	// Message says why the tag is not ready: workload, pod, reason.
 	Message string `json:"message,omitempty"`
+}
+
+// ServedDigest is a digest that had the most requests, and from when to when it
+// was ready.
+type ServedDigest struct {
+	Digest string      `json:"digest"`
+	Since  metav1.Time `json:"since"`
+	Until  metav1.Time `json:"until"`
 }
 
 // TrafficStatus is the traffic that the routes carry.

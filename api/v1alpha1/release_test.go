@@ -33,6 +33,7 @@ func full() *v1alpha1.Release {
 			},
 			Traffic: &v1alpha1.TrafficStatus{
 				Weights: []v1alpha1.TagPercent{{Tag: "blue", Percent: 100}}, Mirrors: []v1alpha1.TagPercent{{Tag: "green", Percent: 5}}, RoutedAt: &now},
+			Served:    []v1alpha1.ServedDigest{{Digest: "sha256:3", Since: now, Until: now}},
 			Inventory: &v1alpha1.Inventory{Entries: []v1alpha1.ResourceRef{{ID: "a_b__C", Version: "v1"}}, Before: new(int)},
 			Prune:     &v1alpha1.PruneStatus{Acknowledged: "a00000000001", Hash: "h"},
 			Held:      &v1alpha1.HeldStatus{Token: "a00000000001", Message: "m", Objects: 3},
@@ -54,6 +55,7 @@ func TestCopiesShareNothing(t *testing.T) {
 	c.Status.Traffic.Weights[0].Tag, c.Status.Traffic.Mirrors[0].Tag = "x", "x"
 	*c.Status.Traffic.RoutedAt = metav1.Now()
 	c.Status.Inventory.Entries[0].ID = "x"
+	c.Status.Served[0].Digest = "x"
 	c.Status.Prune.Hash = "x"
 	c.Status.Held.Token = "x"
 	assert.Equal(t, changed, original)
