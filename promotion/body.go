@@ -287,6 +287,14 @@ func healthText(in Input, c ComponentInput) string {
 	switch {
 	case !h.Known:
 		fmt.Fprintf(&b, "Unknown: %s\n", foreign(orElse(h.Message, "nobody reports it")))
+	case c.MovedOn:
+		run, ran := served(h, c.New)
+		fmt.Fprintf(&b, "Has gone on to %s. ", code(short(c.Source)))
+		if ran {
+			fmt.Fprintf(&b, "This digest was ready there from %s to %s.\n", stamp(run.Since), stamp(run.Until))
+		} else {
+			b.WriteString("This digest was not ready there when it was replaced.\n")
+		}
 	case !slices.Contains(h.Digests, c.New):
 		fmt.Fprintf(&b, "Does not run this digest; it runs %s.\n", codes(shorts(h.Digests)))
 	case !h.Ready:
@@ -298,7 +306,7 @@ func healthText(in Input, c ComponentInput) string {
 	}
 	if soak := in.Policy.Gates.Soak; soak > 0 {
 		fmt.Fprintf(&b, "A soak of %s is demanded", duration(soak))
-		if unhealthy(in, c) == "" && !h.Since.IsZero() {
+		if !c.MovedOn && unhealthy(in, c) == "" && !h.Since.IsZero() {
 			fmt.Fprintf(&b, ", over at %s", stamp(h.Since.Add(soak)))
 		}
 		b.WriteString(".\n")

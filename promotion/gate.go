@@ -179,7 +179,9 @@ func judgeFresh(in Input) Gate {
 	return passed("rests on what %s has now", in.Branch)
 }
 
-// judgeOrder demands that the digest comes from the environment before.
+// judgeOrder demands that the digest comes from the environment before: that it is
+// the one which that declares, or has proved itself there before a newer build came
+// (docs/adr/0021).
 func judgeOrder(in Input) Gate {
 	switch {
 	case !in.Declared:
@@ -194,6 +196,14 @@ func judgeOrder(in Input) Gate {
 		case "":
 			return failed(fmt.Sprintf("promote %s to %s first", c.Name, in.Policy.From),
 				"%s has no digest of %s", in.Policy.From, c.Name)
+		}
+		if c.MovedOn {
+			switch g := judgeServed(in, c, in.Policy.Gates.Soak); g.State {
+			case Passed:
+				return passed("%s had %s before %s", in.Policy.From, short(c.New), short(c.Source))
+			case Pending:
+				return g
+			}
 		}
 		return failed(promoteAgain(in), "%s has %s, not %s", in.Policy.From, short(c.Source), short(c.New))
 	})
@@ -278,6 +288,9 @@ func judgeHealthy(in Input) Gate {
 		return passed("health in %s is not demanded in %s", in.Policy.From, in.Environment)
 	}
 	return each(in, func(c ComponentInput) Gate {
+		if c.MovedOn {
+			return judgeServed(in, c, 0)
+		}
 		if reason := unhealthy(in, c); reason != "" {
 			return pending("%s", reason)
 		}
@@ -292,6 +305,9 @@ func judgeSoak(in Input) Gate {
 		return passed("no soak is demanded in %s", in.Environment)
 	}
 	return each(in, func(c ComponentInput) Gate {
+		if c.MovedOn {
+			return judgeServed(in, c, soak)
+		}
 		if reason := unhealthy(in, c); reason != "" {
 			return pending("%s of health in %s: %s", duration(soak), in.Policy.From, reason)
 		}
@@ -306,6 +322,34 @@ func judgeSoak(in Input) Gate {
 		}
 		return passed("ready in %s since %s, longer than %s", in.Policy.From, stamp(since), duration(soak))
 	})
+}
+
+// judgeServed judges a digest that the source environment has replaced by a newer
+// build: it must have been ready there until then, for long enough. What is missing
+// of that does not come any more.
+func judgeServed(in Input, c ComponentInput, soak time.Duration) Gate {
+	from, h := in.Policy.From, c.Health
+	run, ran := served(h, c.New)
+	switch {
+	case !h.Known:
+		return pending("%s", unhealthy(in, c))
+	case !ran && h.Ready && slices.Contains(h.Digests, c.New):
+		return pending("%s goes on from %s to %s", from, short(c.New), short(c.Source))
+	case !ran:
+		return failed(promoteAgain(in), "%s was not ready in %s when %s replaced it", short(c.New), from, short(c.Source))
+	case run.Until.Sub(run.Since) < soak:
+		return failed(promoteAgain(in), "ready in %s from %s to %s only, shorter than %s", from, stamp(run.Since), stamp(run.Until), duration(soak))
+	}
+	return passed("was ready in %s from %s to %s, when a newer build came", from, stamp(run.Since), stamp(run.Until))
+}
+
+// served returns how long a digest served that has been replaced.
+func served(h HealthReport, digest string) (Served, bool) {
+	i := slices.IndexFunc(h.Served, func(s Served) bool { return s.Digest == digest })
+	if i < 0 {
+		return Served{}, false
+	}
+	return h.Served[i], true
 }
 
 // unhealthy says why the digest does not run well in the source environment,

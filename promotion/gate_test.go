@@ -1,6 +1,7 @@
 package promotion
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ type gateTest struct {
 }
 
 func gateTests() []gateTest {
-	return append(structureTests(), evidenceTests()...)
+	return slices.Concat(structureTests(), evidenceTests(), movedOnTests())
 }
 
 // structureTests are about what the head changes.

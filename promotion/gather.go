@@ -60,7 +60,7 @@ func (s *Service) gather(ctx context.Context, g gathering) (judgement, error) {
 		return j, nil // a head that breaks sluice.yaml is out of scope, and the gates say so
 	}
 	for _, name := range g.components {
-		c := component{Service: s, before: before, after: after, environment: environment, name: name}
+		c := component{Service: s, before: before, after: after, revision: g.before.Revision(), environment: environment, name: name}
 		inputs, err := c.gather(ctx)
 		if err != nil {
 			return j, err
@@ -77,6 +77,7 @@ func (s *Service) gather(ctx context.Context, g gathering) (judgement, error) {
 type component struct {
 	*Service
 	before, after *envrepo.Repo
+	revision      string // of before
 	environment   envrepo.Environment
 	name          string
 	reads         []string
@@ -117,6 +118,9 @@ func (c *component) gather(ctx context.Context) ([]ComponentInput, error) {
 	inputs := make([]ComponentInput, len(changes))
 	for i, change := range changes {
 		inputs[i] = c.input(change)
+		if err := c.readHistory(ctx, &inputs[i]); err != nil {
+			return nil, err
+		}
 		for _, digest := range []string{change.old, change.new} {
 			c.reads = append(c.reads, path.Join("builds", c.name, short(digest)+".yaml"))
 		}
@@ -167,6 +171,18 @@ func (c *component) readSource(ctx context.Context) {
 		report = HealthReport{Message: err.Error()}
 	}
 	c.health = report
+}
+
+// readHistory finds out whether the source environment had a digest that it does
+// not declare any more.
+func (c *component) readHistory(ctx context.Context, in *ComponentInput) error {
+	from := c.environment.Promotion.From
+	if from == "" || in.Source == "" || in.Source == in.New {
+		return nil
+	}
+	history, err := c.declared(ctx, c.revision, from, c.name)
+	in.MovedOn = err == nil && movedOn(history, c.builds, in.New)
+	return err
 }
 
 // input puts together what is known of one changed digest.

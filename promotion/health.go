@@ -23,4 +23,16 @@ type HealthReport struct {
 	Digests []string  // the digests that run, the reported ones and not the declared ones
 	Since   time.Time // since when it has been Ready with exactly these digests; a commit that changes nothing must not reset it
 	Message string    // why it is not ready, or not known; one line
+
+	// Failed says that it will not become ready without a person or another commit.
+	Failed bool
+	// Served are digests that were replaced by a commit while they served and were
+	// ready, oldest first.
+	Served []Served
+}
+
+// Served is a digest that had the most requests, and from when to when it was ready.
+type Served struct {
+	Digest       string
+	Since, Until time.Time
 }

@@ -38,6 +38,7 @@ type ComponentInput struct {
 	Between  []envrepo.Build // the records after OldBuild up to NewBuild, newest first
 	Back     bool            // NewBuild is older than OldBuild
 	Source   string          // the digest that the source environment declares, "" when none
+	MovedOn  bool            // the source declared New before, and only newer builds since
 
 	OldTraffic *envrepo.Traffic // nil: untagged
 	NewTraffic *envrepo.Traffic

@@ -289,8 +289,8 @@ func TestNewerBuildUpdatesInPlace(t *testing.T) {
 	first := s.propose(toProduction).PullRequest
 	s.record("api", "c")
 	assert.Equal(t, "order failed: staging has cccccccccccc, not bbbbbbbbbbbb\n"+
-		"healthy pending: staging does not run bbbbbbbbbbbb yet\n"+
-		"soak pending: 30m of health in staging: staging does not run bbbbbbbbbbbb yet", s.unmet(1))
+		"healthy failed: bbbbbbbbbbbb was not ready in staging when cccccccccccc replaced it\n"+
+		"soak failed: bbbbbbbbbbbb was not ready in staging when cccccccccccc replaced it", s.unmet(1))
 
 	second := s.propose(toProduction).PullRequest
 	assert.Equal(t, first.Number, second.Number)
