@@ -99,9 +99,9 @@ func facts(in Input, c ComponentInput) string {
 	}
 	fmt.Fprintf(&b, "From %s to %s.\n\n", foreign(orElse(in.Policy.From, "nowhere")), into)
 	if c.Old != "" {
-		fmt.Fprintf(&b, "- now: %s\n", buildLine(c.Old, c.OldBuild))
+		fmt.Fprintf(&b, "- now: %s\n", buildLine(c.Old, c.OldBuild, c.OldPage))
 	}
-	fmt.Fprintf(&b, "- then: %s\n", buildLine(c.New, c.NewBuild))
+	fmt.Fprintf(&b, "- then: %s\n", buildLine(c.New, c.NewBuild, c.NewPage))
 
 	b.WriteString("\n### Source\n\n" + sourceText(c))
 	b.WriteString("\n### Traffic\n\n" + trafficText(c))
@@ -111,7 +111,7 @@ func facts(in Input, c ComponentInput) string {
 	return b.String()
 }
 
-func buildLine(digest string, b *envrepo.Build) string {
+func buildLine(digest string, b *envrepo.Build, page string) string {
 	text := foreign(digest)
 	if b == nil {
 		return text + ", no build record"
@@ -122,6 +122,9 @@ func buildLine(digest string, b *envrepo.Build) string {
 		text += ", " + link("run "+foreign(orElse(b.Run.ID, "log")), b.Run.URL)
 	case b.Run.ID != "":
 		text += ", run " + foreign(b.Run.ID)
+	}
+	if safeURL(page) {
+		text += ", " + link("record", page)
 	}
 	return text
 }
@@ -341,8 +344,9 @@ func difference(in Input, c ComponentInput, limit int) string {
 		b.WriteString("No object changes.\n\n")
 	}
 	var omitted []string
+	all := fmt.Sprintf("`sluice diff --environment %s --ref %s` shows all", in.Environment, in.Head)
 	for _, change := range changes {
-		text := object(change)
+		text := object(change, all)
 		if utf8.RuneCountInString(b.String())+utf8.RuneCountInString(text) > limit {
 			omitted = append(omitted, change.ID)
 			continue
@@ -350,8 +354,7 @@ func difference(in Input, c ComponentInput, limit int) string {
 		b.WriteString(text)
 	}
 	if len(omitted) > 0 {
-		fmt.Fprintf(&b, "Too long to show: %s. `sluice diff --environment %s --ref %s` shows all.\n\n",
-			codes(omitted), in.Environment, in.Head)
+		fmt.Fprintf(&b, "Too long to show: %s. %s.\n\n", codes(omitted), all)
 	}
 	if len(c.Keyless) > 0 {
 		fmt.Fprintf(&b, "Encrypted, by name only: %s\n\n", codes(c.Keyless))
@@ -359,13 +362,14 @@ func difference(in Input, c ComponentInput, limit int) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// object shows the difference of one object, folded when it is long.
-func object(change diff.Change) string {
+// object shows the difference of one object, folded when it is long; all is the
+// command that shows what is cut.
+func object(change diff.Change, all string) string {
 	text := strings.TrimRight(change.Text, "\n")
 	lines := strings.Split(text, "\n")
 	rest := ""
 	if len(lines) > maxObjectLines {
-		rest = fmt.Sprintf("%d more lines\n\n", len(lines)-maxObjectLines)
+		rest = fmt.Sprintf("%d more lines: %s.\n\n", len(lines)-maxObjectLines, all)
 		text = strings.Join(lines[:maxObjectLines], "\n")
 	}
 	if len(lines) <= foldedLines {

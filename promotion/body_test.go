@@ -68,6 +68,15 @@ func TestBody(t *testing.T) {
 	})
 }
 
+func TestPageOfTheRecord(t *testing.T) {
+	in := sound()
+	c := &in.Components[0]
+	c.OldPage, c.NewPage = "javascript:alert(1)", "https://git.example.com/shop/environments/blob/9f8e/builds/api/cccccccccccc.yaml"
+	text := Body(in)
+	assert.Contains(t, text, "[record](https://git.example.com/shop/environments/blob/9f8e/builds/api/cccccccccccc.yaml)")
+	assert.NotContains(t, text, "javascript")
+}
+
 func TestTitle(t *testing.T) {
 	assert.Equal(t, "Promote api to production: cccccccccccc", Title(sound()))
 }

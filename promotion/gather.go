@@ -118,7 +118,7 @@ func (c *component) gather(ctx context.Context) ([]ComponentInput, error) {
 	inputs := make([]ComponentInput, len(changes))
 	for i, change := range changes {
 		inputs[i] = c.input(change)
-		if err := c.readHistory(ctx, &inputs[i]); err != nil {
+		if err := c.readPast(ctx, &inputs[i]); err != nil {
 			return nil, err
 		}
 		for _, digest := range []string{change.old, change.new} {
@@ -173,9 +173,15 @@ func (c *component) readSource(ctx context.Context) {
 	c.health = report
 }
 
-// readHistory finds out whether the source environment had a digest that it does
-// not declare any more.
-func (c *component) readHistory(ctx context.Context, in *ComponentInput) error {
+// readPast adds what only history tells: the pages of the records, and whether the
+// source environment had a digest that it does not declare any more.
+func (c *component) readPast(ctx context.Context, in *ComponentInput) (err error) {
+	if in.OldPage, err = c.recordURL(ctx, in.OldBuild); err != nil {
+		return err
+	}
+	if in.NewPage, err = c.recordURL(ctx, in.NewBuild); err != nil {
+		return err
+	}
 	from := c.environment.Promotion.From
 	if from == "" || in.Source == "" || in.Source == in.New {
 		return nil

@@ -33,8 +33,10 @@ type ComponentInput struct {
 	Old  string // the digest that is replaced, "" when there is none
 	New  string
 
-	OldBuild *envrepo.Build  // nil: no record
-	NewBuild *envrepo.Build  // nil: no record
+	OldBuild *envrepo.Build // nil: no record
+	NewBuild *envrepo.Build // nil: no record
+	OldPage  string         // address of the record's page, "" when there is none
+	NewPage  string
 	Between  []envrepo.Build // the records after OldBuild up to NewBuild, newest first
 	Back     bool            // NewBuild is older than OldBuild
 	Source   string          // the digest that the source environment declares, "" when none

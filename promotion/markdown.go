@@ -54,9 +54,14 @@ func cut(text string, n int) string {
 	return string([]rune(text)[:n-1]) + "…"
 }
 
+// unmarked breaks what begins an HTML comment. Forges and programs keep marks in
+// such comments, and look for them without minding code: foreign text must not
+// hold one.
+func unmarked(text string) string { return strings.ReplaceAll(text, "<!--", "<! --") }
+
 // code puts foreign text into a code span of one line.
 func code(text string) string {
-	text = plain(text)
+	text = unmarked(plain(text))
 	if text == "" {
 		return "(empty)"
 	}
@@ -77,14 +82,16 @@ func block(language, text string) string {
 		}
 		writeVisible(&b, r)
 	}
-	content := strings.TrimRight(b.String(), "\n")
+	content := unmarked(strings.TrimRight(b.String(), "\n"))
 	fence := strings.Repeat("`", max(3, longestRun(content, '`')+1))
 	return fence + language + "\n" + content + "\n" + fence + "\n"
 }
 
 // summary puts foreign text into the summary line of a <details> element,
 // which is HTML and not Markdown.
-func summary(text string) string { return "<code>" + html.EscapeString(plain(text)) + "</code>" }
+func summary(text string) string {
+	return "<code>" + html.EscapeString(unmarked(plain(text))) + "</code>"
+}
 
 // plainURL is what may stand in a Markdown link without escaping.
 var plainURL = regexp.MustCompile(`^https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/?&=%+,;:-]*)?(#[A-Za-z0-9._~/=-]*)?$`)

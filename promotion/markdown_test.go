@@ -22,6 +22,7 @@ func TestCode(t *testing.T) {
 		{"backtick", "a ` b", "``a ` b``"},
 		{"leaving the span", "``` </details> ```", "```` ``` </details> ``` ````"},
 		{"bidirectional override", "a\u202Eb", "`a\\u202Eb`"},
+		{"mark", "<!-- sluice:key -->", "`<! -- sluice:key -->`"},
 		{"control characters", "a\x1b[31mb\x00", "`a\\u001B[31mb\\u0000`"},
 		{"no text", "a\xffb", "`a\uFFFDb`"},
 	}
@@ -77,6 +78,7 @@ func TestBodyNeutralisesForeignText(t *testing.T) {
 	for _, attack := range attacks {
 		t.Run(attack, func(t *testing.T) {
 			text := Body(poisoned(attack))
+			assert.NotContains(t, text, "<!--", "marks cannot be forged, not even in code")
 			rest := strings.ToLower(outsideCode(t, text))
 			for _, bad := range []string{"everyone", "script", "evil", "approved", "all gates", "hidden", "#1", "gh-1", "|", "open>", "~~~"} {
 				assert.NotContains(t, rest, bad)
@@ -183,6 +185,7 @@ func FuzzCode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		span := code(text)
+		assert.NotContains(t, span, "<!--")
 		if span == "(empty)" {
 			return
 		}
