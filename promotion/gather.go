@@ -34,6 +34,8 @@ type judgement struct {
 	input  Input
 	target string   // the commit of the target branch that everything was read from
 	reads  []string // files and folders of the project that decide the result, sorted
+
+	overtaken string // why nothing of the head is wanted any more; "" when something is
 }
 
 // gather reads everything that the body and the gates are made of. What is

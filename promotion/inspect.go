@@ -54,7 +54,7 @@ func (s *Service) inspect(ctx context.Context, p PullRequest) (judgement, error)
 	if err != nil {
 		return fail(err)
 	}
-	j.target = h.revision
+	j.target, j.overtaken = h.revision, h.overtaken()
 	j.input.Conflicts, j.input.Foreign = h.conflicts, h.foreign
 	if j.input.Stale, err = s.stale(h.base, h.target, j.input); err != nil {
 		return fail(err)

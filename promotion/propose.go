@@ -137,16 +137,13 @@ func (s *Service) finish(ctx context.Context, p PullRequest, plan plan, open []P
 			if other.Head == p.Head && other.Body == p.Body && other.Title == p.Title {
 				verb = "kept"
 			}
-			continue
-		}
-		if covered(other.Components, p.Components) {
-			err := s.forge.Close(ctx, other.Number, fmt.Sprintf("superseded by #%d", p.Number))
-			if err != nil && !errors.Is(err, ErrClosed) {
-				return Proposal{}, err
-			}
-			proposal.Notes = append(proposal.Notes, fmt.Sprintf("#%d is superseded", other.Number))
 		}
 	}
+	replaced, err := s.replace(ctx, p)
+	if err != nil {
+		return Proposal{}, err
+	}
+	proposal.Notes = append(proposal.Notes, replaced...)
 	proposal.Message = fmt.Sprintf("%s pull request #%d: %s", verb, p.Number, p.Title)
 	gates, err := s.Gates(ctx, p)
 	if err != nil {
@@ -154,6 +151,37 @@ func (s *Service) finish(ctx context.Context, p PullRequest, plan plan, open []P
 	}
 	proposal.Gates = gates
 	return proposal, s.Publish(ctx, p, gates)
+}
+
+// replace closes the pull requests that a new one makes needless. It looks at those
+// that are open now, not at those that were when the new one was planned: of a
+// promotion of one component and one of all that are proposed at the same time,
+// whichever is finished last finds the other. The one of all stays; ErrHeadMoved
+// then has the other proposed again, as a part of it.
+func (s *Service) replace(ctx context.Context, p PullRequest) (notes []string, err error) {
+	open, err := s.forge.List(ctx, ListOptions{State: Open, Environment: p.Environment})
+	if err != nil {
+		return nil, err
+	}
+	shared := BranchName(p.Environment, AllComponents)
+	for _, other := range open {
+		switch {
+		case other.Number == p.Number:
+		case p.Branch == shared && covered(other.Components, p.Components):
+			err := s.forge.Close(ctx, other.Number, fmt.Sprintf("superseded by #%d", p.Number))
+			if err != nil && !errors.Is(err, ErrClosed) {
+				return notes, err
+			}
+			notes = append(notes, fmt.Sprintf("#%d is superseded", other.Number))
+		case other.Branch == shared && covered(p.Components, other.Components):
+			err := s.forge.Close(ctx, p.Number, fmt.Sprintf("superseded by #%d", other.Number))
+			if err != nil && !errors.Is(err, ErrClosed) {
+				return notes, err
+			}
+			return notes, &RequestError{Number: p.Number, Reason: ErrHeadMoved, Detail: fmt.Sprintf("superseded by #%d", other.Number)}
+		}
+	}
+	return notes, nil
 }
 
 // covered reports whether all of some is part of all.
