@@ -16,6 +16,8 @@ type Tended struct {
 	Closed      string // why it was closed; "": it was not
 	Gates       []Gate // how they stand, when it is open
 	Err         error  // why it could not be looked after
+
+	input Input // that the gates were judged by
 }
 
 // Tend looks after the open pull requests into some environments: one that was
@@ -51,7 +53,7 @@ func (s *Service) tend(ctx context.Context, p PullRequest) Tended {
 		t.Closed = reason
 		return t
 	}
-	t.Gates = Judge(j.input)
+	t.Gates, t.input = Judge(j.input), j.input
 	t.Err = s.Publish(ctx, p, t.Gates)
 	return t
 }

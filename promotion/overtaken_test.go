@@ -42,6 +42,7 @@ func (s *shop) tend() []promotion.Tended {
 }
 
 func TestTendClosesWhatIsOvertaken(t *testing.T) {
+	t.Parallel()
 	web := promotion.Request{Components: []string{"web"}, To: "production"}
 	tests := []struct {
 		name    string
@@ -100,6 +101,7 @@ func TestTendClosesWhatIsOvertaken(t *testing.T) {
 // TestTendGoesBack: a pull request that takes an older build is not overtaken by
 // the newer one that it replaces.
 func TestTendGoesBack(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) { return envrepo.RecordBuild(t, build("web", "b")) })
 	s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) { return envrepo.RecordBuild(t, build("web", "c")) })
@@ -109,6 +111,7 @@ func TestTendGoesBack(t *testing.T) {
 }
 
 func TestTendPublishesAndRests(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	p := s.propose(toProduction).PullRequest
@@ -134,6 +137,7 @@ func (s *shop) refs() map[string]string {
 // TestTendJudgesTheOthers: one pull request that cannot be judged keeps none of the
 // others from it.
 func TestTendJudgesTheOthers(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	s.record("web", "b")
@@ -153,6 +157,7 @@ func TestTendJudgesTheOthers(t *testing.T) {
 }
 
 func TestWithdrawnAndProposedAgain(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	require.NoError(t, s.service.Close(t.Context(), s.propose(toProduction).PullRequest.Number, "withdrawn"))
@@ -165,6 +170,7 @@ func TestWithdrawnAndProposedAgain(t *testing.T) {
 // TestOneAndAllAtOnce: whoever is first, at the end each component has one open
 // pull request.
 func TestOneAndAllAtOnce(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	s.record("web", "b")

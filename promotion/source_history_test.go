@@ -24,6 +24,7 @@ func (h *health) servedBefore(environment, component, digest string, length time
 // TestTheSourceMovesOn: a fast source environment does not keep a promotion from
 // being merged that has soaked there.
 func TestTheSourceMovesOn(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "projects/shop")
 	s.record("api", "b")
 	p := s.propose(toProduction).PullRequest
@@ -42,6 +43,7 @@ func TestTheSourceMovesOn(t *testing.T) {
 // TestTheSourceGoesBack: a digest that the source environment has taken back does
 // not go on, however long it was ready there.
 func TestTheSourceGoesBack(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	s.propose(toProduction)

@@ -1,0 +1,287 @@
+package promotion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sluice-dev/sluice/envrepo"
+)
+
+// Advance is what was done about the promotions into one environment.
+type Advance struct {
+	Environment string
+	Tended      []Tended
+	Steps       []Step     // of automation, by component; none where policy does not ask for it
+	Proposed    []Proposal // by automation
+	Merged      []int      // by automation
+	Failures    []error    // what could not be done; the rest was
+	Until       time.Time  // when to look again though nothing happens; zero: then only
+}
+
+// ContextAuto is the context of the status that says what automation does about a
+// pull request, or awaits.
+const ContextAuto = StatusPrefix + "auto"
+
+// Advance looks after the promotions into an environment: it tends the open pull
+// requests and, where policy says auto, proposes what has proved itself in the
+// source environment and merges what passes every gate. Whoever calls it has the
+// right to write to the repository, and calls it again when the target branch, a
+// promotion branch or the health of one of the two environments has changed, and at
+// Until.
+func (s *Service) Advance(ctx context.Context, environment string) (Advance, error) {
+	a := advance{Service: s, occasions: map[string]*Occasion{}, Advance: Advance{Environment: environment}}
+	if err := a.open(ctx); err != nil {
+		return a.Advance, fmt.Errorf("promoting to %s: %w", environment, err)
+	}
+	if a.policy.Auto {
+		a.propose(ctx)
+	}
+	tended, err := s.Tend(ctx, []string{environment})
+	a.Tended = tended
+	if err != nil {
+		return a.Advance, err
+	}
+	for _, t := range tended {
+		switch {
+		case t.Err != nil:
+			a.fail("pull request #%d: %w", t.PullRequest.Number, t.Err)
+		case t.Closed == "" && a.policy.Auto:
+			a.merge(ctx, t)
+		}
+		for _, g := range t.Gates {
+			a.wake(g.Until)
+		}
+	}
+	for _, step := range a.Steps {
+		a.wake(step.Until)
+	}
+	return a.Advance, ctx.Err()
+}
+
+// advance is one call of Service.Advance.
+type advance struct {
+	*Service
+	Advance
+	target    string // revision
+	repo      *envrepo.Repo
+	policy    envrepo.Promotion
+	pulls     []PullRequest // open, into the environment
+	occasions map[string]*Occasion
+}
+
+// open reads the policy on the target branch. An environment that it does not have
+// any more has none.
+func (a *advance) open(ctx context.Context) error {
+	refs, err := a.refs(ctx)
+	if err != nil {
+		return err
+	}
+	a.target = refs[headsPrefix+a.branch]
+	project, err := a.snapshot(a.target)
+	if err != nil {
+		return err
+	}
+	if a.repo, err = envrepo.Open(project); err != nil {
+		return err
+	}
+	environment, err := a.repo.Environment(a.Environment)
+	var unknown *envrepo.UnknownEnvironmentError
+	if errors.As(err, &unknown) {
+		return nil
+	}
+	a.policy = environment.Promotion
+	if err != nil || !a.policy.Auto || a.policy.From == "" {
+		a.policy.Auto = false
+		return err
+	}
+	a.pulls, err = a.forge.List(ctx, ListOptions{State: Open, Environment: a.Environment})
+	return err
+}
+
+func (a *advance) fail(format string, arguments ...any) {
+	a.Failures = append(a.Failures, fmt.Errorf(format, arguments...))
+}
+
+// wake asks for another look at a time, unless one is asked for earlier.
+func (a *advance) wake(at time.Time) {
+	if at.After(a.now()) && (a.Until.IsZero() || at.Before(a.Until)) {
+		a.Until = at
+	}
+}
+
+// propose has automation propose what is to be proposed.
+func (a *advance) propose(ctx context.Context) {
+	names, err := promotable(a.repo, a.Environment)
+	if err != nil {
+		a.fail("automation: %w", err)
+		return
+	}
+	for _, name := range names {
+		o, err := a.occasion(ctx, name)
+		if err != nil {
+			a.fail("automation of %s: %w", name, err)
+			continue
+		}
+		step := o.Next()
+		a.Steps = append(a.Steps, step)
+		if step.Digest == "" {
+			continue
+		}
+		proposal, err := a.Propose(ctx, Request{Components: []string{name}, To: a.Environment, Digest: step.Digest})
+		if err != nil {
+			a.fail("proposing %s: %w", name, err)
+			continue
+		}
+		a.Proposed = append(a.Proposed, proposal)
+	}
+}
+
+// occasion gathers what automation has to know of a component. What costs a walk
+// through history, or a request, is left out where there is nothing to promote.
+func (a *advance) occasion(ctx context.Context, name string) (*Occasion, error) {
+	if o := a.occasions[name]; o != nil {
+		return o, nil
+	}
+	target, err := a.repo.PartialRelease(a.Environment, name)
+	if err != nil {
+		return nil, err
+	}
+	source, err := a.repo.PartialRelease(a.policy.From, name)
+	if err != nil {
+		return nil, err
+	}
+	o := &Occasion{Now: a.now(), Environment: a.Environment, Policy: a.policy, Component: name, Pins: pins(target)}
+	a.occasions[name] = o
+	if o.Source, err = envrepo.SourceDigest(source); err != nil {
+		return o, nil // nothing is deployed there
+	}
+	if slices.Contains(o.Pins, o.Source) && len(a.pulls) == 0 {
+		return o, nil // nothing newer, at rest
+	}
+	if o.Builds, err = a.repo.Builds(name); err != nil {
+		return nil, err
+	}
+	o.SourceHealth = a.report(ctx, a.policy.From, name)
+	list := o.shortlist()
+	if len(list) == 0 {
+		return o, nil
+	}
+	return o, a.look(ctx, o, list)
+}
+
+func (s *Service) report(ctx context.Context, environment, component string) HealthReport {
+	report, err := s.health.Release(ctx, environment, component)
+	if err != nil {
+		return HealthReport{Message: err.Error()}
+	}
+	return report
+}
+
+// look adds to an occasion what it takes to judge the digests of a list.
+func (a *advance) look(ctx context.Context, o *Occasion, list []string) (err error) {
+	if o.Builds == nil {
+		if o.Builds, err = a.repo.Builds(o.Component); err != nil {
+			return err
+		}
+	}
+	history, err := a.declared(ctx, a.target, a.policy.From, o.Component)
+	if err != nil {
+		return err
+	}
+	for _, digest := range list {
+		if movedOn(history, o.Builds, digest) {
+			o.MovedOn = append(o.MovedOn, digest)
+		}
+	}
+	if o.Had, err = a.had(ctx, a.target, a.Environment, o.Component); err != nil {
+		return err
+	}
+	o.TargetHealth = a.report(ctx, a.Environment, o.Component)
+	for _, p := range a.pulls {
+		if slices.Contains(p.Components, o.Component) {
+			o.Open = append(o.Open, a.brings(p, o.Component)...)
+		}
+	}
+	closed, err := a.forge.List(ctx, ListOptions{State: Closed, Environment: a.Environment, Component: o.Component})
+	if err != nil {
+		return err
+	}
+	for _, p := range closed {
+		o.Withdrawn = append(o.Withdrawn, Withdrawal{Number: p.Number, Digests: a.brings(p, o.Component), At: p.UpdatedAt})
+	}
+	return nil
+}
+
+// brings are the digests that the head of a pull request has and the target has
+// not; nil when the head cannot be read.
+func (a *advance) brings(p PullRequest, component string) []string {
+	project, err := a.snapshot(p.Head)
+	if err != nil {
+		return nil
+	}
+	repo, err := envrepo.Open(project)
+	if err != nil {
+		return nil
+	}
+	rel, err := repo.PartialRelease(a.Environment, component)
+	if err != nil {
+		return nil
+	}
+	present := a.occasions[component].Pins
+	return slices.DeleteFunc(pins(rel), func(digest string) bool { return slices.Contains(present, digest) })
+}
+
+// merge has automation merge a pull request whose gates have passed, whoever
+// proposed it, and say on it what it awaits otherwise.
+func (a *advance) merge(ctx context.Context, t Tended) {
+	reason, err := a.awaits(ctx, t)
+	if err != nil {
+		a.fail("automation of pull request #%d: %w", t.PullRequest.Number, err)
+		return
+	}
+	status := Status{Context: ContextAuto, State: StatusPending, Description: cut(plain("awaits: "+reason), MaxDescription)}
+	if reason == "" {
+		status.State, status.Description = StatusSuccess, "merges it"
+	}
+	if err := a.forge.SetStatuses(ctx, t.PullRequest.Head, []Status{status}); err != nil {
+		a.fail("publishing the state of pull request #%d: %w", t.PullRequest.Number, err)
+	}
+	if reason != "" {
+		return
+	}
+	// Judged once more, for the exact commits: what has been said until here is no
+	// reason to merge.
+	_, err = a.Merge(ctx, t.PullRequest.Number, MergeOptions{})
+	switch {
+	case errors.Is(err, ErrClosed): // somebody was faster
+	case err != nil:
+		a.fail("merging: %w", err)
+	default:
+		a.Merged = append(a.Merged, t.PullRequest.Number)
+	}
+}
+
+// awaits says why automation does not merge a pull request; "" when it does.
+func (a *advance) awaits(ctx context.Context, t Tended) (string, error) {
+	if unmet := Unmet(t.Gates); len(unmet) > 0 {
+		return unmet[0].String(), nil
+	}
+	for _, c := range t.input.Components {
+		o, err := a.occasion(ctx, c.Name)
+		if err != nil {
+			return "", err
+		}
+		if o.Had == nil { // nothing of it was to be proposed
+			if err := a.look(ctx, o, nil); err != nil {
+				return "", err
+			}
+		}
+		if reason := o.held(c.New); reason != "" {
+			return reason, nil
+		}
+	}
+	return "", nil
+}

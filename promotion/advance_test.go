@@ -1,0 +1,219 @@
+package promotion_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/promotion"
+)
+
+// automatic is a shop whose production is promoted to automatically, and is well.
+func automatic(t *testing.T) *shop {
+	t.Helper()
+	s := newShop(t, "")
+	s.write("sluice.yaml", strings.Replace(s.file(s.main(), "sluice.yaml"), "    from: staging\n", "    from: staging\n    auto: true\n", 1))
+	for _, component := range []string{"api", "web"} {
+		s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) { return envrepo.RecordBuild(t, build(component, "a")) })
+		s.health.ready("production", component, digest("a"), now.Add(-time.Hour))
+	}
+	return s
+}
+
+func (s *shop) advance() promotion.Advance {
+	s.Helper()
+	a, err := s.service.Advance(s.Context(), "production")
+	require.NoError(s, err)
+	require.NoError(s, errors.Join(a.Failures...))
+	return a
+}
+
+// step is what automation says about a component.
+func step(a promotion.Advance, component string) string {
+	for _, s := range a.Steps {
+		if s.Component == component {
+			return s.Message
+		}
+	}
+	return "nothing"
+}
+
+func (s *shop) pulls() []promotion.PullRequest {
+	s.Helper()
+	list, err := s.service.List(s.Context(), promotion.ListOptions{})
+	require.NoError(s, err)
+	return list
+}
+
+func TestAdvance(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	rests := s.advance()
+	assert.Equal(t, "nothing newer is in staging", step(rests, "web"))
+	assert.Zero(t, rests.Until)
+
+	s.record("web", "b")
+	s.health.ready("staging", "web", digest("b"), now.Add(-10*time.Minute))
+	soaks := s.advance()
+	assert.Equal(t, "ready in staging since 2026-11-21T11:50:00Z, awaited until 2026-11-21T12:20:00Z", step(soaks, "web"))
+	assert.Equal(t, now.Add(20*time.Minute), soaks.Until, "nobody has to ask before")
+	assert.Empty(t, s.pulls(), "it is proposed when it has soaked")
+
+	s.health.ready("staging", "web", digest("b"), now.Add(-30*time.Minute))
+	soaked := s.advance()
+	assert.Equal(t, []int{1}, soaked.Merged)
+	assert.Contains(t, s.file(s.main(), "environments/production/web/kustomization.yaml"), digest("b"))
+	before := s.refs()
+	assert.Equal(t, "nothing newer is in staging", step(s.advance(), "web"))
+	assert.Equal(t, before, s.refs(), "at rest nothing is written")
+}
+
+// TestAdvanceStopsAfterAFailure: what failed in the target is left to a person or a
+// newer build, also after the person has gone back.
+func TestAdvanceStopsAfterAFailure(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("web", "b")
+	s.record("web", "c")
+	s.deploy("web", "b", "")
+	s.health.fails("production", "web", digest("b"), "not ready within 5m")
+	assert.Equal(t, "production has failed: not ready within 5m: a build made since, or a person, goes on", step(s.advance(), "web"))
+	assert.Empty(t, s.pulls())
+
+	s.deploy("web", "a", "")
+	s.health.ready("production", "web", digest("a"), now)
+	s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) {
+		return envrepo.Deploy(t, "staging", "web", digest("b"), "", false)
+	})
+	s.health.ready("staging", "web", digest("b"), now.Add(-time.Hour))
+	assert.Equal(t, "production has had bbbbbbbbbbbb: going back to it, or past it, is for a person", step(s.advance(), "web"))
+	assert.Empty(t, s.pulls())
+
+	s.health.fails("production", "web", digest("a"), "not ready within 5m")
+	fix := build("web", "d")
+	fix.CreatedAt = now.Add(time.Minute)
+	s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) { return envrepo.RecordBuild(t, fix) })
+	s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) {
+		return envrepo.Deploy(t, "staging", "web", digest("d"), "", false)
+	})
+	s.health.ready("staging", "web", digest("d"), now.Add(-time.Hour))
+	assert.Equal(t, []int{1}, s.advance().Merged, "a newer build goes on")
+}
+
+func (h *health) fails(environment, component, digest, message string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reports[environment+"/"+component] = promotion.HealthReport{Known: true, Failed: true, Digests: []string{digest}, Message: message}
+}
+
+// TestAdvanceAwaits: whatever keeps automation from merging is said on the pull
+// request; a forged status hurries nothing.
+func TestAdvanceAwaits(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("api", "b")
+	s.health.ready("staging", "api", digest("b"), now)
+	p := s.propose(toProduction).PullRequest // by a person, before the soak is over
+	forged := []promotion.Status{{Context: "sluice/soak", State: promotion.StatusSuccess}, {Context: "sluice/auto", State: promotion.StatusSuccess}}
+	require.NoError(t, s.forge.SetStatuses(t.Context(), p.Head, forged))
+	assert.Empty(t, s.advance().Merged)
+	auto := func() promotion.Status {
+		for _, status := range s.get(p.Number).Statuses {
+			if status.Context == promotion.ContextAuto {
+				return status
+			}
+		}
+		return promotion.Status{}
+	}
+	assert.Equal(t, promotion.Status{Context: "sluice/auto", State: promotion.StatusPending,
+		Description: "awaits: soak pending: ready in staging since 2026-11-21T12:00:00Z, awaited until 2026-11-21T12:30:00Z"}, auto())
+
+	s.health.ready("staging", "api", digest("b"), now.Add(-time.Hour))
+	s.health.fails("production", "api", digest("a"), "0/2 pods")
+	assert.Empty(t, s.advance().Merged)
+	assert.Contains(t, auto().Description, "awaits: production has failed: 0/2 pods")
+
+	s.health.ready("production", "api", digest("a"), now)
+	assert.Equal(t, []int{p.Number}, s.advance().Merged)
+}
+
+// TestAdvanceMergesNothingElse: what somebody makes of a pull request by hand is not
+// merged, nor is one that goes back.
+func TestAdvanceMergesNothingElse(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("api", "b")
+	p := s.propose(toProduction).PullRequest
+	s.pushed(p, map[string]string{"environments/production/api/base/config.env": "CACHE_ADDR=evil\n"})
+	s.write("environments/development/web/notes.txt", "x\n")
+	s.health.ready("staging", "api", digest("b"), now) // it is not proposed anew, and so not put right
+	assert.Empty(t, s.advance().Merged)
+
+	s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) { return envrepo.RecordBuild(t, build("web", "c")) })
+	s.record("web", "b")
+	s.deploy("web", "c", "")
+	back := s.propose(promotion.Request{Components: []string{"web"}, To: "production"})
+	require.Empty(t, promotion.Unmet(back.Gates))
+	assert.Empty(t, s.advance().Merged)
+	assert.Equal(t, promotion.Open, s.get(back.PullRequest.Number).State)
+}
+
+func TestAdvanceOnlyWhereItIsAsked(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	s.record("web", "b")
+	s.health.ready("production", "web", digest("a"), now.Add(-time.Hour))
+	a := s.advance()
+	assert.Empty(t, a.Steps)
+	assert.Empty(t, s.pulls())
+
+	s.propose(promotion.Request{Components: []string{"web"}, To: "production"})
+	a = s.advance()
+	assert.Empty(t, a.Merged, "merging is for people here")
+	assert.Len(t, a.Tended, 1)
+	text, _, _ := strings.Cut(s.file(s.main(), "sluice.yaml"), "- name: production")
+	s.write("sluice.yaml", text)
+	assert.Equal(t, "main has no environment production any more", s.advance().Tended[0].Closed)
+}
+
+func TestAdvanceLeavesWithdrawnOnes(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("web", "b")
+	request := promotion.Request{Components: []string{"web"}, To: "production"}
+	require.NoError(t, s.service.Close(t.Context(), s.propose(request).PullRequest.Number, "not today"))
+	assert.Equal(t, "pull request #1 was closed: a newer build, or a person, goes on", step(s.advance(), "web"))
+	s.propose(request)
+	assert.Equal(t, []int{2}, s.advance().Merged)
+}
+
+// TestAdvanceAtTheSameTime: controllers that think they lead at the same time make
+// one pull request and merge it once.
+func TestAdvanceAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("web", "b")
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	merged := 0
+	for range 4 {
+		_, _, service := s.connect()
+		group.Go(func() {
+			a, err := service.Advance(t.Context(), "production")
+			mu.Lock()
+			defer mu.Unlock()
+			merged += len(a.Merged)
+			assert.NoError(t, err)
+		})
+	}
+	group.Wait()
+	assert.Equal(t, 1, merged)
+	assert.Len(t, s.pulls(), 1)
+	assert.Contains(t, s.file(s.main(), "environments/production/web/kustomization.yaml"), digest("b"))
+}
