@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sluice-dev/sluice/envrepo"
@@ -59,6 +60,40 @@ func (s *Service) Advance(ctx context.Context, environment string) (Advance, err
 		a.wake(step.Until)
 	}
 	return a.Advance, ctx.Err()
+}
+
+// reportRefs is where controllers of other clusters report health.
+const reportRefs = "refs/sluice/reports/*"
+
+// Position is a text that is another one when something has changed in the
+// repository that Advance goes by. It costs one request.
+func (s *Service) Position(ctx context.Context) (string, error) {
+	refs, err := s.repo.FetchRefs(ctx, headsPrefix+s.branch, headsPrefix+BranchPrefix+"*", reportRefs)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, name := range sortedKeys(refs) {
+		fmt.Fprintln(&b, name, refs[name])
+	}
+	return b.String(), nil
+}
+
+// Environments are those that the target branch declares now.
+func (s *Service) Environments(ctx context.Context) ([]envrepo.Environment, error) {
+	refs, err := s.refs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	project, err := s.snapshot(refs[headsPrefix+s.branch])
+	if err != nil {
+		return nil, err
+	}
+	repo, err := envrepo.Open(project)
+	if err != nil {
+		return nil, err
+	}
+	return repo.Project().Environments, nil
 }
 
 // advance is one call of Service.Advance.

@@ -324,6 +324,9 @@ const maxMerged = 5
 // as it made it since.
 func (h *Herald) commentOn(ctx context.Context, o Outcome) error {
 	s := h.service
+	if _, err := s.refs(ctx); err != nil { // what is looked at must be here
+		return err
+	}
 	merged, err := s.forge.List(ctx, ListOptions{State: Merged, Environment: o.Environment, Component: o.Component})
 	if err != nil {
 		return err

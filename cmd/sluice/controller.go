@@ -25,6 +25,7 @@ type controllerOptions struct {
 	healthAddress  string
 	metricsAddress string
 	election       electionOptions
+	duties         dutyOptions
 }
 
 // electionOptions say how controllers of the same environments find out which of
@@ -101,6 +102,7 @@ func newControllerCommand(a *app) *cobra.Command {
 	f.StringVar(&o.election.namespace, "leader-election-namespace", "", "`namespace` of the Lease (default: the pod's)")
 	f.StringVar(&o.election.name, "leader-election-id", "", "`name` of the Lease (default: from repository and environments)")
 	f.DurationVar(&o.election.duration, "lease-duration", 15*time.Second, "how long the Lease of a leader that died stands")
+	o.duties.addFlags(c)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }
@@ -193,7 +195,11 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 		return err
 	}
 	defer w.close()
-	o.stays = true
+	d, err := a.newDuties(o.duties, w.log)
+	if err != nil {
+		return err
+	}
+	o.stays, o.reporter, o.looked = true, d, d.wasLooked
 	e, err := a.openEngine(ctx, o.engineOptions)
 	if err != nil {
 		return err
@@ -202,7 +208,8 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 	if err := e.Ping(ctx); err != nil {
 		return err // a standby, too, finds out now whether it could work
 	}
-	w.config, w.run, w.vitals = e.config, e.Run, e.Vitals
+	d.served = e.names
+	w.config, w.run, w.vitals = e.config, d.beside(e.Run), e.Vitals
 	if w.lease, err = o.election.lease(e, w); err != nil {
 		return err
 	}

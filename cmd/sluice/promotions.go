@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
+	"github.com/sluice-dev/sluice/promotion/reports"
 )
 
 // promotions is the promotion service over the remote repository.
@@ -30,16 +31,23 @@ func (a *app) openPromotions(ctx context.Context) (*promotions, error) {
 		repo.Close()
 		return nil, err
 	}
-	service := promotion.New(promotion.Options{
-		Repository: repo.Repository,
-		Forge:      forge,
-		Branch:     a.branch,
-		Project:    repo.project,
-		Health:     a.health(project.Project()),
-		Decrypt:    keyless,
-		Now:        a.Now,
+	keys, err := a.reportKeys()
+	if err != nil {
+		repo.Close()
+		return nil, err
+	}
+	service := a.newService(repo, forge, reportedHealth{
+		reports.NewReader(repo.Repository, project.Project().Name, keys, a.Now), a.health(project.Project()),
 	})
 	return &promotions{service, project, repo}, nil
+}
+
+// newService is the promotion service over a repository and its forge.
+func (a *app) newService(repo *remoteRepository, forge promotion.Forge, health promotion.Health) *promotion.Service {
+	return promotion.New(promotion.Options{
+		Repository: repo.Repository, Forge: forge, Branch: a.branch, Project: repo.project,
+		Health: health, Decrypt: keyless, Now: a.Now,
+	})
 }
 
 // gatesExitCode gives gates that have not passed their exit code.

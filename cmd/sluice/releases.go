@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
@@ -71,6 +73,10 @@ func healthReport(rel *v1alpha1.Release) promotion.HealthReport {
 	report := promotion.HealthReport{Known: true, Ready: rel.Ready(), Digests: rel.Digests(), Message: ready.Message}
 	if report.Ready {
 		report.Since = ready.LastTransitionTime.Time
+	}
+	report.Failed = !report.Ready && rel.Condition(v1alpha1.ConditionStalled).Status == metav1.ConditionTrue
+	for _, s := range rel.Status.Served {
+		report.Served = append(report.Served, promotion.Served{Digest: s.Digest, Since: s.Since.Time, Until: s.Until.Time})
 	}
 	return report
 }

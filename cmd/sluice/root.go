@@ -21,6 +21,8 @@ type app struct {
 	output      string
 	forge       forgeFlags
 
+	reportKeyFiles []string
+
 	siteLock sync.Mutex
 	sites    map[string]*forgeSite // by remote
 	onClose  func()
@@ -92,6 +94,8 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVarP(&a.output, "output", "o", "", "output `format` of reading commands: table (as wide as the terminal), wide, yaml or json")
 	a.addForgeFlags(root)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "yaml", "json"}, cobra.ShellCompDirectiveNoFileComp))
+
+	a.addReportFlags(root)
 
 	root.AddGroup(
 		&cobra.Group{ID: groupState, Title: "Commands that commit to the remote branch:"},

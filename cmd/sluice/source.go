@@ -28,14 +28,21 @@ import (
 
 // branchSource gives the reconciler the commits of the remote branch: what is
 // applied is always a commit of the remote, never a working tree.
-type branchSource struct{ *remoteRepository }
+type branchSource struct {
+	*remoteRepository
+	looked func() // is told of every look at the branch; may be nil
+}
 
 // Snapshot is the project folder at a commit.
 func (s branchSource) Snapshot(rev string) (fs.FS, error) { return s.snapshot(rev) }
 
 // Fetch returns the newest commit of the branch.
 func (s branchSource) Fetch(ctx context.Context) (string, error) {
-	return s.remoteRepository.Fetch(ctx)
+	rev, err := s.remoteRepository.Fetch(ctx)
+	if err == nil && s.looked != nil {
+		s.looked()
+	}
+	return rev, err
 }
 
 // engineOptions say what an engine is for.
@@ -44,6 +51,8 @@ type engineOptions struct {
 	concurrency  int
 	logLevel     string
 	stays        bool // as a controller does: a repository that cannot be read now will be later
+	reporter     reconciler.Reporter
+	looked       func() // see branchSource
 }
 
 // engine is the reconciler over the remote branch.
@@ -90,7 +99,7 @@ func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remot
 			return nil, nil, err
 		}
 	}
-	e, names, err := a.newEngine(config, branchSource{repo}, files, o)
+	e, names, err := a.newEngine(config, branchSource{repo, o.looked}, files, o)
 	if err != nil || fixedNamespaces(o.environments) {
 		return e, names, err
 	}
@@ -231,7 +240,7 @@ func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *en
 	}
 	e, err := reconciler.New(reconciler.Config{
 		REST: config, Source: source, Repository: identity, Environments: environments, Decrypt: decrypt,
-		CreateNamespaces: true, Log: a.logger(o.logLevel), Concurrency: o.concurrency,
+		CreateNamespaces: true, Log: a.logger(o.logLevel), Concurrency: o.concurrency, Reporter: o.reporter,
 	})
 	return e, names, err
 }

@@ -1,4 +1,4 @@
-// Package report carries what a controller knows of its environment's health to
+// Package reports carries what a controller knows of its environment's health to
 // those who judge promotions out of it and do not reach its cluster: a signed
 // report in a ref of the environments repository.
 //
@@ -14,7 +14,7 @@
 // for a short time and is renewed before that is over, so that an old one, put back,
 // soon says nothing; one that is older than another the same reader has seen says
 // nothing at once.
-package report
+package reports
 
 import (
 	"bytes"

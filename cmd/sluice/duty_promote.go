@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/promotion"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+)
+
+// reasonTransient is that of a failure which passes by itself.
+const reasonTransient = v1alpha1.ReasonTransientError
+
+// clusterNow is health out of the cluster, with the namespaces that the target
+// branch declares now.
+type clusterNow struct {
+	duties   *duties
+	releases *clusterReleases
+}
+
+// Release reports on a component in an environment.
+func (h clusterNow) Release(ctx context.Context, environment, component string) (promotion.HealthReport, error) {
+	h.duties.mu.Lock()
+	project := envrepo.Project{Environments: h.duties.known}
+	h.duties.mu.Unlock()
+	return clusterHealth{h.releases, nil, project}.Release(ctx, environment, component)
+}
+
+// spacing is the least time between two looks at promotions: a rollout reports
+// several times in a row.
+const spacing = time.Second
+
+// attend looks after the promotions into the environments that are served: after a
+// look at the branch that shows something new, when a release has changed, and when
+// a gate said it would pass.
+func (d *duties) attend(ctx context.Context, service *promotion.Service, releases *clusterReleases) {
+	watched := map[string]bool{}
+	seen, try := "", 0
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		forced := true
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.looked:
+			forced = false
+		case <-d.changed:
+		case <-timer.C:
+		}
+		position, err := service.Position(ctx)
+		if err == nil && position == seen && !forced {
+			continue
+		}
+		var until time.Time
+		if err == nil {
+			until, err = d.turn(ctx, service, releases, watched)
+		}
+		d.problem("looking after promotions", err)
+		wait := until.Sub(d.app.Now())
+		if err != nil {
+			try++
+			wait = dutyBackoff(try)
+		} else {
+			seen, try = position, 0
+		}
+		timer.Stop()
+		if err != nil || !until.IsZero() {
+			timer.Reset(max(wait, 0))
+		}
+		if !pause(ctx, spacing) {
+			return
+		}
+	}
+}
+
+// turn looks after all environments once, and says when to look again though nothing
+// happens.
+func (d *duties) turn(ctx context.Context, service *promotion.Service, releases *clusterReleases, watched map[string]bool) (until time.Time, err error) {
+	environments, err := service.Environments(ctx)
+	if err != nil {
+		return until, err
+	}
+	d.mu.Lock()
+	d.known = environments
+	d.mu.Unlock()
+	d.watchSources(ctx, environments, releases, watched)
+	var failures []error
+	for _, name := range d.served {
+		a, err := service.Advance(ctx, name)
+		failures = append(failures, err)
+		failures = append(failures, a.Failures...)
+		d.tell(a)
+		if !a.Until.IsZero() && (until.IsZero() || a.Until.Before(until)) {
+			until = a.Until
+		}
+		if len(a.Merged) > 0 {
+			poke(d.nudge)
+		}
+	}
+	return until, errors.Join(failures...)
+}
+
+// watchSources follows the releases of environments that are promoted from, run in
+// this cluster and are another controller's to serve.
+func (d *duties) watchSources(ctx context.Context, environments []envrepo.Environment, releases *clusterReleases, watched map[string]bool) {
+	for _, target := range environments {
+		from := target.Promotion.From
+		i := slices.IndexFunc(environments, func(e envrepo.Environment) bool { return e.Name == from })
+		if i < 0 || !slices.Contains(d.served, target.Name) || slices.Contains(d.served, from) || len(d.keys[from]) > 0 {
+			continue
+		}
+		if namespace := environments[i].Namespace; !watched[namespace] {
+			watched[namespace] = true
+			releases.client.Watch(ctx, namespace, v1alpha1.GroupVersion.WithKind(v1alpha1.ReleaseKind), cluster.WatchOptions{
+				Event: func(*cluster.Metadata, bool) { poke(d.changed) }, Failed: func(error) {},
+			})
+		}
+	}
+}
+
+// tell logs what was done, and what automation awaits when that has changed.
+func (d *duties) tell(a promotion.Advance) {
+	for _, p := range a.Proposed {
+		d.tellOnce("proposed "+fmt.Sprint(p.PullRequest.Number), p.Message, "environment", a.Environment)
+	}
+	for _, t := range a.Tended {
+		if t.Closed != "" {
+			d.log.Info("closed a pull request", "number", t.PullRequest.Number, "environment", a.Environment, "reason", t.Closed)
+		}
+	}
+	for _, number := range a.Merged {
+		d.log.Info("merged a pull request", "number", number, "environment", a.Environment)
+	}
+	for _, s := range a.Steps {
+		d.tellOnce("step "+a.Environment+" "+s.Component, s.Message, "environment", a.Environment, "component", s.Component)
+	}
+}
+
+// tellOnce logs a text when it differs from the one before about the same.
+func (d *duties) tellOnce(subject, text string, pairs ...any) {
+	text = strings.TrimSpace(text)
+	d.mu.Lock()
+	same := d.said[subject] == text
+	d.said[subject] = text
+	d.mu.Unlock()
+	if !same {
+		d.log.Info(text, pairs...)
+	}
+}
