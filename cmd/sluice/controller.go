@@ -66,6 +66,13 @@ Flags that would have nothing to do, such as --lease-duration without leader
 election, are errors. A key that is bound to an environment which is not served
 is left unread, with a note: the environment may have left the project.
 
+With --promote it looks after the pull requests into its environments: gates are
+judged and published, what was overtaken is closed, and where sluice.yaml says
+auto, what has proved itself is proposed and merged. With --announce it tells
+the forge what becomes of revisions. With --report-sign-key it writes signed
+reports of health, for controllers of other clusters, which verify them by
+--report-key. Each of the three needs the right to write to the repository.
+
 SIGTERM and Ctrl-C end it in good order, with exit code 0: nothing new is begun,
 what is being written is written and reported, for up to 20 seconds, and the
 lease is given up. A second signal ends it at once.`

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/promotion"
@@ -70,4 +75,34 @@ func TestReportFlags(t *testing.T) {
 	a.Dir = t.TempDir()
 	_, err := a.reportSigner("nowhere.key")
 	assert.ErrorContains(t, err, "--report-sign-key")
+}
+
+// TestDutiesDelayNobody: a repository that cannot be opened keeps neither reports
+// nor the end of the engine waiting.
+func TestDutiesDelayNobody(t *testing.T) {
+	a := &app{process: process{Getenv: func(string) string { return "" }, Dir: t.TempDir(), Stderr: io.Discard, Now: fixedNow}, repo: "nowhere.git", branch: "main"}
+	d, err := a.newDuties(dutyOptions{promote: true, announce: true}, a.logger("info"))
+	require.NoError(t, err)
+	posted := make(chan struct{}, 1)
+	err = d.beside(func(ctx context.Context, o reconciler.RunOptions) error {
+		for i := range 1000 {
+			d.Report(ctx, reconciler.Status{Environment: "production", Namespace: "p", Release: fmt.Sprint("c", i%3), Revision: "9f8e", State: reconciler.StateReady})
+			d.wasLooked()
+		}
+		posted <- struct{}{}
+		<-o.Notify // what the engine is told from outside still reaches it
+		return errors.New("the end")
+	})(t.Context(), reconciler.RunOptions{Notify: posted})
+	require.EqualError(t, err, "the end")
+	assert.Len(t, d.early, 3, "the newest of each is kept until it can be told")
+}
+
+func TestNoDuties(t *testing.T) {
+	a := &app{process: process{Getenv: func(string) string { return "" }, Dir: t.TempDir(), Stderr: io.Discard}}
+	d, err := a.newDuties(dutyOptions{}, a.logger("info"))
+	require.NoError(t, err)
+	assert.True(t, d.none())
+	d.Report(t.Context(), reconciler.Status{Environment: "production", Release: "api", Revision: "9f8e"})
+	assert.Empty(t, d.early)
+	assert.Empty(t, d.changed)
 }

@@ -22,7 +22,10 @@ func newPromoteCommand(a *app) *cobra.Command {
 with the most traffic) and proposes it for this one. There is one open pull
 request for a component and an environment: proposing a newer build updates it.
 Into an environment with tags it goes to the tag without traffic, and weights
-are left alone.`,
+are left alone.
+
+The health of the environment before is read from the cluster at hand, or from
+the reports that its controller signs, where --report-key gives their key.`,
 		Example: `  sluice promote api --to staging
   sluice promote api --to production --tag green
   sluice promote --all --to staging`,
