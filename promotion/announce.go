@@ -134,6 +134,19 @@ func (h *Herald) Tell(o Outcome) {
 	}
 }
 
+// Forget takes back what was told of a release that is not applied any more: nothing
+// waits for it.
+func (h *Herald) Forget(environment, component string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before, had := h.latest[environment][component]
+	if !had {
+		return
+	}
+	delete(h.latest[environment], component)
+	h.status(environment, before.Revision)
+}
+
 // status has the commit status of an environment at a revision be published.
 func (h *Herald) status(environment, revision string) {
 	s, live := statusOf(environment, revision, h.latest[environment])
@@ -168,7 +181,7 @@ func statusOf(environment, revision string, outcomes map[string]Outcome) (s Stat
 	s = Status{Context: StatusPrefix + environment, State: StatusSuccess}
 	switch failed, waits := byState[DeploymentFailure], byState[DeploymentInProgress]; {
 	case !live:
-		s.State, s.Description = StatusFailure, "a newer commit came before it was live"
+		s.State, s.Description = StatusFailure, "was not live when a newer commit came"
 	case len(failed) > 0:
 		s.State, s.Description = StatusFailure, strings.Join(failed, ", ")+": "+orElse(reason, "no reason is reported")
 	case len(waits) > 0:
@@ -324,11 +337,11 @@ const maxMerged = 5
 // as it made it since.
 func (h *Herald) commentOn(ctx context.Context, o Outcome) error {
 	s := h.service
-	if _, err := s.refs(ctx); err != nil { // what is looked at must be here
+	merged, err := s.forge.List(ctx, ListOptions{State: Merged, Environment: o.Environment, Component: o.Component})
+	if err != nil || len(merged) == 0 {
 		return err
 	}
-	merged, err := s.forge.List(ctx, ListOptions{State: Merged, Environment: o.Environment, Component: o.Component})
-	if err != nil {
+	if _, err := s.refs(ctx); err != nil { // what is looked at must be here
 		return err
 	}
 	overlay := []string{path.Join("environments", o.Environment, o.Component)}

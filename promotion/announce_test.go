@@ -115,7 +115,7 @@ func TestHerald(t *testing.T) {
 			"deployment production/api of r2: in_progress: is being applied", b.text())
 		tell(outcome("api", "r3", DeploymentInProgress, ""))
 		assert.Equal(t, "status sluice/production of r3: pending: is being applied\n"+
-			"status sluice/production of r2: failure: a newer commit came before it was live\n"+
+			"status sluice/production of r2: failure: was not live when a newer commit came\n"+
 			"deployment production/api of r3: in_progress: is being applied", b.text())
 		tell(outcome("web", "r3", DeploymentSuccess, ""))
 		assert.Equal(t, "deployment production/web of r3: success: ", b.text(), "r1 was live")
@@ -208,6 +208,20 @@ func TestHeraldOfAForgeThatLacksSomething(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		assert.Equal(t, "refused: status sluice/production of r9: success: live: web\nstatus sluice/production of r1: success: live: api", b.text(), "that does not help")
+	})
+}
+
+func TestHeraldOfARemovedRelease(t *testing.T) {
+	b := &board{}
+	herald(t, b, func(tell func(Outcome), h *Herald, _ func() string) {
+		tell(outcome("api", "r1", DeploymentSuccess, ""))
+		tell(outcome("web", "r1", DeploymentInProgress, ""))
+		b.text()
+		h.Forget("production", "web")
+		h.Forget("production", "nothing")
+		h.Forget("nowhere", "api")
+		synctest.Wait()
+		assert.Equal(t, "status sluice/production of r1: success: live: api", b.text())
 	})
 }
 

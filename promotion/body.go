@@ -123,8 +123,8 @@ func buildLine(digest string, b *envrepo.Build, page string) string {
 	case b.Run.ID != "":
 		text += ", run " + foreign(b.Run.ID)
 	}
-	if safeURL(page) {
-		text += ", " + link("record", page)
+	if harmless(page) {
+		text += ", [record](" + page + ")"
 	}
 	return text
 }

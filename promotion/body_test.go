@@ -75,6 +75,9 @@ func TestPageOfTheRecord(t *testing.T) {
 	text := Body(in)
 	assert.Contains(t, text, "[record](https://git.example.com/shop/environments/blob/9f8e/builds/api/cccccccccccc.yaml)")
 	assert.NotContains(t, text, "javascript")
+
+	c.NewPage = "https://git.example.com/shop/environments/src/commit/9f8e/builds/api/cccccccccccc.yaml"
+	assert.Contains(t, Body(in), "[record]("+c.NewPage+")", "as Gitea has it")
 }
 
 func TestTitle(t *testing.T) {

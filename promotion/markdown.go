@@ -110,8 +110,12 @@ var noticed = regexp.MustCompile(`/(issues|pull|pulls|merge_requests|commit|disc
 
 // safeURL reports whether an address may be linked: http(s), without a user
 // name, of harmless characters, and to no page that would be notified.
-func safeURL(address string) bool {
-	if len(address) > 500 || !plainURL.MatchString(address) || noticed.MatchString(address) {
+func safeURL(address string) bool { return harmless(address) && !noticed.MatchString(address) }
+
+// harmless reports whether an address may be linked that our own forge gave: to a
+// page of this very repository.
+func harmless(address string) bool {
+	if len(address) > 500 || !plainURL.MatchString(address) {
 		return false
 	}
 	u, err := url.Parse(address)

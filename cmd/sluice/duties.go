@@ -100,12 +100,18 @@ func (d *duties) Report(_ context.Context, s reconciler.Status) {
 		d.namespaces[s.Environment] = s.Namespace
 	}
 	herald := d.herald
-	if tells && herald == nil {
-		d.early[reconciler.Key{Environment: s.Environment, Release: s.Release}] = outcome
+	if key := (reconciler.Key{Environment: s.Environment, Release: s.Release}); tells && herald == nil {
+		d.early[key] = outcome
+	} else {
+		delete(d.early, key)
 	}
 	d.mu.Unlock()
-	if tells && herald != nil {
+	switch {
+	case herald == nil:
+	case tells:
 		herald.Tell(outcome)
+	default:
+		herald.Forget(s.Environment, s.Release)
 	}
 	poke(d.changed)
 	poke(d.stale)
