@@ -79,12 +79,18 @@ func TestTendClosesWhatIsOvertaken(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := newShop(t, "")
-			for _, component := range []string{"web", "api"} {
-				for _, c := range []string{"1", "a", "c"} {
-					s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) { return envrepo.RecordBuild(t, build(component, c)) })
+			s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) {
+				var errs []error
+				for _, component := range []string{"web", "api"} {
+					for _, c := range []string{"1", "a", "b", "c"} {
+						_, err := envrepo.RecordBuild(t, build(component, c))
+						errs = append(errs, err)
+					}
+					_, err := envrepo.Deploy(t, "staging", component, digest("b"), "", false)
+					errs = append(errs, err)
 				}
-				s.record(component, "b")
-			}
+				return envrepo.Summary{Message: "Record builds", Changed: true}, errors.Join(errs...)
+			})
 			number := s.propose(tt.request).PullRequest.Number
 			tt.then(s)
 			tended := s.tend()
