@@ -13,7 +13,6 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
-	"github.com/sluice-dev/sluice/promotion/local"
 	"github.com/sluice-dev/sluice/promotion/reports"
 	"github.com/sluice-dev/sluice/reconciler"
 )
@@ -227,7 +226,7 @@ func (d *duties) work(ctx context.Context, stop <-chan struct{}) {
 // open opens the repository a second time: the engine's own must not wait for what
 // is done here.
 func (d *duties) open(ctx context.Context) (*remoteRepository, promotion.Forge, *envrepo.Repo, error) {
-	repo, err := d.app.openRemote(ctx)
+	repo, forge, err := d.app.openForge(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -236,9 +235,6 @@ func (d *duties) open(ctx context.Context) (*remoteRepository, promotion.Forge, 
 		repo.Close()
 		return nil, nil, nil, err
 	}
-	forge := local.New(repo.Repository, d.app.branch)
-	forge.Author, _ = repo.Identity()
-	forge.Now = d.app.Now
 	return repo, forge, project, nil
 }
 
