@@ -51,16 +51,11 @@ func TestTendClosesWhatIsOvertaken(t *testing.T) {
 		want    string // reason; "": it stays open
 	}{
 		{"nothing happens", toProduction, func(*shop) {}, ""},
-		{"the digest got there", web, func(s *shop) { s.deploy("web", "b", "") }, "overtaken: web is already at bbbbbbbbbbbb in production"},
 		{"a newer build got there", web, func(s *shop) { s.deploy("web", "c", "") },
 			"overtaken: web is already at cccccccccccc in production, a newer build"},
-		{"an older build got there", web, func(s *shop) { s.deploy("web", "1", "") }, ""},
 		{"in the tag", toProduction, func(s *shop) { s.deploy("api", "b", "green") }, "overtaken: api is already at bbbbbbbbbbbb in production"},
-		{"where the requests go", toProduction, func(s *shop) { s.deploy("api", "c", "blue") },
-			"overtaken: api is already at cccccccccccc in production, a newer build"},
 		{"a tag that only gets listed", promotion.Request{Components: []string{"api"}, To: "production", Tag: "green", Digest: digest("a")},
 			func(*shop) {}, ""},
-		{"one of two", promotion.Request{All: true, To: "production"}, func(s *shop) { s.deploy("web", "b", "") }, ""},
 		{"both", promotion.Request{All: true, To: "production"}, func(s *shop) {
 			s.deploy("web", "b", "")
 			s.deploy("api", "b", "green")
@@ -181,7 +176,7 @@ func TestOneAndAllAtOnce(t *testing.T) {
 	s.record("api", "b")
 	s.record("web", "b")
 	requests := []promotion.Request{toProduction, {All: true, To: "production"}}
-	errs := make([]error, 20)
+	errs := make([]error, 8)
 	var group sync.WaitGroup
 	for i := range errs {
 		_, _, service := s.connect()
