@@ -254,6 +254,7 @@ type Forge struct {
 var (
 	_ promotion.Forge     = (*Forge)(nil)
 	_ promotion.Announcer = (*Forge)(nil)
+	_ promotion.Pages     = (*Forge)(nil)
 )
 
 // self returns whose comments are ours. Tokens of Apps, that of GitHub Actions
