@@ -33,7 +33,7 @@ const maxTries = 6
 // HeraldOptions are what a Herald works with.
 type HeraldOptions struct {
 	Service *Service
-	// Problem is told of what could not be announced; "" for what is said once.
+	// Problem is told of what could not be announced.
 	Problem func(error)
 	// Pause is how long to wait before a try, counted from 1; nil: seconds to
 	// minutes, with jitter.
