@@ -27,8 +27,9 @@ build: ## Build bin/sluice
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sluice ./cmd/sluice
 
 .PHONY: tools
-tools: ## Build the development control plane and the linter into bin/ (cold: some ten minutes, once)
+tools: ## Build the development control plane, a Gitea and the linter into bin/ (cold: some fifteen minutes, once)
 	@$(MAKE) --no-print-directory -C dev tools BIN=$(BIN)
+	@$(MAKE) --no-print-directory -C dev/gitea tools BIN=$(BIN)
 	@mkdir -p $(BIN)/crds/sluice
 	@cp deploy/crds/*.yaml $(BIN)/crds/sluice/
 	@go -C dev/lint build -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
