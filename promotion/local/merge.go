@@ -72,40 +72,25 @@ func (f *Forge) mergeable(v view, rec record, m promotion.MergeSpec) error {
 // what both changed must have become the same.
 func threeWay(v view, rec record) (gitrepo.Edit, error) {
 	edit := gitrepo.Edit{Write: map[string][]byte{}}
-	base, err := v.repo.MergeBase(v.target, rec.Head)
-	if err != nil {
+	changes, related, err := promotion.Compare(v.repo, v.target, rec.Head)
+	switch {
+	case err != nil:
 		return edit, fmt.Errorf("merging pull request #%d: %w", rec.Number, err)
-	}
-	if base == "" {
+	case !related:
 		return edit, &promotion.RequestError{
 			Number: rec.Number, Reason: promotion.ErrMergeConflict, Detail: "its history has nothing in common with the target",
 		}
+	case len(changes.Conflicts) > 0:
+		return edit, &promotion.ConflictError{Number: rec.Number, Files: changes.Conflicts}
 	}
-	snapshots := [3]*gitrepo.Snapshot{}
-	for i, revision := range []string{base, v.target, rec.Head} {
-		if snapshots[i], err = v.repo.Snapshot(revision); err != nil {
-			return edit, fmt.Errorf("merging pull request #%d: %w", rec.Number, err)
-		}
-	}
-	before, ours, theirs := snapshots[0], snapshots[1], snapshots[2]
-	paths, err := v.repo.Changed(base, rec.Head)
+	theirs, err := v.repo.Snapshot(rec.Head)
 	if err != nil {
 		return edit, fmt.Errorf("merging pull request #%d: %w", rec.Number, err)
 	}
-	var conflicts []string
-	for _, path := range paths {
-		switch {
-		case same(ours, theirs, []string{path}):
-		case !same(before, ours, []string{path}):
-			conflicts = append(conflicts, path)
-		default:
-			if err := take(&edit, theirs, path); err != nil {
-				return edit, fmt.Errorf("merging pull request #%d: %w", rec.Number, err)
-			}
+	for _, path := range changes.Take {
+		if err := take(&edit, theirs, path); err != nil {
+			return edit, fmt.Errorf("merging pull request #%d: %w", rec.Number, err)
 		}
-	}
-	if len(conflicts) > 0 {
-		return edit, &promotion.ConflictError{Number: rec.Number, Files: conflicts}
 	}
 	return edit, nil
 }

@@ -13,10 +13,6 @@ import (
 	"github.com/sluice-dev/sluice/promotion"
 )
 
-// maxWalk bounds how many commits of the target are looked through for one in
-// which a pull request landed by other means.
-const maxWalk = 1000
-
 // view is everything that was to be read at one moment: the refs of a single
 // listing and the records they lead to.
 type view struct {
@@ -163,7 +159,7 @@ func (v *view) settle(rec record) (record, error) {
 	if present != "" {
 		rec.Head = present
 	}
-	if revision, err := v.landed(rec.Head); err != nil {
+	if revision, err := promotion.Landed(v.repo, v.target, rec.Head); err != nil {
 		return rec, fmt.Errorf("pull request #%d: %w", rec.Number, err)
 	} else if revision != "" {
 		rec.State, rec.Merged = promotion.Merged, revision
@@ -173,91 +169,6 @@ func (v *view) settle(rec record) (record, error) {
 		rec.State, rec.Reason = promotion.Closed, "the branch was deleted"
 	}
 	return rec, nil
-}
-
-// landed returns the first revision of the target branch that holds what head
-// changes, "" when none does. A merge by plain Git keeps the head's commits, a
-// squash or a rebase only its content, so content decides.
-func (v *view) landed(head string) (string, error) {
-	snapshot, err := v.repo.Snapshot(head)
-	if errors.Is(err, gitrepo.ErrUnknownRevision) {
-		return "", nil // the branch is gone and its commits with it
-	}
-	if err != nil {
-		return "", err
-	}
-	reachable, base, err := v.base(snapshot)
-	if err != nil || base == "" { // histories with nothing in common
-		return "", err
-	}
-	paths, err := v.repo.Changed(base, head)
-	if err != nil {
-		return "", err
-	}
-	revision := ""
-	if len(paths) > 0 {
-		if revision, err = v.walk(base, snapshot, paths); err != nil {
-			return "", err
-		}
-	}
-	if revision == "" && reachable {
-		revision = head
-	}
-	return revision, nil
-}
-
-// base returns the commit that a head's changes are counted from, and whether
-// the target has the head itself.
-func (v *view) base(head *gitrepo.Snapshot) (reachable bool, base string, err error) {
-	reachable, err = v.repo.IsAncestor(head.Revision(), v.target)
-	if err != nil {
-		return false, "", err
-	}
-	if parents := head.Commit().Parents; reachable && len(parents) > 0 {
-		return true, parents[0], nil
-	}
-	base, err = v.repo.MergeBase(v.target, head.Revision())
-	return reachable, base, err
-}
-
-// walk follows the first parents of the target back to base and returns the
-// oldest commit of the newest run that holds the head's content.
-func (v *view) walk(base string, head *gitrepo.Snapshot, paths []string) (string, error) {
-	start, err := v.repo.Snapshot(base)
-	if err != nil {
-		return "", err
-	}
-	found, at := "", v.target
-	for range maxWalk {
-		s, err := v.repo.Snapshot(at)
-		if err != nil {
-			return "", err
-		}
-		// The state before the pull request was made is none of its doing.
-		if at == base || s.Commit().Time.Before(start.Commit().Time) {
-			break
-		}
-		if same(s, head, paths) {
-			found = at
-		} else if found != "" {
-			break
-		}
-		parents := s.Commit().Parents
-		if len(parents) == 0 {
-			break
-		}
-		at = parents[0]
-	}
-	return found, nil
-}
-
-// same compares two snapshots at some paths by hash.
-func same(a, b *gitrepo.Snapshot, paths []string) bool {
-	return !slices.ContainsFunc(paths, func(path string) bool {
-		x, _ := a.Hash(path)
-		y, _ := b.Hash(path)
-		return x != y
-	})
 }
 
 // open returns the open record of a branch.
