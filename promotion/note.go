@@ -1,0 +1,96 @@
+package promotion
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A forge has no place for some of what a pull request is, and no key by which a
+// comment is found again. Both stand in comments of HTML, which a forge does not
+// show. Whoever may edit the text may edit them: they are read to be shown, and
+// nothing is decided by them.
+
+// MaxNote bounds how much of a note is read, in bytes.
+const MaxNote = 64 << 10
+
+const (
+	notePrefix = "<!-- sluice:pull "
+	noteSuffix = " -->"
+)
+
+// Note is what an adapter keeps in a pull request's body.
+type Note struct {
+	Components []string `json:"components,omitempty"` // of a promotion of several
+	Reason     string   `json:"reason,omitempty"`     // why it was closed
+	Landed     string   `json:"landed,omitempty"`     // closed because this revision of the target already holds it
+	Head       string   `json:"head,omitempty"`       // where it was when it was closed
+}
+
+// Append adds the note to a body.
+func (n Note) Append(body string) string {
+	data, err := json.Marshal(n)
+	if err != nil {
+		return body // strings always encode
+	}
+	// JSON escapes <, > and &, so the note cannot end its comment.
+	return body + "\n" + notePrefix + string(data) + noteSuffix + "\n"
+}
+
+// SplitNote undoes Append: it returns the body and the note at its end, or the
+// text as it is and nothing.
+func SplitNote(text string) (body string, n Note) {
+	// A forge's form may have changed the ends of lines, and cut the last.
+	normal := strings.ReplaceAll(text, "\r\n", "\n")
+	start := strings.LastIndex(normal, "\n"+notePrefix)
+	if start < 0 {
+		return text, Note{}
+	}
+	rest := strings.TrimRight(normal[start+1+len(notePrefix):], "\n ")
+	data, ended := strings.CutSuffix(rest, strings.TrimRight(noteSuffix, " "))
+	if !ended || len(data) > MaxNote || json.Unmarshal([]byte(data), &n) != nil || !n.valid() {
+		return text, Note{}
+	}
+	n.Reason = OneLine(n.Reason, maxReason)
+	return normal[:start], n
+}
+
+// maxReason is the longest reason for closing, in characters.
+const maxReason = 500
+
+var fullHash = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+
+func (n Note) valid() bool {
+	return !slices.ContainsFunc(n.Components, func(c string) bool { return !nameFormat.MatchString(c) }) &&
+		(n.Landed == "" || fullHash.MatchString(n.Landed)) && (n.Head == "" || fullHash.MatchString(n.Head))
+}
+
+// keyFormat is what a comment's key may be: nothing that ends the marker.
+var keyFormat = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9/._:-]{0,198}[A-Za-z0-9])?$`)
+
+// MarkComment puts the marker of a key above a comment's body, so that
+// IsMarked finds it again; ok is false when the key cannot stand in a marker.
+func MarkComment(key, body string) (text string, ok bool) {
+	if !keyFormat.MatchString(key) {
+		return "", false
+	}
+	return "<!-- sluice:" + key + " -->\n" + body, true
+}
+
+// IsMarked reports whether a comment's text begins with the marker of a key.
+func IsMarked(key, text string) bool {
+	marker, ok := MarkComment(key, "")
+	line, _, _ := strings.Cut(text, "\n")
+	return ok && strings.TrimSpace(line) == strings.TrimSpace(marker)
+}
+
+// ClosingComment is the body of the comment that says why a pull request was
+// closed.
+func ClosingComment(reason string) string {
+	return "Closed by Sluice: " + code(cut(plain(reason), maxReason)) + "\n"
+}
+
+// OneLine is foreign text as one line of at most n characters, with nothing in it
+// that would not be seen: for errors and terminals, not for Markdown.
+func OneLine(text string, n int) string { return cut(plain(text), n) }
