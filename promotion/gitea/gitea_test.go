@@ -1,0 +1,36 @@
+package gitea
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/gitrepo"
+	"github.com/sluice-dev/sluice/internal/testgitea"
+	"github.com/sluice-dev/sluice/promotion/forgetest"
+)
+
+// connect opens a repository of the server in a mirror of its own.
+func connect(t *testing.T, s *testgitea.Server, r testgitea.Repository, token string) forgetest.Client {
+	t.Helper()
+	repo, err := gitrepo.Open(t.Context(), gitrepo.Options{
+		URL: r.URL, Branch: "main", Author: "Test", Email: "test@example.com", Credentials: gitrepo.Credentials{Token: token},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, repo.Close()) })
+	forge, err := New(Options{URL: s.URL, Owner: r.Owner, Name: r.Name, Token: token, Git: repo, Branch: "main"})
+	require.NoError(t, err)
+	return forgetest.Client{Forge: forge, Repository: repo}
+}
+
+func TestConformance(t *testing.T) {
+	s := testgitea.Start(t)
+	forgetest.Run(t, func(t *testing.T) forgetest.Remote {
+		r := s.Repository(t)
+		return forgetest.Remote{
+			Branch: "main", GuardsTarget: true,
+			Connect: func(t *testing.T) forgetest.Client { return connect(t, s, r, s.Token) },
+		}
+	})
+}

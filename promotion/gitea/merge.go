@@ -1,0 +1,148 @@
+package gitea
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"code.gitea.io/sdk/gitea"
+
+	"github.com/sluice-dev/sluice/promotion"
+)
+
+// Merge implements promotion.Forge. The head is guarded by the server, which
+// merges the commit that it is told or nothing. The target it does not guard:
+// that is looked at just before, so that what is judged is out of date by one
+// request at most. The server is asked again while it has not caught up with a
+// push, and only then is a refusal believed.
+func (f *Forge) Merge(ctx context.Context, number int, m promotion.MergeSpec) (string, error) {
+	start := time.Now()
+	for attempt := 0; ; attempt++ {
+		v, err := f.look(ctx)
+		if err != nil {
+			return "", err
+		}
+		p, err := f.get(ctx, v, number)
+		if err != nil {
+			return "", err
+		}
+		if err := f.mergeable(v, p, m); err != nil {
+			return "", err
+		}
+		answer, err := f.tryMerge(ctx, p, m)
+		if err != nil {
+			return "", err
+		}
+		if answer.done {
+			return f.afterMerge(ctx, p)
+		}
+		if err := f.judge(v, p, answer, time.Since(start)); err != nil {
+			return "", err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return "", err
+		}
+	}
+}
+
+// mergeable holds a pull request against what is asked to be merged.
+func (f *Forge) mergeable(v view, p pull, m promotion.MergeSpec) error {
+	switch {
+	case p.State != promotion.Open:
+		return refused(p.Number, promotion.ErrClosed, "it is "+string(p.State))
+	case p.Target != f.options.Branch:
+		return refused(p.Number, promotion.ErrRefused, fmt.Sprintf("it merges into %s, not %s", promotion.OneLine(p.Target, 100), f.options.Branch))
+	case p.Head != m.Head:
+		return refused(p.Number, promotion.ErrHeadMoved, "it is at "+p.Head)
+	case m.Target != "" && m.Target != v.target:
+		return refused(p.Number, promotion.ErrTargetMoved, "it is at "+v.target)
+	}
+	return nil
+}
+
+// mergeAnswer is what the server said to one request.
+type mergeAnswer struct {
+	done   bool
+	cause  error // an *Error, when not done
+	status int
+}
+
+// tryMerge asks the server once. An error is one after which asking again makes
+// no sense.
+func (f *Forge) tryMerge(ctx context.Context, p pull, m promotion.MergeSpec) (mergeAnswer, error) {
+	c, err := f.client(ctx)
+	if err != nil {
+		return mergeAnswer{}, err
+	}
+	title, message, _ := strings.Cut(m.Message, "\n")
+	op := fmt.Sprintf("merging pull request #%d", p.Number)
+	done, response, err := c.MergePullRequest(f.options.Owner, f.options.Name, p.number, gitea.MergePullRequestOption{
+		Style: gitea.MergeStyleMerge, Title: title, Message: strings.TrimSpace(message), HeadCommitId: m.Head,
+	})
+	if err != nil {
+		return mergeAnswer{}, f.failed(op, response, err)
+	}
+	if done {
+		return mergeAnswer{done: true}, nil
+	}
+	answer := mergeAnswer{status: response.StatusCode, cause: f.failed(op, response, nil)}
+	switch response.StatusCode {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusInternalServerError:
+		return answer, nil // closed, not yet, not so, or a race lost: the next look tells
+	}
+	return mergeAnswer{}, answer.cause
+}
+
+// judge says what a refusal means when the pull request still stands as it did:
+// nil as long as the server may not have caught up.
+func (f *Forge) judge(v view, p pull, answer mergeAnswer, waited time.Duration) error {
+	if answer.status == http.StatusMethodNotAllowed && p.ready {
+		return f.refusal(p, answer.cause) // nothing to wait for: its rules forbid it
+	}
+	if waited < f.pace.conflict {
+		return nil
+	}
+	changes, related, err := promotion.Compare(f.repo, v.target, p.Head)
+	switch {
+	case err != nil:
+		return fmt.Errorf("merging pull request #%d: %w", p.Number, err)
+	case !related:
+		return refused(p.Number, promotion.ErrMergeConflict, "its history has nothing in common with the target")
+	case len(changes.Conflicts) > 0:
+		return &promotion.ConflictError{Number: p.Number, Files: changes.Conflicts}
+	case waited < f.pace.check:
+		return nil
+	case answer.status == http.StatusInternalServerError:
+		return answer.cause
+	}
+	return f.refusal(p, answer.cause)
+}
+
+// refusal is the server's own rules, in its words.
+func (f *Forge) refusal(p pull, cause error) error {
+	return &promotion.RequestError{
+		Number: p.Number, Reason: promotion.ErrRefused, Detail: cause.Error(),
+		Remedy: "look at what the page of the pull request says, " + p.URL +
+			", and at the branch protection and the merge styles in " + f.repository() + "/settings: the token's user must be allowed to make merge commits",
+	}
+}
+
+// afterMerge finds out the revision, and deletes the branch.
+func (f *Forge) afterMerge(ctx context.Context, p pull) (string, error) {
+	c, err := f.client(ctx)
+	if err != nil {
+		return "", err
+	}
+	raw, response, err := c.GetPullRequest(f.options.Owner, f.options.Name, p.number)
+	if err != nil {
+		return "", f.failed(fmt.Sprintf("reading pull request #%d, which is merged,", p.Number), response, err)
+	}
+	f.deleteBranch(ctx, p)
+	if raw.MergedCommitID == nil || hashOf(*raw.MergedCommitID) == "" {
+		return "", &Error{Repository: f.repository(), Op: fmt.Sprintf("merging pull request #%d", p.Number),
+			err: fmt.Errorf("it is merged, but the server does not say as which commit")}
+	}
+	return *raw.MergedCommitID, nil
+}
