@@ -20,6 +20,7 @@ package gitea
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"path"
@@ -60,6 +61,7 @@ type Forge struct {
 	repo    *gitrepo.Repository
 	http    *http.Client
 	pace    pace
+	now     func() time.Time
 
 	mu   sync.Mutex
 	self string // the token's user, once it is known
@@ -97,7 +99,7 @@ func New(o Options) (*Forge, error) {
 	}
 	o.URL = strings.TrimRight(o.URL, "/")
 	return &Forge{
-		options: o, repo: o.Git, http: newHTTP(o.Transport),
+		options: o, repo: o.Git, http: newHTTP(o.Transport), now: time.Now,
 		pace: pace{settle: 10 * time.Second, check: 20 * time.Second, conflict: 3 * time.Second},
 	}, nil
 }
@@ -173,9 +175,10 @@ func (f *Forge) me(ctx context.Context) (string, error) {
 }
 
 // pause waits between two looks at what the forge is doing: a little longer each
-// time, at most a second.
+// time, at most a second; the jitter keeps those who wait for the same apart.
 func pause(ctx context.Context, attempt int) error {
-	timer := time.NewTimer(min(time.Second, 20*time.Millisecond<<min(attempt, 6)))
+	limit := min(time.Second, 20*time.Millisecond<<min(attempt, 6))
+	timer := time.NewTimer(limit/2 + rand.N(limit/2))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	maxAttempts = 30  // races lost before giving up
-	patience    = 4   // looks for a pull request that another is making
+	maxAttempts = 60  // races lost before giving up
+	firstWait   = 3   // of pause, for somebody else's pull request
 	maxTitle    = 250 // characters; the server cuts a longer one
 )
 
@@ -37,12 +37,13 @@ func (e *BusyError) Hint() string { return "run the command again" }
 // Open implements promotion.Forge. The server keeps no two open pull requests of
 // a branch apart that are made at the same moment, so:
 //
-//  1. Whoever moves the branch there goes on; the others find it at Head and
-//     wait a little for the pull request, or find it elsewhere.
+//  1. Whoever moves the branch makes it. Others find the branch at Head, and wait
+//     for the pull request while the commit is so young that somebody may be
+//     about to make one; or they find the branch elsewhere.
 //  2. An open one that is settled in truth is closed.
-//  3. The one with the lowest number is kept, and brought up to date; others
-//     that were made at the same time are closed by whoever sees them.
-//  4. Only when there is none is one made, and then all is looked at again.
+//  3. Should there be several after all, the lowest number is kept and brought up
+//     to date, and whoever sees the others closes them.
+//  4. After one was made, all is looked at again.
 func (f *Forge) Open(ctx context.Context, spec promotion.Spec) (promotion.PullRequest, error) {
 	if err := f.checkSpec(spec); err != nil {
 		return promotion.PullRequest{}, err
@@ -69,12 +70,13 @@ func (f *Forge) Open(ctx context.Context, spec promotion.Spec) (promotion.PullRe
 		case found:
 			p, err = f.update(ctx, v, p, spec)
 			return p.PullRequest, err
-		case moved || attempt >= patience:
+		case moved || f.abandoned(spec.Head):
 			if err := f.create(ctx, spec); err != nil {
 				return promotion.PullRequest{}, err
 			}
+			continue
 		}
-		if err := pause(ctx, attempt); err != nil {
+		if err := pause(ctx, attempt+firstWait); err != nil {
 			return promotion.PullRequest{}, err
 		}
 	}
@@ -94,6 +96,16 @@ func (f *Forge) checkSpec(spec promotion.Spec) error {
 		return fmt.Errorf("opening a pull request of %s: it has no title", spec.Branch)
 	}
 	return nil
+}
+
+// opening is how long whoever moved a branch may take to make its pull request.
+const opening = 30 * time.Second
+
+// abandoned reports whether a branch has been at a head for so long that whoever
+// moved it there will not make a pull request any more.
+func (f *Forge) abandoned(head string) bool {
+	s, err := f.repo.Snapshot(head)
+	return err != nil || f.now().Sub(s.Commit().Time) > opening
 }
 
 // move moves the branch to spec.Head; lost says that somebody else moved it at
