@@ -1,6 +1,7 @@
 package gitea
 
 import (
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -33,4 +34,16 @@ func TestConformance(t *testing.T) {
 			Connect: func(t *testing.T) forgetest.Client { return connect(t, s, r, s.Token) },
 		}
 	})
+}
+
+// bareRepository is a repository without a server.
+func bareRepository(t *testing.T) *gitrepo.Repository {
+	t.Helper()
+	dir := t.TempDir()
+	out, err := exec.Command("git", "init", "--quiet", "--bare", "--initial-branch=main", dir).CombinedOutput()
+	require.NoError(t, err, string(out))
+	repo, err := gitrepo.Open(t.Context(), gitrepo.Options{URL: dir, Branch: "main", Author: "Test", Email: "test@example.com"})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, repo.Close()) })
+	return repo
 }

@@ -2,6 +2,7 @@ package gitea
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,6 @@ func newHTTP(transport http.RoundTripper) *http.Client {
 	}
 	return &http.Client{
 		Transport:     boundedTransport{transport},
-		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errRedirect },
 	}
 }
@@ -40,7 +40,9 @@ type boundedTransport struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (t boundedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := t.RoundTripper.RoundTrip(request)
+	ctx, cancel := context.WithTimeout(request.Context(), timeout)
+	defer cancel() // nothing is read later
+	response, err := t.RoundTripper.RoundTrip(request.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
