@@ -16,8 +16,9 @@ import (
 const MaxNote = 64 << 10
 
 const (
-	notePrefix = "<!-- sluice:pull "
-	noteSuffix = " -->"
+	markerPrefix = "<!-- sluice:"
+	markerSuffix = " -->"
+	notePrefix   = markerPrefix + "pull "
 )
 
 // Note is what an adapter keeps in a pull request's body.
@@ -35,7 +36,7 @@ func (n Note) Append(body string) string {
 		return body // strings always encode
 	}
 	// JSON escapes <, > and &, so the note cannot end its comment.
-	return body + "\n" + notePrefix + string(data) + noteSuffix + "\n"
+	return body + "\n" + notePrefix + string(data) + markerSuffix + "\n"
 }
 
 // SplitNote undoes Append: it returns the body and the note at its end, or the
@@ -48,7 +49,7 @@ func SplitNote(text string) (body string, n Note) {
 		return text, Note{}
 	}
 	rest := strings.TrimRight(normal[start+1+len(notePrefix):], "\n ")
-	data, ended := strings.CutSuffix(rest, strings.TrimRight(noteSuffix, " "))
+	data, ended := strings.CutSuffix(rest, strings.TrimRight(markerSuffix, " "))
 	if !ended || len(data) > MaxNote || json.Unmarshal([]byte(data), &n) != nil || !n.valid() {
 		return text, Note{}
 	}
@@ -66,23 +67,22 @@ func (n Note) valid() bool {
 		(n.Landed == "" || fullHash.MatchString(n.Landed)) && (n.Head == "" || fullHash.MatchString(n.Head))
 }
 
-// keyFormat is what a comment's key may be: nothing that ends the marker.
-var keyFormat = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9/._:-]{0,198}[A-Za-z0-9])?$`)
+// MarkComment puts the marker of a key, which CheckKey takes, above a comment's
+// body, so that SplitComment finds both again.
+func MarkComment(key, body string) string { return markerPrefix + key + markerSuffix + "\n" + body }
 
-// MarkComment puts the marker of a key above a comment's body, so that
-// IsMarked finds it again; ok is false when the key cannot stand in a marker.
-func MarkComment(key, body string) (text string, ok bool) {
-	if !keyFormat.MatchString(key) {
-		return "", false
+// SplitComment undoes MarkComment; ok is false for a comment that does not begin
+// with a marker: in a quotation it does not count.
+func SplitComment(text string) (key, body string, ok bool) {
+	first, body, _ := strings.Cut(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	key, ok = strings.CutPrefix(strings.TrimRight(first, " "), markerPrefix)
+	if ok {
+		key, ok = strings.CutSuffix(key, markerSuffix)
 	}
-	return "<!-- sluice:" + key + " -->\n" + body, true
-}
-
-// IsMarked reports whether a comment's text begins with the marker of a key.
-func IsMarked(key, text string) bool {
-	marker, ok := MarkComment(key, "")
-	line, _, _ := strings.Cut(text, "\n")
-	return ok && strings.TrimSpace(line) == strings.TrimSpace(marker)
+	if !ok || CheckKey(key) != nil {
+		return "", "", false
+	}
+	return key, body, true
 }
 
 // ClosingComment is the body of the comment that says why a pull request was

@@ -44,16 +44,15 @@ func TestNoteOfStrangers(t *testing.T) {
 }
 
 func TestMarkComment(t *testing.T) {
-	text, ok := MarkComment("deployed/production/api", "It is live.\n")
+	text := MarkComment("live/production", "It is live.\n")
+	assert.Equal(t, "<!-- sluice:live/production -->\nIt is live.\n", text)
+	key, body, ok := SplitComment(strings.ReplaceAll(text, "\n", "\r\n"))
 	assert.True(t, ok)
-	assert.Equal(t, "<!-- sluice:deployed/production/api -->\nIt is live.\n", text)
-	assert.True(t, IsMarked("deployed/production/api", strings.ReplaceAll(text, "\n", "\r\n")))
-	assert.False(t, IsMarked("deployed/production", text))
-	assert.False(t, IsMarked("deployed/production/api", "> "+text), "a quotation is somebody else's")
-	for _, key := range []string{"", "a b", "-->", "a>b", "a\nb", "a-", strings.Repeat("a", 201)} {
-		_, ok := MarkComment(key, "")
-		assert.False(t, ok, key)
-		assert.False(t, IsMarked(key, "<!-- sluice:"+key+" -->\n"), key)
+	assert.Equal(t, "live/production", key)
+	assert.Equal(t, "It is live.\n", body)
+	for _, text := range []string{"", "It is live.\n", "> " + text, "<!-- sluice: -->\n", "<!-- sluice:a b -->\n", "<!-- sluice:pull {} -->", "<!-- sluice:a"} {
+		_, _, ok := SplitComment(text)
+		assert.False(t, ok, text)
 	}
 }
 

@@ -1,6 +1,7 @@
 package gitea
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -138,19 +139,20 @@ func (f *Forge) Deploy(_ context.Context, d promotion.Deployment) error {
 // upsert writes the comment of a key. Only comments of the token's own user are
 // touched: anybody may write a marker.
 func (f *Forge) upsert(ctx context.Context, number int64, key, body string) error {
-	text, ok := promotion.MarkComment(key, body)
-	if !ok {
-		return fmt.Errorf("commenting on pull request #%d: %q cannot be the key of a comment", number, key)
+	op := fmt.Sprintf("commenting on pull request #%d", number)
+	if err := promotion.CheckKey(key); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
 	}
-	own, err := f.ownComments(ctx, number, key)
+	own, err := f.ownComments(ctx, number)
 	if err != nil {
 		return err
 	}
+	own = slices.DeleteFunc(own, func(c comment) bool { return c.Key != key })
 	c, err := f.client(ctx)
 	if err != nil {
 		return err
 	}
-	op := fmt.Sprintf("commenting on pull request #%d", number)
+	text := promotion.MarkComment(key, body)
 	if len(own) == 0 {
 		_, response, err := c.CreateIssueComment(f.options.Owner, f.options.Name, number, gitea.CreateIssueCommentOption{Body: text})
 		if err != nil {
@@ -158,14 +160,14 @@ func (f *Forge) upsert(ctx context.Context, number int64, key, body string) erro
 		}
 		return nil
 	}
-	if own[0].Body != text {
-		_, response, err := c.EditIssueComment(f.options.Owner, f.options.Name, own[0].ID, gitea.EditIssueCommentOption{Body: text})
+	if own[0].Body != body {
+		_, response, err := c.EditIssueComment(f.options.Owner, f.options.Name, own[0].id, gitea.EditIssueCommentOption{Body: text})
 		if err != nil {
 			return f.failed(op, response, err)
 		}
 	}
 	for _, twin := range own[1:] { // made at the same moment by another process
-		response, err := c.DeleteIssueComment(f.options.Owner, f.options.Name, twin.ID)
+		response, err := c.DeleteIssueComment(f.options.Owner, f.options.Name, twin.id)
 		if err != nil && (response == nil || response.StatusCode != http.StatusNotFound) {
 			return f.failed(op, response, err)
 		}
@@ -173,9 +175,35 @@ func (f *Forge) upsert(ctx context.Context, number int64, key, body string) erro
 	return nil
 }
 
-// ownComments are the comments of a key that the token's user wrote, oldest
+// comment is one of ours.
+type comment struct {
+	promotion.Comment
+	id int64
+}
+
+// closedKey is the key of the comment that says why a pull request was closed;
+// the reason has a field of its own.
+const closedKey = "closed"
+
+// comments are what the token's user wrote with Comment, by key.
+func (f *Forge) comments(ctx context.Context, number int64) ([]promotion.Comment, error) {
+	own, err := f.ownComments(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	var list []promotion.Comment
+	for _, c := range own {
+		if c.Key != closedKey && !slices.ContainsFunc(list, func(o promotion.Comment) bool { return o.Key == c.Key }) {
+			list = append(list, c.Comment)
+		}
+	}
+	slices.SortFunc(list, func(a, b promotion.Comment) int { return strings.Compare(a.Key, b.Key) })
+	return list, nil
+}
+
+// ownComments are the comments with a marker that the token's user wrote, oldest
 // first.
-func (f *Forge) ownComments(ctx context.Context, number int64, key string) ([]*gitea.Comment, error) {
+func (f *Forge) ownComments(ctx context.Context, number int64) ([]comment, error) {
 	me, err := f.me(ctx)
 	if err != nil {
 		return nil, err
@@ -184,22 +212,26 @@ func (f *Forge) ownComments(ctx context.Context, number int64, key string) ([]*g
 	if err != nil {
 		return nil, err
 	}
-	var own []*gitea.Comment
+	var own []comment
+	op := fmt.Sprintf("reading the comments on pull request #%d", number)
 	o := gitea.ListIssueCommentOptions{ListOptions: gitea.ListOptions{Page: 1, PageSize: pageSize}}
 	for range maxPages {
 		list, response, err := c.ListIssueComments(f.options.Owner, f.options.Name, number, o)
 		if err != nil {
-			return nil, f.failed(fmt.Sprintf("reading the comments on pull request #%d", number), response, err)
+			return nil, f.failed(op, response, err)
 		}
-		for _, comment := range list {
-			if comment != nil && comment.Poster != nil && comment.Poster.UserName == me && promotion.IsMarked(key, comment.Body) {
-				own = append(own, comment)
+		for _, raw := range list {
+			if raw == nil || raw.Poster == nil || raw.Poster.UserName != me {
+				continue
+			}
+			if key, body, ok := promotion.SplitComment(raw.Body); ok {
+				own = append(own, comment{promotion.Comment{Key: key, Body: body}, raw.ID})
 			}
 		}
 		if o.Page = response.NextPage; o.Page == 0 {
-			slices.SortFunc(own, func(a, b *gitea.Comment) int { return int(a.ID - b.ID) })
+			slices.SortFunc(own, func(a, b comment) int { return cmp.Compare(a.id, b.id) })
 			return own, nil
 		}
 	}
-	return nil, f.tooMany(fmt.Sprintf("reading the comments on pull request #%d", number))
+	return nil, f.tooMany(op)
 }

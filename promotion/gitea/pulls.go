@@ -303,14 +303,19 @@ func (f *Forge) Get(ctx context.Context, number int) (promotion.PullRequest, err
 		return promotion.PullRequest{}, err
 	}
 	p, err := f.get(ctx, v, number)
-	if err != nil || p.Head == "" {
-		return p.PullRequest, err
+	if err != nil {
+		return promotion.PullRequest{}, err
 	}
-	latest, err := f.statuses(ctx, p.Head)
-	if errors.Is(err, promotion.ErrNotFound) {
-		err = nil // the head of a closed one may be gone
+	if p.Head != "" {
+		latest, err := f.statuses(ctx, p.Head)
+		if err != nil && !errors.Is(err, promotion.ErrNotFound) { // the head of a closed one may be gone
+			return promotion.PullRequest{}, err
+		}
+		p.Statuses = published(latest)
 	}
-	p.Statuses = published(latest)
+	if p.remarks > 0 {
+		p.Comments, err = f.comments(ctx, p.number)
+	}
 	return p.PullRequest, err
 }
 
@@ -352,7 +357,7 @@ func (f *Forge) explain(ctx context.Context, p pull, reason string) error {
 		note.Landed, note.Reason = p.MergedRevision, ""
 		reason = "its changes are in " + p.Target + " as of " + p.MergedRevision
 	}
-	if err := f.upsert(ctx, p.number, "closed", promotion.ClosingComment(reason)); err != nil {
+	if err := f.upsert(ctx, p.number, closedKey, promotion.ClosingComment(reason)); err != nil {
 		return err
 	}
 	body := note.Append(p.Body)

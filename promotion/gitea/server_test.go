@@ -102,7 +102,7 @@ func TestComments(t *testing.T) {
 	assert.Equal(t, []string{marker + "A stranger's.\n", marker + "It is live.\n", "<!-- sluice:live/production -->\nAnother.\n"}, b.comments(p.Number))
 
 	require.ErrorIs(t, b.forge.Comment(t.Context(), 4711, "k", "x"), promotion.ErrNotFound)
-	require.ErrorContains(t, b.forge.Comment(t.Context(), p.Number, "-->", "x"), "cannot be the key")
+	require.ErrorContains(t, b.forge.Comment(t.Context(), p.Number, "-->", "x"), "cannot be the key of a comment")
 }
 
 func TestReasonIsAComment(t *testing.T) {

@@ -48,10 +48,11 @@ func (f *Forge) look(ctx context.Context) (view, error) {
 type pull struct {
 	promotion.PullRequest
 
-	note   promotion.Note
-	open   bool // the server has it as open
-	ready  bool // the server has found out that it can merge it
-	number int64
+	note    promotion.Note
+	open    bool // the server has it as open
+	ready   bool // the server has found out that it can merge it
+	remarks int  // comments of anybody
+	number  int64
 }
 
 // read makes sense of what the server sent; ok is false for what is not a
@@ -73,7 +74,7 @@ func (v view) read(raw *gitea.PullRequest) (p pull, ok bool, err error) {
 			Environment: environment, Components: []string{component},
 			CreatedAt: moment(raw.Created), UpdatedAt: moment(raw.Updated), URL: v.forge.page(raw.Index),
 		},
-		note: note, number: raw.Index, open: raw.State == gitea.StateOpen && !raw.HasMerged, ready: raw.Mergeable,
+		note: note, number: raw.Index, open: raw.State == gitea.StateOpen && !raw.HasMerged, ready: raw.Mergeable, remarks: raw.Comments,
 	}
 	if component == promotion.AllComponents {
 		p.Components = sorted(note.Components)
