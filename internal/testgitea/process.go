@@ -135,13 +135,9 @@ func start(program, dir string) (*Server, error) {
 		said, _ := os.ReadFile(filepath.Join(dir, "log"))
 		return nil, errors.Join(err, errors.New(string(said)), alive.Close(), command.Wait())
 	}
-	keep = alive
+	s.alive = alive
 	return s, nil
 }
-
-// keep is our end of the script's standard input: an unreachable one would be
-// closed by the garbage collector.
-var keep any
 
 // environment has nothing of the user's own Git in it.
 func environment(dir string) []string {

@@ -31,6 +31,10 @@ type Server struct {
 	Owner string
 	// Token is the owner's, with every scope.
 	Token string
+
+	// alive is our end of its standard input, which ends it when it is closed: by
+	// the kernel, or by the garbage collector if nothing held it.
+	alive io.Closer
 }
 
 // Start returns the server of this test binary, and starts it at the first
