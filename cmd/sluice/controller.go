@@ -24,6 +24,7 @@ type controllerOptions struct {
 	notifyAddress  string
 	healthAddress  string
 	metricsAddress string
+	webhook        webhookOptions
 	election       electionOptions
 	duties         dutyOptions
 }
@@ -42,6 +43,13 @@ type electionOptions struct {
 const controllerHelp = `Looks at the branch every --poll-interval, and at once after a POST to
 --notify-address, and applies what changed. It watches what it has applied, and
 corrects it.
+
+With --webhook-address it takes the webhooks of GitHub, Gitea and Forgejo as
+well, from anywhere, and believes those that are signed with a secret of
+--webhook-secret-file. The file has one a line and is read again while the
+controller runs: to replace a secret, add the new one, give it to the forge,
+remove the old one. A webhook makes the controller look at the repository,
+and nothing else.
 
 An environment is served in the namespace that is given with it,
 NAME=NAMESPACE. With the name alone, the namespace is taken from the first
@@ -102,6 +110,8 @@ func newControllerCommand(a *app) *cobra.Command {
 	_ = c.MarkFlagRequired("environment")
 	f.DurationVar(&o.poll, "poll-interval", 30*time.Second, "how often to look at the branch")
 	f.StringVar(&o.notifyAddress, "notify-address", "", "loopback `address` where a POST makes it look at once")
+	f.StringVar(&o.webhook.address, "webhook-address", "", "`address` that takes signed webhooks of a forge, such as :9393 (default: none)")
+	f.StringVar(&o.webhook.secretFile, "webhook-secret-file", "", "`file` with the secrets of webhooks, one a line")
 	f.StringVar(&o.healthAddress, "health-address", "", "`address` of /healthz and /readyz, such as :8081 (default: none)")
 	f.StringVar(&o.metricsAddress, "metrics-address", "", "`address` of /metrics for Prometheus, such as :8080 (default: none)")
 	f.IntVar(&o.concurrency, "concurrency", 0, "releases worked on at the same time (default: twice the cores, at least four)")
@@ -131,6 +141,9 @@ func (o controllerOptions) check() error {
 		if _, _, err := net.SplitHostPort(address.value); err != nil && address.value != "" {
 			return withHint(usagef("%s %q is not HOST:PORT", address.flag, address.value), "for example %s :8081", address.flag)
 		}
+	}
+	if err := o.webhook.check(); err != nil {
+		return err
 	}
 	return o.election.check()
 }
@@ -256,6 +269,16 @@ func (w *work) listen(o controllerOptions) (err error) {
 		}
 		w.options.Notify = w.notify.posted
 	}
+	if o.webhook.address != "" {
+		posted := make(chan struct{}, 1)
+		if w.notify != nil {
+			posted = w.notify.posted
+		}
+		if w.webhook, err = newWebhookServer(o.webhook, posted, w.log); err != nil {
+			return errors.Join(err, w.close())
+		}
+		w.options.Notify = posted
+	}
 	if o.healthAddress != "" {
 		if w.probes, err = net.Listen("tcp", o.healthAddress); err != nil {
 			return errors.Join(fmt.Errorf("listening on the health address: %w", err), w.close())
@@ -269,6 +292,9 @@ func (w *work) close() error {
 	var errs []error
 	if w.notify != nil {
 		errs = append(errs, w.notify.listener.Close())
+	}
+	if w.webhook != nil {
+		errs = append(errs, w.webhook.listener.Close())
 	}
 	if w.probes != nil {
 		errs = append(errs, w.probes.Close())

@@ -260,6 +260,9 @@ func TestControllerOptionsAreChecked(t *testing.T) {
 		"all in one":  {"--environment", "all=production"},
 		"nowhere":     {"--leader-elect", "--kubeconfig", "none"},
 		"notify":      {"--notify-address", "0.0.0.0:9292"},
+		"webhook":     {"--webhook-address", ":9393"},
+		"no webhook":  {"--webhook-secret-file", "secrets"},
+		"no port":     {"--webhook-address", "example.com", "--webhook-secret-file", "secrets"},
 	} {
 		var stderr bytes.Buffer
 		p := process{Stdin: &bytes.Buffer{}, Stdout: &stderr, Stderr: &stderr, Getenv: func(string) string { return "" }, Dir: t.TempDir(), Now: fixedNow}

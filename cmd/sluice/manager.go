@@ -32,6 +32,7 @@ type work struct {
 
 	lease          *lease // nil without leader election
 	notify         *notifyServer
+	webhook        *webhookServer
 	probes         net.Listener // nil: none
 	metricsAddress string       // "0": none
 }
@@ -79,6 +80,10 @@ func (w *work) runnables() []manager.Runnable {
 	slack := shutdownSlack
 	if w.notify != nil {
 		runnables = append(runnables, &manager.Server{Name: "notify", Server: w.notify.server, Listener: w.notify.listener, ShutdownTimeout: &slack})
+	}
+	if w.webhook != nil {
+		runnables = append(runnables, always(w.webhook.forward),
+			&manager.Server{Name: "webhook", Server: w.webhook.server, Listener: w.webhook.listener, ShutdownTimeout: &slack})
 	}
 	if w.probes != nil {
 		runnables = append(runnables, &manager.Server{Name: "probes", Server: newProbeServer(w.alive, w.ready), Listener: w.probes, ShutdownTimeout: &slack})

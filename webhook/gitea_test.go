@@ -1,0 +1,61 @@
+package webhook_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/testgitea"
+	"github.com/sluice-dev/sluice/webhook"
+)
+
+// What a real Gitea sends is understood.
+func TestEventsOfGitea(t *testing.T) {
+	server := testgitea.Start(t)
+	repository := server.Repository(t)
+	const secret = "0123456789abcdef-of-a-test"
+	secrets, err := webhook.ParseSecrets([]byte(secret))
+	require.NoError(t, err)
+	events := make(chan webhook.Event, 100)
+	handler, err := webhook.New(webhook.Options{
+		Secrets: func() webhook.Secrets { return secrets }, Deliver: func(e webhook.Event) { events <- e },
+	})
+	require.NoError(t, err)
+	receiver := httptest.NewServer(handler)
+	t.Cleanup(receiver.Close)
+	server.Must(t, http.MethodPost, repository.API("/hooks"), map[string]any{
+		"type": "gitea", "active": true, "events": []string{"push", "pull_request", "status", "issues"},
+		"config": map[string]string{"url": receiver.URL, "content_type": "json", "secret": secret},
+	}, nil)
+	await := func(want webhook.Event) {
+		t.Helper()
+		deadline := time.After(30 * time.Second)
+		for {
+			select {
+			case e := <-events:
+				if e == want {
+					return
+				}
+			case <-deadline:
+				t.Fatalf("no event %+v", want)
+			}
+		}
+	}
+
+	var made struct{ Commit struct{ SHA string } }
+	server.Must(t, http.MethodPost, repository.API("/contents/file"), map[string]any{
+		"message": "Change", "content": "eA==", "new_branch": "other",
+	}, &made)
+	await(webhook.Event{Kind: webhook.Push, Ref: "refs/heads/other"})
+	assert.Len(t, made.Commit.SHA, 40)
+	server.Must(t, http.MethodPost, repository.API("/statuses/"+made.Commit.SHA), map[string]any{"state": "success", "context": "ci"}, nil)
+	await(webhook.Event{Kind: webhook.Check, Commit: made.Commit.SHA})
+	server.Must(t, http.MethodPost, repository.API("/issues"), map[string]any{"title": "Of no interest"}, nil)
+	var pull struct{ Number int }
+	server.Must(t, http.MethodPost, repository.API("/pulls"), map[string]any{"title": "Change", "head": "other", "base": "main"}, &pull)
+	await(webhook.Event{Kind: webhook.PullRequest, Number: pull.Number})
+}
