@@ -35,7 +35,8 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
 		Setup:               setupScript,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"example": cmdExample, "bare": cmdBare, "replace": cmdReplace, "github": cmdGitHub},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"example": cmdExample, "bare": cmdBare, "replace": cmdReplace, "github": cmdGitHub, "gitea": cmdGitea},
+		Condition:           scriptCondition,
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -58,6 +59,7 @@ func setupScript(env *testscript.Env) error {
 		"EXAMPLES="+examples,
 		"SLUICE_REPO=", "SLUICE_CACHE_DIR=", "SLUICE_FORGE=", "SLUICE_GIT_TOKEN=",
 		"SLUICE_GITHUB_URL=", "SLUICE_GITHUB_TOKEN=", "SLUICE_GITHUB_APP_ID=", "GITHUB_TOKEN=",
+		"SLUICE_GITEA_URL=", "SLUICE_GITEA_TOKEN=",
 	)
 	return nil
 }

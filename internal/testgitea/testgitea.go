@@ -37,19 +37,41 @@ type Server struct {
 	alive io.Closer
 }
 
+// T is what this package needs of a test; a testing.TB has it.
+type T interface {
+	Helper()
+	Context() context.Context
+	Skip(args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // Start returns the server of this test binary, and starts it at the first
 // call.
-func Start(t testing.TB) *Server {
+func Start(t T) *Server {
 	t.Helper()
+	if err := Missing(); err != nil {
+		t.Skip(err)
+	}
 	s, err := running()
-	var missing *missingError
-	switch {
-	case errors.As(err, &missing) && (testing.Short() || !compiler()):
-		t.Skip(missing)
-	case err != nil:
+	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// Missing says why tests that need a server are skipped, nil when they are not:
+// where it could have been built, a test that finds none fails.
+func Missing() error {
+	if !testing.Short() && compiler() {
+		return nil
+	}
+	_, err := running()
+	var missing *missingError
+	if errors.As(err, &missing) {
+		return missing
+	}
+	return nil
 }
 
 // compiler reports whether there is a C compiler, so that Gitea could have been
@@ -71,15 +93,35 @@ type Repository struct {
 }
 
 // Repository makes a repository with a name of its own.
-func (s *Server) Repository(t testing.TB) Repository {
+func (s *Server) Repository(t T) Repository {
 	t.Helper()
-	r := Repository{Owner: s.Owner, Name: unique("environments")}
-	r.URL = s.URL + "/" + r.Owner + "/" + r.Name + ".git"
-	s.Must(t, http.MethodPost, "/user/repos", map[string]any{"name": r.Name, "default_branch": "main", "private": true}, nil)
+	r := s.Empty(t)
 	s.Must(t, http.MethodPost, r.API("/contents/README"), map[string]any{
 		"branch": "main", "message": "Start", "content": base64.StdEncoding.EncodeToString([]byte("first\n")),
 	}, nil)
 	return r
+}
+
+// Empty makes a repository without a commit.
+func (s *Server) Empty(t T) Repository {
+	t.Helper()
+	r := Repository{Owner: s.Owner, Name: unique("environments")}
+	r.URL = s.URL + "/" + r.Owner + "/" + r.Name + ".git"
+	s.Must(t, http.MethodPost, "/user/repos", map[string]any{"name": r.Name, "default_branch": "main", "private": true}, nil)
+	return r
+}
+
+// AwaitPush returns when the server has noticed the first push into an empty
+// repository, which takes pull requests only then.
+func (s *Server) AwaitPush(t T, r Repository) {
+	t.Helper()
+	for deadline := time.Now().Add(startup); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var has struct{ Empty bool }
+		if s.Must(t, http.MethodGet, r.API(""), nil, &has); !has.Empty {
+			return
+		}
+	}
+	t.Fatalf("Gitea has not noticed the push into %s", r.Name)
 }
 
 // API is the path of something of the repository.
@@ -87,7 +129,7 @@ func (r Repository) API(path string) string { return "/repos/" + r.Owner + "/" +
 
 // User makes another user and a token of theirs with some scopes, such as
 // write:repository.
-func (s *Server) User(t testing.TB, scopes ...string) (name, token string) {
+func (s *Server) User(t T, scopes ...string) (name, token string) {
 	t.Helper()
 	name = unique("user")
 	password := rand.Text()
@@ -110,7 +152,7 @@ func (s *Server) User(t testing.TB, scopes ...string) (name, token string) {
 
 // Must calls the API as the owner, and fails the test when it refuses. The path
 // is below /api/v1; out may be nil.
-func (s *Server) Must(t testing.TB, method, path string, in, out any) {
+func (s *Server) Must(t T, method, path string, in, out any) {
 	t.Helper()
 	request, err := s.request(t.Context(), method, path, in)
 	if err != nil {

@@ -25,6 +25,8 @@ func (e *OptionError) Error() string { return "opening the forge: " + e.reason }
 // Hint says what to give instead.
 func (e *OptionError) Hint() string { return e.hint }
 
+var errNoPulls = errors.New("it takes none")
+
 // Error is a request that the server did not carry out.
 type Error struct {
 	Repository string
@@ -60,6 +62,8 @@ func (e *Error) Hint() string {
 		return "the repository was renamed or deleted, or the token's user may not see it: check its address and the user's access"
 	case e.Status == http.StatusLocked:
 		return "the repository is archived: make it writable again in its settings"
+	case errors.Is(e.err, errNoPulls):
+		return "switch pull requests on in " + e.Repository + "/settings; a mirror, and a repository without a commit, cannot have any"
 	case errors.Is(e.err, errRedirect):
 		return "the repository was renamed, or the server moved: give the new address"
 	case errors.Is(e.err, context.Canceled), errors.Is(e.err, context.DeadlineExceeded):
@@ -74,21 +78,21 @@ func (e *Error) Hint() string {
 
 // failed makes an Error of what the SDK returned. Its errors repeat whatever the
 // server sends, so they are not used when there was an answer.
-func (f *Forge) failed(op string, response *gitea.Response, err error) error {
-	e := &Error{Repository: f.repository(), Op: op}
+func (s *Site) failed(op string, response *gitea.Response, err error) error {
+	e := &Error{Repository: s.repository(), Op: op}
 	switch {
 	case response == nil || response.Response == nil:
-		e.err = f.redact(err)
+		e.err = s.redact(err)
 	case response.StatusCode/100 == 2:
-		e.err = fmt.Errorf("the answer is not what Gitea's API answers: %w", f.redact(err))
+		e.err = fmt.Errorf("the answer is not what Gitea's API answers: %w", s.redact(err))
 	default:
-		e.Status, e.Message = response.StatusCode, f.message(response)
+		e.Status, e.Message = response.StatusCode, s.message(response)
 	}
 	return e
 }
 
 // message is what the server says about a refusal.
-func (f *Forge) message(response *gitea.Response) string {
+func (s *Site) message(response *gitea.Response) string {
 	body, ok := response.Body.(*answer)
 	if !ok {
 		return ""
@@ -99,18 +103,18 @@ func (f *Forge) message(response *gitea.Response) string {
 	if json.Unmarshal(body.data, &said) != nil {
 		return "" // a page of a proxy
 	}
-	return promotion.OneLine(f.clean(said.Message), maxMessage)
+	return promotion.OneLine(s.clean(said.Message), maxMessage)
 }
 
 // clean takes the token out of a text.
-func (f *Forge) clean(text string) string { return strings.ReplaceAll(text, f.options.Token, "***") }
+func (s *Site) clean(text string) string { return strings.ReplaceAll(text, s.options.Token, "***") }
 
 // redact takes the token out of an error.
-func (f *Forge) redact(err error) error {
-	if err == nil || !strings.Contains(err.Error(), f.options.Token) {
+func (s *Site) redact(err error) error {
+	if err == nil || !strings.Contains(err.Error(), s.options.Token) {
 		return err
 	}
-	return errors.New(f.clean(err.Error()))
+	return errors.New(s.clean(err.Error()))
 }
 
 func refused(number int, reason error, detail string) error {

@@ -1,7 +1,7 @@
 // Package gitea keeps pull requests on a Gitea or Forgejo server.
 //
-// Call New with the repository's address there, a token, and the same
-// repository opened with gitrepo. What Git knows is asked of Git: branches are
+// Call Connect with the repository's address there and a token, then Site.Forge
+// with the same repository opened with gitrepo. What Git knows is asked of Git: branches are
 // read in one listing and moved compare-and-swap by a push, so a head that
 // somebody else moved is never overwritten and never merged. The server is asked
 // for the rest over its API.
@@ -47,24 +47,26 @@ type Options struct {
 	// Token of a user who may write to the repository. Scopes: write:repository,
 	// write:issue, read:user.
 	Token string
-	// Git is the same repository; pushes go through it, with its credentials.
-	Git *gitrepo.Repository
-	// Branch that pull requests merge into.
-	Branch string
 	// Transport sends requests; nil is http.DefaultTransport.
 	Transport http.RoundTripper
 }
 
-// Forge is a promotion.Forge and a promotion.Announcer.
-type Forge struct {
+// Site is a repository on a server, as a token's user sees it.
+type Site struct {
 	options Options
-	repo    *gitrepo.Repository
 	http    *http.Client
-	pace    pace
-	now     func() time.Time
 
 	mu   sync.Mutex
 	self string // the token's user, once it is known
+}
+
+// Forge is a promotion.Forge and a promotion.Announcer.
+type Forge struct {
+	*Site
+	repo   *gitrepo.Repository
+	branch string // that pull requests merge into
+	pace   pace
+	now    func() time.Time
 }
 
 var (
@@ -82,12 +84,12 @@ type pace struct {
 // nameFormat is what an owner or a repository of Gitea may be called.
 var nameFormat = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`)
 
-// New returns the forge of a repository. It sends nothing yet.
-func New(o Options) (*Forge, error) {
+// Connect makes sure that options can be used. It sends nothing yet.
+func Connect(o Options) (*Site, error) {
 	u, err := url.Parse(o.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, &OptionError{"the server's URL is not like https://git.example.com", "give it with --forge-url"}
+		return nil, &OptionError{"the server's URL is not like https://git.example.com", "give it with --gitea-url"}
 	case !nameFormat.MatchString(o.Owner) || !nameFormat.MatchString(o.Name):
 		return nil, &OptionError{fmt.Sprintf("%q is not the OWNER/NAME of a repository on %s", o.Owner+"/"+o.Name, u.Host),
 			"the repository's URL must end in OWNER/NAME or OWNER/NAME.git"}
@@ -98,10 +100,16 @@ func New(o Options) (*Forge, error) {
 		return nil, &OptionError{"the token for " + u.Host + " has characters that no token has", "look for a line end or a quotation mark in it"}
 	}
 	o.URL = strings.TrimRight(o.URL, "/")
+	return &Site{options: o, http: newHTTP(o.Transport)}, nil
+}
+
+// Forge is the forge of the site's repository. Pull requests merge into branch;
+// pushes go through repo, with its credentials.
+func (s *Site) Forge(repo *gitrepo.Repository, branch string) *Forge {
 	return &Forge{
-		options: o, repo: o.Git, http: newHTTP(o.Transport), now: time.Now,
+		Site: s, repo: repo, branch: branch, now: time.Now,
 		pace: pace{settle: 10 * time.Second, check: 20 * time.Second, conflict: 3 * time.Second},
-	}, nil
+	}
 }
 
 // Locate splits the address of a repository, as Git takes it, into what Options
@@ -133,45 +141,45 @@ func Locate(remote string) (server, owner, name string, ok bool) {
 }
 
 // client is the SDK's client for one call: its context is a field.
-func (f *Forge) client(ctx context.Context) (*gitea.Client, error) {
-	return gitea.NewClient(f.options.URL,
+func (s *Site) client(ctx context.Context) (*gitea.Client, error) {
+	return gitea.NewClient(s.options.URL,
 		gitea.SetGiteaVersion(""), // features are what is tried, not what a version promises
-		gitea.SetHTTPClient(f.http),
-		gitea.SetToken(f.options.Token),
+		gitea.SetHTTPClient(s.http),
+		gitea.SetToken(s.options.Token),
 		gitea.SetUserAgent("sluice"),
 		gitea.SetContext(ctx),
 	)
 }
 
 // repository is how the repository is named to people.
-func (f *Forge) repository() string {
-	return f.options.URL + "/" + f.options.Owner + "/" + f.options.Name
+func (s *Site) repository() string {
+	return s.options.URL + "/" + s.options.Owner + "/" + s.options.Name
 }
 
 // page is the address of a pull request for people. It is made here: what the
 // server says of its own address is not repeated.
-func (f *Forge) page(number int64) string { return fmt.Sprintf("%s/pulls/%d", f.repository(), number) }
+func (s *Site) page(number int64) string { return fmt.Sprintf("%s/pulls/%d", s.repository(), number) }
 
 // me is the login of the token's user.
-func (f *Forge) me(ctx context.Context) (string, error) {
-	f.mu.Lock()
-	known := f.self
-	f.mu.Unlock()
+func (s *Site) me(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	known := s.self
+	s.mu.Unlock()
 	if known != "" {
 		return known, nil
 	}
-	c, err := f.client(ctx)
+	c, err := s.client(ctx)
 	if err != nil {
 		return "", err
 	}
 	user, response, err := c.GetMyUserInfo()
 	if err != nil {
-		return "", f.failed("asking whose token it is", response, err)
+		return "", s.failed("asking whose token it is", response, err)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.self = user.UserName
-	return f.self, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.self = user.UserName
+	return s.self, nil
 }
 
 // pause waits between two looks at what the forge is doing: a little longer each

@@ -20,9 +20,9 @@ func connect(t *testing.T, s *testgitea.Server, r testgitea.Repository, token st
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, repo.Close()) })
-	forge, err := New(Options{URL: s.URL, Owner: r.Owner, Name: r.Name, Token: token, Git: repo, Branch: "main"})
+	site, err := Connect(Options{URL: s.URL, Owner: r.Owner, Name: r.Name, Token: token})
 	require.NoError(t, err)
-	return forgetest.Client{Forge: forge, Repository: repo}
+	return forgetest.Client{Forge: site.Forge(repo, "main"), Repository: repo}
 }
 
 func TestConformance(t *testing.T) {

@@ -25,9 +25,9 @@ func against(t *testing.T, handle http.HandlerFunc) *Forge {
 	t.Helper()
 	server := httptest.NewServer(handle)
 	t.Cleanup(server.Close)
-	forge, err := New(Options{URL: server.URL + "/", Owner: "shop", Name: "environments", Token: secret, Branch: "main"})
+	site, err := Connect(Options{URL: server.URL + "/", Owner: "shop", Name: "environments", Token: secret})
 	require.NoError(t, err)
-	return forge
+	return site.Forge(nil, "main")
 }
 
 func TestHostileAnswers(t *testing.T) {
@@ -122,7 +122,7 @@ func TestCancelled(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestConnectRefuses(t *testing.T) {
 	good := Options{URL: "https://git.example.com", Owner: "shop", Name: "environments", Token: secret}
 	for name, change := range map[string]func(*Options){
 		"no server":             func(o *Options) { o.URL = "git.example.com" },
@@ -135,7 +135,7 @@ func TestNewRefuses(t *testing.T) {
 	} {
 		o := good
 		change(&o)
-		_, err := New(o)
+		_, err := Connect(o)
 		require.Error(t, err, name)
 		assert.NotContains(t, err.Error(), secret, name)
 		assert.NotEmpty(t, hint(t, err), name)

@@ -52,8 +52,8 @@ func (f *Forge) mergeable(v view, p pull, m promotion.MergeSpec) error {
 	switch {
 	case p.State != promotion.Open:
 		return refused(p.Number, promotion.ErrClosed, "it is "+string(p.State))
-	case p.Target != f.options.Branch:
-		return refused(p.Number, promotion.ErrRefused, fmt.Sprintf("it merges into %s, not %s", promotion.OneLine(p.Target, 100), f.options.Branch))
+	case p.Target != f.branch:
+		return refused(p.Number, promotion.ErrRefused, fmt.Sprintf("it merges into %s, not %s", promotion.OneLine(p.Target, 100), f.branch))
 	case p.Head != m.Head:
 		return refused(p.Number, promotion.ErrHeadMoved, "it is at "+p.Head)
 	case m.Target != "" && m.Target != v.target:

@@ -88,8 +88,8 @@ func (f *Forge) checkSpec(spec promotion.Spec) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("opening a pull request: %q is not the branch of a promotion", spec.Branch)
-	case spec.Target != f.options.Branch:
-		return fmt.Errorf("opening a pull request into %q: this forge merges into %s", spec.Target, f.options.Branch)
+	case spec.Target != f.branch:
+		return fmt.Errorf("opening a pull request into %q: this forge merges into %s", spec.Target, f.branch)
 	case !fullHash.MatchString(spec.Head):
 		return fmt.Errorf("opening a pull request of %s: %q is not a commit", spec.Branch, spec.Head)
 	case strings.TrimSpace(spec.Title) == "":

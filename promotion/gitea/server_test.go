@@ -205,9 +205,9 @@ func TestSeveralComponents(t *testing.T) {
 }
 
 func TestDeployIsUnsupported(t *testing.T) {
-	forge, err := New(Options{URL: "https://git.example.com", Owner: "shop", Name: "environments", Token: "t"})
+	site, err := Connect(Options{URL: "https://git.example.com", Owner: "shop", Name: "environments", Token: "t"})
 	require.NoError(t, err)
-	err = forge.Deploy(t.Context(), promotion.Deployment{Environment: "production", Component: "api"})
+	err = site.Forge(nil, "main").Deploy(t.Context(), promotion.Deployment{Environment: "production", Component: "api"})
 	require.ErrorIs(t, err, promotion.ErrUnsupported)
 	assert.ErrorContains(t, err, "Gitea has no deployments")
 }
@@ -229,9 +229,9 @@ func TestTokens(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			forge, err := New(Options{URL: b.server.URL, Owner: b.at.Owner, Name: b.at.Name, Token: tt.token, Git: b.repo, Branch: "main"})
+			site, err := Connect(Options{URL: b.server.URL, Owner: b.at.Owner, Name: b.at.Name, Token: tt.token})
 			require.NoError(t, err)
-			err = tt.call(forge)
+			err = tt.call(site.Forge(b.repo, "main"))
 			require.ErrorContains(t, err, tt.cause)
 			assert.ErrorContains(t, err, b.at.Name, "it names the repository")
 			assert.NotContains(t, err.Error(), tt.token)
@@ -264,6 +264,14 @@ func TestRenamedAndGone(t *testing.T) {
 	require.Error(t, err)
 	require.NotErrorIs(t, err, promotion.ErrNotFound, "it is the repository that is not there")
 	assert.Contains(t, hint(t, err), "renamed or deleted")
+}
+
+func TestPullRequestsAreOff(t *testing.T) {
+	b := newBench(t)
+	b.server.Must(t, http.MethodPatch, b.at.API(""), map[string]any{"has_pull_requests": false}, nil)
+	_, err := b.forge.List(t.Context(), promotion.ListOptions{})
+	require.ErrorContains(t, err, "it takes none")
+	assert.Contains(t, hint(t, err), "switch pull requests on")
 }
 
 func hint(t *testing.T, err error) string {

@@ -27,14 +27,14 @@ type view struct {
 
 // look reads the branches.
 func (f *Forge) look(ctx context.Context) (view, error) {
-	target := heads + f.options.Branch
+	target := heads + f.branch
 	refs, err := f.repo.FetchRefs(ctx, target, heads+promotion.BranchPrefix+"*")
 	if err != nil {
 		return view{}, fmt.Errorf("reading pull requests: %w", err)
 	}
 	v := view{forge: f, target: refs[target], heads: map[string]string{}}
 	if v.target == "" {
-		return view{}, fmt.Errorf("reading pull requests: branch %s: %w", f.options.Branch, gitrepo.ErrUnknownBranch)
+		return view{}, fmt.Errorf("reading pull requests: branch %s: %w", f.branch, gitrepo.ErrUnknownBranch)
 	}
 	for name, hash := range refs {
 		if branch, ok := strings.CutPrefix(name, heads); ok && name != target {
@@ -186,7 +186,7 @@ func (f *Forge) pulls(ctx context.Context, v view, state gitea.StateType) ([]pul
 	for range maxPages {
 		list, response, err := c.ListRepoPullRequests(f.options.Owner, f.options.Name, o)
 		if err != nil {
-			return nil, f.failed("listing pull requests", response, err)
+			return nil, f.noList(ctx, response, err)
 		}
 		for _, raw := range list {
 			p, ok, err := v.read(raw)
@@ -202,6 +202,18 @@ func (f *Forge) pulls(ctx context.Context, v view, state gitea.StateType) ([]pul
 		}
 	}
 	return nil, f.tooMany("listing pull requests")
+}
+
+// noList tells a repository that takes no pull requests from one that is not there.
+func (f *Forge) noList(ctx context.Context, response *gitea.Response, err error) error {
+	const op = "listing pull requests"
+	if response == nil || response.StatusCode != http.StatusNotFound {
+		return f.failed(op, response, err)
+	}
+	if err := f.reachable(ctx, op); err != nil {
+		return err
+	}
+	return &Error{Repository: f.repository(), Op: op, err: errNoPulls}
 }
 
 func newestFirst(byNumber map[int]pull) []pull {
