@@ -90,3 +90,16 @@ func TestConnectGitea(t *testing.T) {
 		})
 	}
 }
+
+// TestScriptOnGitea runs the scripts of promotions once more, word for word, on a
+// real Gitea in place of the bare repository.
+func TestScriptOnGitea(t *testing.T) {
+	testgitea.Start(t)
+	testscript.Run(t, testscript.Params{
+		Files:               []string{"../../testdata/script/promote.txtar"},
+		Setup:               setupScript,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"example": cmdGitea},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
