@@ -62,7 +62,7 @@ func (a *app) addForgeFlags(root *cobra.Command) {
 	f.StringVar(&a.forge.kind, "forge", cmp.Or(a.Getenv("SLUICE_FORGE"), forgeAuto),
 		"host of the pull requests, a `kind`: "+strings.Join(kinds, ", ")+" (SLUICE_FORGE; auto: by the repository's host, else local)")
 	f.StringVar(&a.forge.githubURL, "github-url", a.Getenv("SLUICE_GITHUB_URL"), "`address` of a GitHub Enterprise server, which the token is sent to (SLUICE_GITHUB_URL; default: github.com)")
-	f.StringVar(&a.forge.giteaURL, "gitea-url", a.Getenv("SLUICE_GITEA_URL"), "`address` of a Gitea or Forgejo server (SLUICE_GITEA_URL; default: the repository's host)")
+	f.StringVar(&a.forge.giteaURL, "gitea-url", a.Getenv("SLUICE_GITEA_URL"), "`address` of a Gitea or Forgejo server, which the token is sent to (SLUICE_GITEA_URL)")
 	_ = root.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"net/url"
 	"strings"
@@ -11,23 +10,30 @@ import (
 )
 
 // connectGitea takes the token from the environment, so that it stands in no
-// process list.
+// process list. It is sent to the server that --gitea-url names, never to one only
+// because some clone has it for its origin.
 func connectGitea(a *app, at address) (*forgeSite, error) {
 	server, owner, name, ok := gitea.Locate(at.remote)
 	if !ok {
 		return nil, withHint(fmt.Errorf("%s is not the address of a repository on a Gitea or Forgejo server", at.remote),
 			"give --repo https://git.example.com/OWNER/NAME, or --forge local to keep pull requests in the repository itself")
 	}
-	server = cmp.Or(a.forge.giteaURL, server)
+	if a.forge.giteaURL == "" {
+		return nil, withHint(usagef("--forge gitea needs --gitea-url"), "name the server that the token is for: --gitea-url %s, or SLUICE_GITEA_URL", server)
+	}
 	token := a.Getenv("SLUICE_GITEA_TOKEN")
-	site, err := gitea.Connect(gitea.Options{URL: server, Owner: owner, Name: name, Token: token})
+	site, err := gitea.Connect(gitea.Options{URL: a.forge.giteaURL, Owner: owner, Name: name, Token: token})
 	if err != nil {
 		return nil, err
 	}
 	s := &forgeSite{open: func(repo *remoteRepository) forge { return site.Forge(repo.Repository, a.branch) }}
-	// Git gets the token for the very server that it is for.
-	if u, err := url.Parse(server); err == nil && at.scheme == u.Scheme && at.host == strings.ToLower(u.Host) {
-		s.signIn = &gitrepo.Credentials{Username: "git", Token: token}
+	if at.scheme == "ssh" {
+		return s, nil
 	}
+	u, err := url.Parse(a.forge.giteaURL)
+	if err != nil || at.scheme != u.Scheme || at.host != strings.ToLower(u.Host) {
+		return nil, withHint(fmt.Errorf("%s is not on %s", at.remote, a.forge.giteaURL), "the repository and --gitea-url must be of one server: the token is sent there")
+	}
+	s.signIn = &gitrepo.Credentials{Username: "git", Token: token}
 	return s, nil
 }

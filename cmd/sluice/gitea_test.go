@@ -52,7 +52,8 @@ func cmdGitea(ts *testscript.TestScript, neg bool, args []string) {
 	name, reader := server.User(t, "read:repository", "read:issue", "read:user")
 	server.Must(t, "PUT", repository.API("/collaborators/"+name), map[string]any{"permission": "read"}, nil)
 	for name, value := range map[string]string{
-		"SLUICE_REPO": repository.URL, "SLUICE_FORGE": "gitea", "SLUICE_GITEA_TOKEN": server.Token, "READ_TOKEN": reader,
+		"SLUICE_REPO": repository.URL, "SLUICE_FORGE": "gitea", "SLUICE_GITEA_URL": server.URL,
+		"SLUICE_GITEA_TOKEN": server.Token, "READ_TOKEN": reader,
 	} {
 		ts.Setenv(name, value)
 	}
@@ -65,13 +66,14 @@ func TestConnectGitea(t *testing.T) {
 		signsIn                  bool
 		err                      string
 	}{
-		{name: "a server", remote: "https://git.example.com/shop/e.git", token: token, signsIn: true},
-		{name: "below a path", remote: "https://example.com/gitea/shop/e.git", token: token, signsIn: true},
-		{name: "by ssh", remote: "git@git.example.com:shop/e.git", token: token},
-		{name: "an API elsewhere", remote: "https://git.example.com/shop/e.git", url: "https://api.example.com", token: token},
-		{name: "the same host in the clear", remote: "http://git.example.com/shop/e.git", url: "https://git.example.com", token: token},
-		{name: "no token", remote: "https://git.example.com/shop/e.git", err: "there is no token"},
-		{name: "a path", remote: "/srv/shop.git", token: token, err: "not the address of a repository"},
+		{name: "by https", remote: "https://git.example.com/shop/e.git", url: "https://Git.example.com", token: token, signsIn: true},
+		{name: "below a path", remote: "https://example.com/gitea/shop/e.git", url: "https://example.com/gitea/", token: token, signsIn: true},
+		{name: "by ssh", remote: "git@git.example.com:shop/e.git", url: "https://api.example.com", token: token},
+		{name: "no server", remote: "https://git.example.com/shop/e.git", token: token, err: "needs --gitea-url"},
+		{name: "another server", remote: "https://evil.example.com/shop/e.git", url: "https://git.example.com", token: token, err: "is not on https://git.example.com"},
+		{name: "the same host in the clear", remote: "http://git.example.com/shop/e.git", url: "https://git.example.com", token: token, err: "is not on https://git.example.com"},
+		{name: "no token", remote: "https://git.example.com/shop/e.git", url: "https://git.example.com", err: "there is no token"},
+		{name: "a path", remote: "/srv/shop.git", url: "https://git.example.com", token: token, err: "not the address of a repository"},
 		{name: "a server's URL that is none", remote: "https://git.example.com/shop/e.git", url: "git.example.com", token: token, err: "is not like https://"},
 	}
 	for _, tt := range tests {
