@@ -26,12 +26,15 @@ build: ## Build bin/sluice
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sluice ./cmd/sluice
 
-.PHONY: tools
-tools: ## Build the development control plane, a Gitea and the linter into bin/ (cold: some fifteen minutes, once)
+.PHONY: control-plane
+control-plane:
 	@$(MAKE) --no-print-directory -C dev tools BIN=$(BIN)
-	@$(MAKE) --no-print-directory -C dev/gitea tools BIN=$(BIN)
 	@mkdir -p $(BIN)/crds/sluice
 	@cp deploy/crds/*.yaml $(BIN)/crds/sluice/
+
+.PHONY: tools
+tools: control-plane ## Build the development control plane, a Gitea and the linter into bin/ (cold: some fifteen minutes, once)
+	@$(MAKE) --no-print-directory -C dev/gitea tools BIN=$(BIN)
 	@go -C dev/lint build -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 
 .PHONY: test
@@ -52,7 +55,7 @@ lint: ## gofmt, go vet, staticcheck
 	$(BIN)/staticcheck ./...
 
 .PHONY: demo
-demo: tools build ## The main job, once through, on a fresh control plane
+demo: control-plane build ## The main job, once through, on a fresh control plane
 	go run ./examples/demo --bin $(BIN)
 
 .PHONY: update
@@ -61,7 +64,7 @@ update: build ## Rewrite the golden output in testdata/script (look at the diffe
 	$(DEVCLUSTER) go test ./cmd/sluice -run 'Script|Reference' -update
 
 .PHONY: bench
-bench: tools ## The benchmarks of docs/benchmarks.md, on a control plane of their own (some ten minutes)
+bench: control-plane ## The benchmarks of docs/benchmarks.md, on a control plane of their own (some ten minutes)
 	$(DEVCLUSTER) go test -run '^$$' -bench '^Benchmark(Reconciler|Controller)$$' -benchtime 1x -timeout 60m ./reconciler
 	$(DEVCLUSTER) go test -run '^$$' -bench '^Benchmark(Drift|TakeIn|Push)$$' -benchtime 30x -timeout 60m ./reconciler
 
