@@ -48,7 +48,7 @@ func (f *Forge) Open(ctx context.Context, spec promotion.Spec) (promotion.PullRe
 	if err := f.checkSpec(spec); err != nil {
 		return promotion.PullRequest{}, err
 	}
-	moved := false
+	start, moved, made := f.now(), false, 0
 	for attempt := range maxAttempts {
 		v, err := f.look(ctx)
 		if err != nil {
@@ -70,11 +70,16 @@ func (f *Forge) Open(ctx context.Context, spec promotion.Spec) (promotion.PullRe
 		case found:
 			p, err = f.update(ctx, v, p, spec)
 			return p.PullRequest, err
-		case moved || f.abandoned(spec.Head):
-			if err := f.create(ctx, spec); err != nil {
+		case made > 0: // it is settled already: the target has what it brings
+			p, err = f.get(ctx, v, made)
+			return p.PullRequest, err
+		case moved || f.now().Sub(start) > opening || f.abandoned(spec.Head):
+			if made, err = f.create(ctx, spec); err != nil {
 				return promotion.PullRequest{}, err
 			}
-			continue
+			if made > 0 {
+				continue
+			}
 		}
 		if err := pause(ctx, attempt+firstWait); err != nil {
 			return promotion.PullRequest{}, err
@@ -196,24 +201,27 @@ func (f *Forge) awaitClosed(ctx context.Context, p pull) (bool, error) {
 	}
 }
 
-// create makes a pull request. That another was faster is no error: it is found
-// at the next look.
-func (f *Forge) create(ctx context.Context, spec promotion.Spec) error {
+// create makes a pull request and returns its number, 0 when another was faster:
+// that one is found at the next look.
+func (f *Forge) create(ctx context.Context, spec promotion.Spec) (int, error) {
 	labels, err := f.labelIDs(ctx, spec.Labels)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	c, err := f.client(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, response, err := c.CreatePullRequest(f.options.Owner, f.options.Name, gitea.CreatePullRequestOption{
+	made, response, err := c.CreatePullRequest(f.options.Owner, f.options.Name, gitea.CreatePullRequestOption{
 		Head: spec.Branch, Base: spec.Target, Title: titleOf(spec), Body: noteOf(spec).Append(spec.Body), Labels: labels,
 	})
-	if err != nil && (response == nil || response.StatusCode != http.StatusConflict) {
-		return f.failed("opening the pull request of "+spec.Branch, response, err)
+	switch {
+	case err == nil:
+		return int(made.Index), nil
+	case response != nil && response.StatusCode == http.StatusConflict:
+		return 0, nil
 	}
-	return nil
+	return 0, f.failed("opening the pull request of "+spec.Branch, response, err)
 }
 
 // update brings an open pull request to what spec says, and writes nothing when

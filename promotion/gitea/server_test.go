@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -182,6 +183,54 @@ func TestClosedByHand(t *testing.T) {
 	got, err := b.forge.Get(t.Context(), p.Number)
 	require.NoError(t, err)
 	assert.Equal(t, promotion.Closed, got.State)
+}
+
+// What is in the target already makes one pull request, and that is merged.
+func TestOpenWhatHasLanded(t *testing.T) {
+	b := newBench(t)
+	spec := b.spec("api")
+	_, err := b.repo.Update(t.Context(), "main", func(*gitrepo.Snapshot) (gitrepo.Edit, error) {
+		return gitrepo.Edit{Message: "By hand", Write: map[string][]byte{"api": []byte("1")}}, nil
+	})
+	require.NoError(t, err)
+	p, err := b.forge.Open(t.Context(), spec)
+	require.NoError(t, err)
+	assert.Equal(t, promotion.Merged, p.State)
+	assert.Equal(t, b.main(), p.MergedRevision)
+	list, err := b.forge.List(t.Context(), promotion.ListOptions{})
+	require.NoError(t, err)
+	assert.Len(t, list, 1)
+}
+
+// Whoever moved the branch died before it made the pull request.
+func TestAbandonedBranch(t *testing.T) {
+	b := newBench(t)
+	spec := b.spec("api")
+	require.NoError(t, b.repo.Push(t.Context(), []gitrepo.RefUpdate{{Name: heads + spec.Branch, New: spec.Head}}))
+	b.forge.now = func() time.Time { return time.Now().Add(2 * opening) }
+	p, err := b.forge.Open(t.Context(), spec)
+	require.NoError(t, err)
+	assert.Equal(t, promotion.Open, p.State)
+	assert.Equal(t, spec.Head, p.Head)
+}
+
+// Two that were made at the same moment become one.
+func TestTwins(t *testing.T) {
+	b := newBench(t)
+	b.server.Must(t, http.MethodPost, b.at.API("/branches"), map[string]any{"new_branch_name": "other", "old_branch_name": "main"}, nil)
+	p := b.open("api")
+	b.server.Must(t, http.MethodPost, b.at.API("/pulls"), map[string]any{"head": p.Branch, "base": "other", "title": "A twin"}, nil)
+	spec := b.spec("api")
+	spec.OldHead = p.Head
+	again, err := b.forge.Open(t.Context(), spec)
+	require.NoError(t, err)
+	assert.Equal(t, p.Number, again.Number)
+	list, err := b.forge.List(t.Context(), promotion.ListOptions{})
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	assert.Equal(t, promotion.Closed, list[0].State)
+	assert.Equal(t, "made at the same time as #"+itoa(p.Number), list[0].Reason)
+	assert.Equal(t, spec.Head, list[1].Head, "the branch is left to the other")
 }
 
 func TestSeveralComponents(t *testing.T) {
