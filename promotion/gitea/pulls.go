@@ -239,14 +239,17 @@ func (f *Forge) update(ctx context.Context, v view, p pull, spec promotion.Spec)
 		edit.Base = spec.Target
 	}
 	missing := slices.DeleteFunc(sorted(spec.Labels), func(l string) bool { return slices.Contains(p.Labels, l) })
-	if edit.Title == "" && edit.Body == nil && edit.Base == "" && len(missing) == 0 && p.Head == spec.Head {
+	edited := edit.Title != "" || edit.Body != nil || edit.Base != ""
+	if !edited && len(missing) == 0 && p.Head == spec.Head {
 		return p, nil
 	}
 	if err := f.label(ctx, p.number, missing); err != nil {
 		return pull{}, err
 	}
-	if err := f.edit(ctx, p, "updating", edit); err != nil {
-		return pull{}, err
+	if edited {
+		if err := f.edit(ctx, p, "updating", edit); err != nil {
+			return pull{}, err
+		}
 	}
 	return f.get(ctx, v, p.Number)
 }
