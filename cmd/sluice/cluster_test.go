@@ -47,7 +47,7 @@ func TestClusterScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"example": cmdExample, "bare": cmdBare, "replace": cmdReplace,
-			"await": c.await, "get": c.get, "delete": c.delete, "post": cmdPost, "probe": cmdProbe, "terminate": cmdTerminate,
+			"await": c.await, "get": c.get, "delete": c.delete, "post": cmdPost, "webhook": cmdWebhook, "probe": cmdProbe, "terminate": cmdTerminate,
 		},
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,

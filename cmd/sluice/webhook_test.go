@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -55,22 +57,44 @@ func awaitPost(t *testing.T, posted <-chan struct{}) {
 	}
 }
 
+// sendPush sends what GitHub sends of a push, and returns the status of the answer.
+func sendPush(url, secret string) (int, error) {
+	const body = `{"ref":"refs/heads/main"}`
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(body))
+	r, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	r.Header = http.Header{"Content-Type": {"application/json"}, "X-Github-Event": {"push"}, "X-Hub-Signature-256": {"sha256=" + hex.EncodeToString(mac.Sum(nil))}}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	return response.StatusCode, response.Body.Close()
+}
+
+// cmdWebhook sends a webhook about a push: webhook ADDRESS SECRET STATUS.
+func cmdWebhook(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: webhook ADDRESS SECRET STATUS")
+	}
+	status, err := sendPush("http://"+args[0], args[1])
+	ts.Check(err)
+	if strconv.Itoa(status) != args[2] {
+		ts.Fatalf("the answer to the webhook is %d", status)
+	}
+}
+
 func TestWebhookServer(t *testing.T) {
 	url, posted := serveWebhooks(t)
-	send := func(body, secret string) int {
-		mac := hmac.New(sha256.New, []byte(secret))
-		mac.Write([]byte(body))
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
-		require.NoError(t, err)
-		r.Header = http.Header{"Content-Type": {"application/json"}, "X-Github-Event": {"push"}, "X-Hub-Signature-256": {"sha256=" + hex.EncodeToString(mac.Sum(nil))}}
-		response, err := http.DefaultClient.Do(r)
-		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
-		return response.StatusCode
-	}
-	assert.Equal(t, http.StatusUnauthorized, send(`{"ref":"refs/heads/main"}`, "another secret, as long"))
+	status, err := sendPush(url, "another secret, as long")
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusUnauthorized, status)
 	assert.Empty(t, posted)
-	assert.Equal(t, http.StatusAccepted, send(`{"ref":"refs/heads/main"}`, webhookSecret))
+	status, err = sendPush(url, webhookSecret)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusAccepted, status)
 	awaitPost(t, posted)
 }
 
