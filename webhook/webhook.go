@@ -15,6 +15,7 @@
 package webhook
 
 import (
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -26,8 +27,10 @@ const (
 	// MaxBody is the longest body that is read, in bytes. Forges send less, but
 	// for pushes of thousands of commits, which the next poll sees.
 	MaxBody = 4 << 20
-	// MaxReading is how many bodies are read at the same moment.
+	// MaxReading is how many bodies are read at the same moment; others wait.
 	MaxReading = 8
+
+	maxWait = 5 * time.Second // for others to be read
 )
 
 // Options of a Handler.
@@ -110,10 +113,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) int {
 
 // read reads a body within the bounds; status is 0, or why it did not.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
+	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+	defer cancel()
 	select {
 	case h.reading <- struct{}{}:
 		defer func() { <-h.reading }()
-	default:
+	case <-ctx.Done():
 		return nil, http.StatusTooManyRequests
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))

@@ -139,9 +139,10 @@ func start(program, dir string) (*Server, error) {
 	return s, nil
 }
 
-// environment has nothing of the user's own Git in it.
+// environment has nothing of the user's own Git in it. Every push starts Gitea
+// three more times, as Git's hooks, which mostly collect garbage.
 func environment(dir string) []string {
-	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GIT_CONFIG_NOSYSTEM=1"}
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GIT_CONFIG_NOSYSTEM=1", "GOGC=400"}
 }
 
 // await returns when the server answers.
