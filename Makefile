@@ -44,7 +44,7 @@ test: tools build lint ## Lint, then every test with -race, on a real control pl
 
 .PHONY: short
 short: ## The tests that need no control plane
-	go test -short ./api/... ./envrepo/... ./gitrepo/... ./promotion/... ./render/... ./secrets/...
+	go test -short ./api/... ./envrepo/... ./gitrepo/... ./promotion/... ./render/... ./secrets/... ./webhook/...
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
