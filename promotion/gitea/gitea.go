@@ -72,6 +72,7 @@ type Forge struct {
 var (
 	_ promotion.Forge     = (*Forge)(nil)
 	_ promotion.Announcer = (*Forge)(nil)
+	_ promotion.Pages     = (*Forge)(nil)
 )
 
 // pace is how long the forge is waited for.
