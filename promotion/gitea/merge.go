@@ -96,21 +96,23 @@ func (f *Forge) tryMerge(ctx context.Context, p pull, m promotion.MergeSpec) (me
 }
 
 // judge says what a refusal means when the pull request still stands as it did:
-// nil as long as the server may not have caught up.
+// nil as long as the server may not have caught up. Whether it can be merged is
+// what the server found out before the target moved, so Git is asked, too.
 func (f *Forge) judge(v view, p pull, answer mergeAnswer, waited time.Duration) error {
-	if answer.status == http.StatusMethodNotAllowed && p.ready {
+	changes, related, err := promotion.Compare(f.repo, v.target, p.Head)
+	conflicts := err == nil && len(changes.Conflicts) > 0
+	if answer.status == http.StatusMethodNotAllowed && p.ready && !conflicts {
 		return f.refusal(p, answer.cause) // nothing to wait for: its rules forbid it
 	}
 	if waited < f.pace.conflict {
 		return nil
 	}
-	changes, related, err := promotion.Compare(f.repo, v.target, p.Head)
 	switch {
 	case err != nil:
 		return fmt.Errorf("merging pull request #%d: %w", p.Number, err)
 	case !related:
 		return refused(p.Number, promotion.ErrMergeConflict, "its history has nothing in common with the target")
-	case len(changes.Conflicts) > 0:
+	case conflicts:
 		return &promotion.ConflictError{Number: p.Number, Files: changes.Conflicts}
 	case waited < f.pace.check:
 		return nil
