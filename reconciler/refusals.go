@@ -18,7 +18,8 @@ import (
 //  1. It is not sent again, and nor is the rest of what the commit changes of its
 //     unit: half a change may be worse than none. Nor are corrections of later
 //     stages, which may need it. Where it belongs to the shared part, those of
-//     every tag wait.
+//     every tag wait. Only a Service is sent all the same when the refused one is to
+//     have an address or port that it may be about to give up.
 //  2. Its unit is not ready: its weight may stay, fall and go to zero, not rise,
 //     and no mirror to it is begun.
 //  3. Other units are applied, the routes move, and what left is retired.
@@ -77,7 +78,7 @@ func (d *decision) setAside() {
 	if len(d.in.Refused) == 0 {
 		return
 	}
-	shared := stageCount
+	shared, taken := stageCount, d.taken()
 	for _, u := range d.units {
 		if u.shared {
 			shared = d.refusedStage(u)
@@ -87,12 +88,22 @@ func (d *decision) setAside() {
 		last := min(shared, d.refusedStage(u))
 		for _, o := range d.objects[u] {
 			id := inventory.IDOf(o)
-			waits := last < stageCount && !u.retired && (stageOf(o) > last || d.isNew(o)) && !d.in.synced(o)
+			waits := last < stageCount && !u.retired && (stageOf(o) > last || d.isNew(o) && !(taken && d.gives(o))) && !d.in.synced(o)
 			if d.in.Refused[id] != nil || waits {
 				d.barred[id] = o.GroupVersionKind().Version
 			}
 		}
 	}
+}
+
+// taken reports whether nothing was refused but for what another object has.
+func (d *decision) taken() bool {
+	for _, err := range d.in.Refused {
+		if cluster.AnswerOf(err) != cluster.AnswerTaken {
+			return false
+		}
+	}
+	return true
 }
 
 // refusedStage is the first stage in which an object of the unit was refused;

@@ -118,3 +118,34 @@ func TestACommitIsNotAppliedInPart(t *testing.T) {
 	assert.Equal(t, 1, l.count("PATCH /api/v1/namespaces/"+f.namespace+"/services/api"), "the first of two is its own trial")
 	assert.Equal(t, 2, l.count("PATCH /apis/apps/v1/namespaces/"+f.namespace+"/deployments/api"))
 }
+
+// nodePorts adds two Services with a node port each.
+func (f files) nodePorts(first, second int) files {
+	balancer := func(name string, port int) string {
+		return fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec: {type: NodePort, selector: {app.kubernetes.io/name: api}, ports: [{port: 80, nodePort: %d}]}\n", name, port)
+	}
+	return f.with(files{
+		"components/api/first.yaml":         balancer("first", first),
+		"components/api/second.yaml":        balancer("second", second),
+		"components/api/kustomization.yaml": kustomization("resources: [deployment.yaml, service.yaml, first.yaml, second.yaml]"),
+	})
+}
+
+// A port that one Service gives up and another takes over with the same commit is
+// not free when either is tried.
+func TestNodePortMovesWithOneCommit(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	// Of the part of the range from which none is given out unasked.
+	f.ready(project(f.namespace).nodePorts(30010, 30011))
+	has := func(service string, port int) bool {
+		return strings.Contains(fmt.Sprint(f.get("Service", service).Object["spec"]), fmt.Sprint("nodePort:", port))
+	}
+	f.apply(project(f.namespace).nodePorts(30012, 30010))
+	assert.True(t, has("first", 30012) && has("second", 30010), "to the one that is sent later")
+	f.apply(project(f.namespace).nodePorts(30010, 30011)) // refused, until the other has given it up
+	f.ready(project(f.namespace).nodePorts(30010, 30011))
+	assert.True(t, has("first", 30010) && has("second", 30011), "to the one that is sent earlier")
+	s := statusOf(t, f.apply(project(f.namespace).nodePorts(30012, 30012)), "api")
+	assert.Equal(t, v1alpha1.ReasonApplyFailed, s.Reason, "to both")
+}

@@ -36,6 +36,9 @@ type trial struct {
 	// governed says that the plan writes something that decides whether the object
 	// is admitted, so that a dry run before it may be refused for want of it.
 	governed bool
+	// released says that the plan changes another Service, which may give up the
+	// address or port that this one is to have.
+	released bool
 	// asks is set for an object that is not to be sent: whether it is as declared
 	// is not known, and decides what else may be done.
 	asks bool
@@ -59,9 +62,16 @@ func (d *decision) try() {
 		}
 	}
 	governed := slices.ContainsFunc(all, governs)
-	for i := range d.plan.trials {
+	for i, t := range d.plan.trials {
 		d.plan.trials[i].governed = governed
+		d.plan.trials[i].released = slices.ContainsFunc(all, func(o *unstructured.Unstructured) bool { return o != t.object && d.gives(o) })
 	}
+}
+
+// gives reports whether an object, once it is changed, may have given up what only
+// one can have at a time: it is a Service that is there.
+func (d *decision) gives(o *unstructured.Unstructured) bool {
+	return o.GroupVersionKind().GroupKind() == schema.GroupKind{Kind: "Service"} && d.in.live(o) != nil
 }
 
 // batch is what is to be sent of a unit because a commit changes it, in order.
@@ -160,6 +170,8 @@ func refuses(t trial, live *unstructured.Unstructured, err error) bool {
 		return true
 	case cluster.AnswerNotAdmitted:
 		return !t.governed
+	case cluster.AnswerTaken:
+		return !t.released
 	}
 	return false
 }

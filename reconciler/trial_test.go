@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/sluice-dev/sluice/reconciler/cluster"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
 	"github.com/sluice-dev/sluice/render"
 )
@@ -147,6 +148,7 @@ func TestWhatADryRunTells(t *testing.T) {
 	kind := schema.GroupKind{Group: "apps", Kind: "Deployment"}
 	invalid := apierrors.NewInvalid(kind, "api", field.ErrorList{field.Required(field.NewPath("spec"), "")})
 	forbidden := apierrors.NewForbidden(deployments, "api", errors.New("exceeded quota"))
+	taken := apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "api", field.ErrorList{field.Invalid(field.NewPath("spec", "ports").Index(0).Child("nodePort"), 30010, "provided port is already allocated")})
 	edited := deployment("api", "one", 1)
 	edited.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate}})
 	owned := deployment("api", "one", 1)
@@ -165,6 +167,10 @@ func TestWhatADryRunTells(t *testing.T) {
 		{"not admitted, with a new quota", trial{governed: true}, "", forbidden, false},
 		{"invalid with what kubectl edit has planted", trial{}, "edited", invalid, false},
 		{"invalid with an owner that is removed", trial{}, "owned", invalid, false},
+		{"a port that another has", trial{}, "", taken, true},
+		{"a port that another may be about to give up", trial{released: true}, "", taken, false},
+		{"invalid, and another is changed", trial{released: true}, "", invalid, true},
+		{"an address that may not change", trial{released: true}, "", &cluster.ImmutableError{Object: "Service/api", Fields: []string{"spec.clusterIPs[0]"}, Cause: taken}, true},
 		{"no namespace yet", trial{}, "", apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "shop"), false},
 		{"overload", trial{}, "", apierrors.NewTooManyRequests("later", 1), false},
 		{"a webhook that is down", trial{}, "", apierrors.NewInternalError(errors.New("failed calling webhook")), false},

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -140,6 +142,7 @@ const (
 	AnswerNone        Answer = iota // nothing about the object: it may be taken the next time
 	AnswerInvalid                   // the object is not valid, or cannot take the place of the present one
 	AnswerNotAdmitted               // who asks may not, or a policy, a webhook or a quota is against it
+	AnswerTaken                     // an address or port that only one Service can have is another's, for now at least
 )
 
 // AnswerOf is what the error of a dry run says about the object. That a webhook
@@ -148,6 +151,8 @@ const (
 func AnswerOf(err error) Answer {
 	var unknown *UnknownKindError
 	switch {
+	case taken(err):
+		return AnswerTaken
 	case apierrors.IsInvalid(err) && len(refusedFields(err)) > 0,
 		apierrors.IsRequestEntityTooLargeError(err), apierrors.IsUnsupportedMediaType(err), unexplained(err):
 		return AnswerInvalid
@@ -156,6 +161,18 @@ func AnswerOf(err error) Answer {
 	}
 	return AnswerNone
 }
+
+// taken reports whether nothing is wrong with a Service but that somebody else has
+// an address or port that it is to have. Where the present one may not change its
+// own, a Service in its place would be taken, and the error says so.
+func taken(err error) bool {
+	var immutable *ImmutableError
+	fields := refusedFields(err)
+	return len(fields) > 0 && !errors.As(err, &immutable) && !slices.ContainsFunc(fields, func(field string) bool { return !allocated.MatchString(field) })
+}
+
+// allocated are the fields of a Service of which each value is given out once.
+var allocated = regexp.MustCompile(`^spec\.(clusterIPs?(\[\d+\])?|healthCheckNodePort|ports\[\d+\]\.nodePort)$`)
 
 // unexplained reports whether an error has neither a reason nor details: so the API
 // server answers to an object that does not fit the schema of its kind. etcd's
