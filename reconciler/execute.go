@@ -306,11 +306,16 @@ func (p *pass) reread(ctx context.Context, id inventory.ID, gvk schema.GroupVers
 }
 
 // prune deletes in order, and goes on after a failure: what stays is kept in
-// the inventory.
+// the inventory. A commit that comes in meanwhile ends it, since many objects take
+// their time.
 func (p *pass) prune(ctx context.Context, s Step) error {
 	failed := &PruneError{}
+	rendered := p.in.renderedSet()
 	for _, i := range s.Items {
 		id := inventory.IDOf(i.Object)
+		if _, unused := rendered[id]; p.superseded() || !unused && !p.env.ledger.holdsGood(p.in.Release.Name, p.want.generation, id) {
+			return errDecideAgain
+		}
 		err := p.engine.cluster.Delete(ctx, i.Object)
 		if errors.Is(err, cluster.ErrChanged) {
 			// Whether it may still be deleted is for the next plan to say.

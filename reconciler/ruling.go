@@ -102,6 +102,16 @@ func (l *ledger) rule(release string, a *account) Ruling {
 	return r
 }
 
+// holdsGood reports whether a release that was ruled to delete an object may still do
+// so: since the ruling a commit may have come in that wants it, here or in another
+// release.
+func (l *ledger) holdsGood(release string, generation uint64, id inventory.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.accounts[release]
+	return a != nil && a.generation == generation && len(l.declared[id]) == 0 && l.standing(l.weigh(), release, a) == standingFree
+}
+
 const notInThisRun = "is not part of this run"
 
 // moving are the leaving objects that another release declares.
