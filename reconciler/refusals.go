@@ -18,8 +18,8 @@ import (
 //  1. It is not sent again, and nor is the rest of what the commit changes of its
 //     unit: half a change may be worse than none. Nor are corrections of later
 //     stages, which may need it. Where it belongs to the shared part, those of
-//     every tag wait. Only a Service is sent all the same when the refused one is to
-//     have an address or port that it may be about to give up.
+//     every tag wait. Sent all the same is what the refused object may be in want of:
+//     see helps. The next pass sends the rest.
 //  2. Its unit is not ready: its weight may stay, fall and go to zero, not rise,
 //     and no mirror to it is begun.
 //  3. Other units are applied, the routes move, and what left is retired.
@@ -78,7 +78,7 @@ func (d *decision) setAside() {
 	if len(d.in.Refused) == 0 {
 		return
 	}
-	shared, taken := stageCount, d.taken()
+	shared, answer := stageCount, d.answer()
 	for _, u := range d.units {
 		if u.shared {
 			shared = d.refusedStage(u)
@@ -88,7 +88,7 @@ func (d *decision) setAside() {
 		last := min(shared, d.refusedStage(u))
 		for _, o := range d.objects[u] {
 			id := inventory.IDOf(o)
-			waits := last < stageCount && !u.retired && (stageOf(o) > last || d.isNew(o) && !(taken && d.gives(o))) && !d.in.synced(o)
+			waits := last < stageCount && !u.retired && (stageOf(o) > last || d.isNew(o) && !d.helps(o, answer)) && !d.in.synced(o)
 			if d.in.Refused[id] != nil || waits {
 				d.barred[id] = o.GroupVersionKind().Version
 			}
@@ -96,14 +96,32 @@ func (d *decision) setAside() {
 	}
 }
 
-// taken reports whether nothing was refused but for what another object has.
-func (d *decision) taken() bool {
+// answer is what the API server has said of all that was refused; AnswerNone where
+// that is not the same.
+func (d *decision) answer() cluster.Answer {
+	answers := map[cluster.Answer]bool{}
 	for _, err := range d.in.Refused {
-		if cluster.AnswerOf(err) != cluster.AnswerTaken {
-			return false
-		}
+		answers[cluster.AnswerOf(err)] = true
 	}
-	return true
+	if len(answers) != 1 {
+		return cluster.AnswerNone
+	}
+	return slices.Collect(maps.Keys(answers))[0]
+}
+
+// helps reports whether an object, once it is sent, may have the API server take
+// what was refused. One Service may give up an address or port that another is to
+// have. And a policy may look up a ConfigMap or Secret that the same commit creates:
+// that nobody uses yet, so it does no harm alone.
+func (d *decision) helps(o *unstructured.Unstructured, answer cluster.Answer) bool {
+	switch answer {
+	case cluster.AnswerTaken:
+		return d.gives(o)
+	case cluster.AnswerNotAdmitted:
+		kind := o.GroupVersionKind().GroupKind()
+		return d.in.live(o) == nil && kind.Group == "" && (kind.Kind == "ConfigMap" || kind.Kind == "Secret")
+	}
+	return false
 }
 
 // refusedStage is the first stage in which an object of the unit was refused;

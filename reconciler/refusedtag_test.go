@@ -1,12 +1,17 @@
 package reconciler_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler"
@@ -148,4 +153,52 @@ func TestNodePortMovesWithOneCommit(t *testing.T) {
 	assert.True(t, has("first", 30010) && has("second", 30011), "to the one that is sent earlier")
 	s := statusOf(t, f.apply(project(f.namespace).nodePorts(30012, 30012)), "api")
 	assert.Equal(t, v1alpha1.ReasonApplyFailed, s.Reason, "to both")
+}
+
+// demandLimits has a policy refuse Deployments of the test's namespace that are
+// annotated to keep limits, unless ConfigMap limits is there.
+func (f *fixture) demandLimits() {
+	f.t.Helper()
+	ctx, deny := context.Background(), admissionv1.ParameterNotFoundActionType("Deny")
+	name := metav1.ObjectMeta{Name: f.namespace}
+	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: name, Spec: admissionv1.ValidatingAdmissionPolicySpec{
+		ParamKind: &admissionv1.ParamKind{APIVersion: "v1", Kind: "ConfigMap"},
+		MatchConstraints: &admissionv1.MatchResources{
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": f.namespace}},
+			ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Rule:       admissionv1.Rule{APIGroups: []string{"apps"}, APIVersions: []string{"v1"}, Resources: []string{"deployments"}},
+			}}},
+		},
+		MatchConditions: []admissionv1.MatchCondition{{Name: "keeps-limits", Expression: "has(object.metadata.annotations) && 'limits' in object.metadata.annotations"}},
+		Validations:     []admissionv1.Validation{{Expression: "true"}},
+	}}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: name, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+		PolicyName: f.namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		ParamRef: &admissionv1.ParamRef{Name: "limits", ParameterNotFoundAction: &deny},
+	}}
+	require.NoError(f.t, f.api.Create(ctx, policy))
+	require.NoError(f.t, f.api.Create(ctx, binding))
+	f.t.Cleanup(func() { _, _ = f.api.Delete(ctx, binding), f.api.Delete(ctx, policy) })
+	f.eventually("the policy holds", func() bool {
+		return f.api.Patch(ctx, f.get("Deployment", "api"), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"limits":"yes"}}}`)), client.DryRunAll) != nil
+	})
+}
+
+// What a policy looks up may come with the same commit: it is not there when the
+// object that needs it is tried.
+func TestPolicyLooksUpWhatTheCommitCreates(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.ready(project(f.namespace))
+	f.demandLimits()
+	f.branch.push(project(f.namespace).with(files{
+		"environments/production/api/config.yaml": config("one") + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: limits}\n",
+		"components/api/deployment.yaml":          strings.Replace(project(f.namespace)["components/api/deployment.yaml"], "  name: api\n", "  name: api\n  annotations: {limits: \"yes\"}\n", 1),
+		"components/api/service.yaml":             strings.Replace(project(f.namespace)["components/api/service.yaml"], "{name: api}", "{name: api, annotations: {limits: \"yes\"}}", 1),
+	}))
+	f.run()
+	f.eventually("all of it is applied", func() bool {
+		return f.release("api").Ready() && f.get("Deployment", "api").GetAnnotations()["limits"] == "yes" && f.get("Service", "api").GetAnnotations()["limits"] == "yes"
+	})
 }
