@@ -694,6 +694,22 @@ new builds/api/9999ffff0000.yaml
 			"record build api 9999ffff0000\nnote: not deployed: api has no idle tag in development: every tag has traffic (blue=90, green=10)\n" + trim(bare)},
 		{"a token in a URL", component("autoDeploy: false\n"), Build{Component: "api", Digest: digestN, Source: Source{Repository: "https://x-access-token:s3cret@github.com/shop/api"}},
 			"record build api 9999ffff0000\nnote: removed the password from the URL https://github.com/shop/api\n" + trim(bare) + "+source:\n+  repository: https://github.com/shop/api\n"},
+		{"a token in a query", component("autoDeploy: false\n"), Build{Component: "api", Digest: digestN, Run: Run{URL: "https://ci.example.com/run?id=5&private_token=s3cret"}},
+			"record build api 9999ffff0000\nnote: removed the password from the URL https://ci.example.com/run?id=5\n" + trim(bare) + "+run:\n+  url: https://ci.example.com/run?id=5\n"},
+		{"a key that is no secret", component("autoDeploy: false\n"), Build{Component: "api", Digest: digestN, Run: Run{URL: "https://ci.example.com/run?monkey=1&b=2"}},
+			"record build api 9999ffff0000\n" + trim(bare) + "+run:\n+  url: https://ci.example.com/run?monkey=1&b=2\n"},
+		{"several lines", nil, Build{Component: "api", Digest: digestN, Source: Source{Ref: "refs/heads/a\nb"}}, `
+error: recording build 9999ffff0000: the source ref "refs/heads/a\nb" is not one line of printable text
+hint: give one line of text
+`},
+		{"too long", nil, Build{Component: "api", Digest: digestN, Source: Source{Message: strings.Repeat("m", 2001)}}, `
+error: recording build 9999ffff0000: the source message has 2001 bytes, more than 2000
+hint: shorten it
+`},
+		{"too many checks", nil, Build{Component: "api", Digest: digestN, Checks: make([]Check, 101)}, `
+error: recording build 9999ffff0000: 101 checks, more than 100
+hint: record the checks that decide something
+`},
 		{"empty contract", component("autoDeploy: false\n"), Build{Component: "api", Digest: digestN, Config: &Contract{}},
 			"record build api 9999ffff0000\n" + trim(bare) + "+config: {}\n"},
 		{"recorded already", nil, build(func(b *Build) {
@@ -739,6 +755,25 @@ error: recording build 9999ffff0000: "\xff" is not UTF-8 text
 			assert.Equal(t, want, got)
 		})
 	}
+}
+
+// Another run of the pipeline that makes the same bytes has nothing to add.
+func TestRecordInAnotherRun(t *testing.T) {
+	tree := NewTree(shop(t))
+	_, err := RecordBuild(tree, Build{Component: "api", Digest: digestN, Run: Run{ID: "1"}})
+	require.NoError(t, err)
+	summary, err := RecordBuild(tree, Build{Component: "api", Digest: digestN, Run: Run{ID: "2"}, CreatedAt: time.Now()})
+	require.NoError(t, err)
+	assert.Equal(t, Summary{Message: "build 9999ffff0000 of api is already recorded", Notes: []string{"the record names another run, 1: the first one stays"}}, summary)
+}
+
+// A build that is only added is deployed nowhere.
+func TestAddBuild(t *testing.T) {
+	tree := NewTree(shop(t))
+	_, err := AddBuild(tree, Build{Component: "api", Digest: digestN})
+	require.NoError(t, err)
+	assert.Len(t, tree.Writes(), 1)
+	assert.Contains(t, tree.Writes(), "builds/api/9999ffff0000.yaml")
 }
 
 // A retried record after a newer one must not deploy the older build again.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,10 +16,18 @@ import (
 
 // RecordBuild writes the record of a build and deploys it to the first
 // environment, where that or the component says autoDeploy. Recording the same
-// build again is no change, and deploys nothing; another time of creation does
-// not make it another build. A record with other content is a
-// *BuildConflictError. An empty Image means the component's.
-func RecordBuild(t *Tree, b Build) (Summary, error) {
+// build again is no change, and deploys nothing; another time of creation or
+// another run of the pipeline does not make it another build. A record with other
+// content is a *BuildConflictError. An empty Image means the component's.
+func RecordBuild(t *Tree, b Build) (Summary, error) { return record(t, b, autoDeploy) }
+
+// AddBuild is RecordBuild that deploys nothing.
+func AddBuild(t *Tree, b Build) (Summary, error) {
+	return record(t, b, func(*Tree, *Repo, Component, string, *Summary) error { return nil })
+}
+
+// record writes the record of a build, and what deploy adds to it.
+func record(t *Tree, b Build, deploy func(*Tree, *Repo, Component, string, *Summary) error) (Summary, error) {
 	return edit(t, func(layer *Tree) (Summary, error) {
 		repo, err := Open(layer)
 		if err != nil {
@@ -49,13 +58,17 @@ func RecordBuild(t *Tree, b Build) (Summary, error) {
 			if fields := differences(old, b); len(fields) > 0 {
 				return Summary{}, &BuildConflictError{File: file, Fields: fields}
 			}
-			return Summary{Message: fmt.Sprintf("build %s of %s is already recorded", b.ID(), b.Component)}, nil
+			summary.Message = fmt.Sprintf("build %s of %s is already recorded", b.ID(), b.Component)
+			if old.Run != b.Run {
+				summary.note("the record names another run, %s: the first one stays", orNone(strings.TrimSpace(old.Run.ID+" "+old.Run.URL)))
+			}
+			return summary, nil
 		}
 		if err := layer.WriteFile(file, data); err != nil {
 			return Summary{}, err
 		}
 		summary.Message = fmt.Sprintf("record build %s %s", b.Component, b.ID())
-		err = autoDeploy(layer, repo, component, b.Digest, &summary)
+		err = deploy(layer, repo, component, b.Digest, &summary)
 		return summary, err
 	})
 }
@@ -84,11 +97,59 @@ func normalize(b Build, component Component, summary *Summary) (Build, error) {
 			summary.note("removed the password from the URL %s", clean)
 		}
 	}
-	return b, nil
+	return b, b.bounded()
 }
 
-// withoutPassword takes the user information off a URL. CI systems like to
-// clone with a token in it, and a record is for ever.
+// Limits of the texts of a record, in bytes. Records are for ever, and read with
+// every list of builds.
+const (
+	maxRecordText = 2000 // of one text
+	maxChecks     = 100
+)
+
+// bounded refuses texts that are too long, or of several lines where one is due.
+func (b Build) bounded() error {
+	if len(b.Checks) > maxChecks {
+		return refuse("record the checks that decide something", "recording build %s: %d checks, more than %d", b.ID(), len(b.Checks), maxChecks)
+	}
+	type text struct{ name, value string }
+	lines := []text{{"source repository", b.Source.Repository}, {"source commit", b.Source.Commit}, {"source ref", b.Source.Ref},
+		{"run id", b.Run.ID}, {"run URL", b.Run.URL}}
+	for _, check := range b.Checks {
+		lines = append(lines, text{"summary of check " + clip(check.Name), check.Summary})
+	}
+	for _, line := range append(lines, text{"source message", b.Source.Message}) {
+		if len(line.value) > maxRecordText {
+			return refuse("shorten it", "recording build %s: the %s has %d bytes, more than %d", b.ID(), line.name, len(line.value), maxRecordText)
+		}
+	}
+	for _, line := range lines {
+		if utf8.ValidString(line.value) && strings.IndexFunc(line.value, unprintable) >= 0 {
+			return refuse("give one line of text", "recording build %s: the %s %q is not one line of printable text", b.ID(), line.name, clip(line.value))
+		}
+	}
+	return nil
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// WithoutCredentials is a URL as a record keeps it: without user information, and
+// without query parameters that are named like a secret.
+func WithoutCredentials(u string) string {
+	clean, _ := withoutPassword(u)
+	return clean
+}
+
+// secretParameter matches the names of query parameters that carry credentials.
+var secretParameter = regexp.MustCompile(`(?i)token|password|passwd|secret|signature|credential|apikey|api_key|^(sig|key|auth)$`)
+
+// withoutPassword takes the user information off a URL, and secrets in its query.
+// CI systems like to clone with a token in it, and a record is for ever.
 func withoutPassword(s string) (string, bool) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
@@ -96,21 +157,37 @@ func withoutPassword(s string) (string, bool) {
 	}
 	host, path, slash := strings.Cut(rest, "/")
 	at := strings.LastIndex(host, "@")
-	if at < 0 || scheme == "ssh" && !strings.Contains(host[:at], ":") {
-		return s, false
+	if scheme == "ssh" && at >= 0 && !strings.Contains(host[:at], ":") {
+		at = -1 // a user name alone is part of the address
 	}
 	clean := scheme + "://" + host[at+1:]
 	if slash {
 		clean += "/" + path
 	}
-	if _, err := url.Parse(clean); err != nil {
+	parsed, err := url.Parse(clean)
+	if err != nil {
+		if at < 0 {
+			return s, false
+		}
 		return scheme + "://", true
 	}
-	return clean, true
+	query, secret := parsed.Query(), false
+	for name := range query {
+		if secretParameter.MatchString(name) {
+			query.Del(name)
+			secret = true
+		}
+	}
+	if secret {
+		parsed.RawQuery = query.Encode()
+		clean = parsed.String()
+	}
+	return clean, at >= 0 || secret
 }
 
-// differences names the fields in which two records differ. The time of
-// creation is no part of a build's identity.
+// differences names the fields in which two records differ. When and in which run
+// of a pipeline it was recorded is no part of a build's identity: a pipeline that
+// builds the same bytes of the same commit again has nothing new to say.
 func differences(a, b Build) []string {
 	var fields []string
 	for _, f := range []struct {
@@ -118,7 +195,7 @@ func differences(a, b Build) []string {
 		a, b any
 	}{
 		{"component", a.Component, b.Component}, {"image", a.Image, b.Image}, {"digest", a.Digest, b.Digest},
-		{"source", a.Source, b.Source}, {"run", a.Run, b.Run}, {"config", a.Config, b.Config}, {"checks", a.Checks, b.Checks},
+		{"source", a.Source, b.Source}, {"config", a.Config, b.Config}, {"checks", a.Checks, b.Checks},
 	} {
 		if !reflect.DeepEqual(f.a, f.b) {
 			fields = append(fields, f.name)
@@ -220,7 +297,11 @@ func encodeBuild(file string, b Build) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if fields := differences(got, b); len(fields) > 0 || !got.CreatedAt.Equal(b.CreatedAt) {
+	fields := differences(got, b)
+	if got.Run != b.Run {
+		fields = append(fields, "run")
+	}
+	if len(fields) > 0 || !got.CreatedAt.Equal(b.CreatedAt) {
 		return nil, refuse("", "recording build %s: %s cannot be written as it is", b.ID(), strings.Join(fields, ", "))
 	}
 	return out.Bytes(), nil

@@ -261,6 +261,7 @@ func (c *component) contract(role, tag, digest string) ContractInput {
 			result.Unsure = append(result.Unsure, missing.String())
 		} else {
 			result.Missing = append(result.Missing, missing.String())
+			result.Keys = append(result.Keys, missing.Key)
 		}
 	}
 	return result

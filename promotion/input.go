@@ -62,6 +62,7 @@ type ContractInput struct {
 	Known    bool     // a contract is recorded
 	Required []string // names
 	Missing  []string // names, each with the container that would not see it
+	Keys     []string // the names alone, in the order of Missing
 	Unsure   []string // those that may come from an object made elsewhere; no gate minds them
 }
 
@@ -71,7 +72,9 @@ func short(digest string) string {
 	return hex[:min(12, len(hex))]
 }
 
-// who says whose contract it is.
+// Who says whose contract it is, such as "rollback target in green".
+func (c ContractInput) Who() string { return c.who() }
+
 func (c ContractInput) who() string {
 	if c.Tag == "" {
 		return c.Role

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -30,6 +32,7 @@ type buildRecordOptions struct {
 	sourceCommit, sourceURL, sourceRef, sourceText string
 	runURL, runID, contract, createdAt             string
 	checks                                         []string
+	noCI                                           bool
 }
 
 func newBuildRecordCommand(a *app) *cobra.Command {
@@ -37,6 +40,21 @@ func newBuildRecordCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "record --component NAME --digest DIGEST",
 		Short: "Record a build's digest and deploy it to the first environment",
+		Long: `Writes the record of a build, once: the same again changes nothing, other content
+for the same digest is an error. When and in which run it was recorded is no part
+of the content. Where the first environment says autoDeploy: true, and the
+component does not say otherwise, the digest is pinned there in the same commit.
+
+Before that the configuration contract is checked, without keys: of this build,
+of the digests that keep running and of the one that a rollback would bring back.
+With a required key missing, the build is recorded and not deployed, and the
+command ends with exit code 6.
+
+What no flag gives is taken from the environment of the pipeline, and told on
+standard error: from SLUICE_SOURCE_URL, SLUICE_SOURCE_COMMIT, SLUICE_SOURCE_REF,
+SLUICE_SOURCE_MESSAGE, SLUICE_RUN_ID and SLUICE_RUN_URL, then from what GitHub
+Actions or GitLab CI set. Of a pull request that is built as a trial merge, the
+commit is the one that was pushed.`,
 		Example: `  sluice build record --component api --image registry.example.com/shop/api \
     --digest sha256:3f2a… --source-commit 9f8e… --source-url https://github.com/shop/api \
     --run-url https://ci.example.com/runs/8841 --check trivy=passed:"0 critical"`,
@@ -56,6 +74,7 @@ func newBuildRecordCommand(a *app) *cobra.Command {
 	f.StringVar(&o.createdAt, "created-at", "", "`time` of the build, RFC 3339 (default: now)")
 	f.StringArrayVar(&o.checks, "check", nil, "outcome of a check, `NAME=STATUS[:SUMMARY]` (repeatable)")
 	f.StringVar(&o.contract, "contract", "", "YAML `file` with the configuration the build needs: required and optional lists")
+	f.BoolVar(&o.noCI, "no-ci", false, "take nothing from the environment of the pipeline")
 	_ = c.MarkFlagRequired("component")
 	return c
 }
@@ -65,21 +84,28 @@ func (a *app) runBuildRecord(c *cobra.Command, o buildRecordOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.changeRemote(c.Context(), func(t *envrepo.Tree) (envrepo.Summary, error) {
-		b := build
-		if b.Image == "" {
-			repo, err := envrepo.Open(t)
-			if err != nil {
-				return envrepo.Summary{}, err
-			}
-			component, err := repo.Component(b.Component)
-			if err != nil {
-				return envrepo.Summary{}, err
-			}
-			b.Image = component.Image
+	if !o.noCI {
+		for _, note := range addOrigin(&build, c.Flags().Changed, origins(a.Getenv, readBounded)) {
+			a.note("note: %s", note)
 		}
-		return envrepo.RecordBuild(t, b)
+	}
+	repo, err := a.openRemote(c.Context())
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	var stopped error
+	done, err := repo.change(c.Context(), func(t *envrepo.Tree) (summary envrepo.Summary, err error) {
+		summary, stopped, err = recordBuild(c.Context(), t, build)
+		return summary, err
 	})
+	if err != nil {
+		return err
+	}
+	if err := a.printCommitted(done); err != nil {
+		return err
+	}
+	return stopped
 }
 
 // buildFromFlags checks and joins the flags; envrepo checks the content.
@@ -183,6 +209,7 @@ type sourceView struct {
 	Commit     string `json:"commit,omitempty"`
 	Ref        string `json:"ref,omitempty"`
 	Message    string `json:"message,omitempty"`
+	URL        string `json:"url,omitempty"` // the commit's page, as far as the repository's host tells
 }
 
 type runView struct {
@@ -207,8 +234,7 @@ func viewBuild(b envrepo.Build, environments []string) buildView {
 		CreatedAt: b.CreatedAt, Environments: environments,
 	}
 	if b.Source != (envrepo.Source{}) {
-		s := sourceView(b.Source)
-		v.Source = &s
+		v.Source = &sourceView{b.Source.Repository, b.Source.Commit, b.Source.Ref, b.Source.Message, commitPage(b.Source)}
 	}
 	if b.Run != (envrepo.Run{}) {
 		r := runView(b.Run)
@@ -221,6 +247,23 @@ func viewBuild(b envrepo.Build, environments []string) buildView {
 		v.Checks = append(v.Checks, checkView(c))
 	}
 	return v
+}
+
+// commitHash is a commit as a page of it is named.
+var commitHash = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+
+// commitPage is where the host of a repository shows a commit: most do so below
+// commit/. It is "" for a repository that is not on the web.
+func commitPage(s envrepo.Source) string {
+	base := strings.TrimSuffix(strings.TrimSuffix(s.Repository, "/"), ".git")
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || !commitHash.MatchString(s.Commit) {
+		return ""
+	}
+	if strings.Contains(u.Host, "gitlab") {
+		base += "/-"
+	}
+	return base + "/commit/" + s.Commit
 }
 
 func newBuildListCommand(a *app) *cobra.Command {
@@ -367,6 +410,9 @@ func buildTable(t *table, b buildView) {
 	t.row("created", b.CreatedAt.Format(time.RFC3339))
 	if b.Source != nil {
 		t.row("source", strings.TrimSpace(b.Source.Repository+" "+b.Source.Commit+" "+b.Source.Message))
+	}
+	if b.Source != nil && b.Source.URL != "" {
+		t.row("commit", b.Source.URL)
 	}
 	if b.Run != nil {
 		t.row("run", strings.TrimSpace(b.Run.ID+" "+b.Run.URL))

@@ -16,6 +16,7 @@ const (
 	exitFindings    = 3
 	exitNotReady    = 4
 	exitPartial     = 5
+	exitNotDeployed = 6
 	exitInterrupted = 130
 )
 
@@ -29,6 +30,8 @@ const exitCodesHelp = `Every command ends with one of these codes:
   4  applied, but not ready: a release failed, is held, or the time ran out
   5  only in part: status could not read the repository, or not ask the cluster,
      and shows the other side
+  6  a build is recorded and not deployed: a configuration key that it requires
+     is missing, or the overlay cannot be edited
 130  interrupted
 `
 
