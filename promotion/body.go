@@ -30,6 +30,9 @@ const (
 func Title(in Input) string {
 	if len(in.Components) == 1 {
 		c := in.Components[0]
+		if c.Returns {
+			return cut(fmt.Sprintf("Roll back %s in %s: %s", c.Name, in.Environment, short(c.New)), maxTitle)
+		}
 		return cut(fmt.Sprintf("Promote %s to %s: %s", c.Name, in.Environment, short(c.New)), maxTitle)
 	}
 	return cut(fmt.Sprintf("Promote %d components to %s", len(in.Components), in.Environment), maxTitle)
@@ -97,7 +100,13 @@ func facts(in Input, c ComponentInput) string {
 	if c.Tag != "" {
 		into += ", tag " + foreign(c.Tag)
 	}
-	fmt.Fprintf(&b, "From %s to %s.\n\n", foreign(orElse(in.Policy.From, "nowhere")), into)
+	source := orElse(in.Policy.From, "nowhere")
+	if c.Returns {
+		source = in.Environment
+		fmt.Fprintf(&b, "Back to a digest that %s has had before.\n\n", into)
+	} else {
+		fmt.Fprintf(&b, "From %s to %s.\n\n", foreign(source), into)
+	}
 	if c.Old != "" {
 		fmt.Fprintf(&b, "- now: %s\n", buildLine(c.Old, c.OldBuild, c.OldPage))
 	}
@@ -107,7 +116,7 @@ func facts(in Input, c ComponentInput) string {
 	b.WriteString("\n### Traffic\n\n" + trafficText(c))
 	b.WriteString("\n### Configuration\n\n" + configText(in, c))
 	b.WriteString("\n### Checks\n\n" + checksText(in, c))
-	fmt.Fprintf(&b, "\n### Health in %s\n\n%s", foreign(orElse(in.Policy.From, "nowhere")), healthText(in, c))
+	fmt.Fprintf(&b, "\n### Health in %s\n\n%s", foreign(source), healthText(in, c))
 	return b.String()
 }
 
@@ -285,6 +294,9 @@ func checksText(in Input, c ComponentInput) string {
 }
 
 func healthText(in Input, c ComponentInput) string {
+	if c.Returns {
+		return returnText(c)
+	}
 	var b strings.Builder
 	h := c.Health
 	switch {

@@ -186,10 +186,13 @@ func judgeOrder(in Input) Gate {
 	switch {
 	case !in.Declared:
 		return failed("close the pull request", "%s has no environment %s any more", in.Branch, in.Environment)
-	case in.Policy.From == "":
+	case in.Policy.From == "" && !goesBack(in):
 		return failed("deploy to it with `sluice deploy`", "no environment comes before %s", in.Environment)
 	}
 	return each(in, func(c ComponentInput) Gate {
+		if c.Returns {
+			return passed("a rollback: %s has had %s before", in.Environment, short(c.New))
+		}
 		switch c.Source {
 		case c.New:
 			return passed("%s has %s", in.Policy.From, short(c.New))
@@ -288,6 +291,9 @@ func judgeHealthy(in Input) Gate {
 		return passed("health in %s is not demanded in %s", in.Policy.From, in.Environment)
 	}
 	return each(in, func(c ComponentInput) Gate {
+		if c.Returns {
+			return judgeReturn(in, c)
+		}
 		if c.MovedOn {
 			return judgeServed(in, c, 0)
 		}
@@ -305,6 +311,9 @@ func judgeSoak(in Input) Gate {
 		return passed("no soak is demanded in %s", in.Environment)
 	}
 	return each(in, func(c ComponentInput) Gate {
+		if c.Returns {
+			return passed("a rollback waits for no soak")
+		}
 		if c.MovedOn {
 			return judgeServed(in, c, soak)
 		}

@@ -168,11 +168,17 @@ func (c *component) readSource(ctx context.Context) {
 	if rel, err := c.before.Release(from, c.name); err == nil {
 		c.source, _ = envrepo.SourceDigest(rel) // none: the gate order says so
 	}
-	report, err := c.Service.health.Release(ctx, from, c.name)
+	c.health = c.healthIn(ctx, from)
+}
+
+// healthIn asks how the component is doing in an environment; that asking fails is
+// not to know.
+func (c *component) healthIn(ctx context.Context, environment string) HealthReport {
+	report, err := c.Service.health.Release(ctx, environment, c.name)
 	if err != nil {
-		report = HealthReport{Message: err.Error()}
+		return HealthReport{Message: err.Error()}
 	}
-	c.health = report
+	return report
 }
 
 // readPast adds what only history tells: the pages of the records, and whether the
@@ -184,8 +190,18 @@ func (c *component) readPast(ctx context.Context, in *ComponentInput) (err error
 	if in.NewPage, err = c.recordURL(ctx, in.NewBuild); err != nil {
 		return err
 	}
+	if in.Source == in.New {
+		return nil
+	}
+	if in.Returns, err = c.hasHad(ctx, c.revision, c.environment.Name, c.name, in.New); err != nil {
+		return err
+	}
+	if in.Returns {
+		in.Here = c.healthIn(ctx, c.environment.Name)
+		return nil
+	}
 	from := c.environment.Promotion.From
-	if from == "" || in.Source == "" || in.Source == in.New {
+	if from == "" || in.Source == "" {
 		return nil
 	}
 	history, err := c.declared(ctx, c.revision, from, c.name)

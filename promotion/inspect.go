@@ -46,6 +46,10 @@ func (s *Service) inspect(ctx context.Context, p PullRequest) (judgement, error)
 		return fail(err)
 	}
 	h.merge()
+	h.had = func(component, digest string) bool {
+		had, err := s.hasHad(ctx, h.revision, environment, component, digest)
+		return err == nil && had
+	}
 	h.scope()
 	j, err := s.gather(ctx, gathering{
 		before: h.target, after: h.merged, environment: environment, components: sortedKeys(h.components),
@@ -69,6 +73,8 @@ type head struct {
 	base, target, head *gitrepo.Snapshot // the project at the merge base, the target and the head
 	changed            []string          // files of the project that the head changed
 	merged             *envrepo.Tree
+
+	had func(component, digest string) bool // whether the environment has pinned a digest before
 
 	components map[string][]string // what the head changes of each component
 	conflicts  []string
@@ -194,7 +200,13 @@ func (h *head) replay(again *envrepo.Tree, before, after *envrepo.Repo, componen
 			digest = "" // what the source has may go without a build record
 		}
 	}
-	if _, err := envrepo.Promote(again, component, h.environment, change.tag, false, digest); err != nil {
+	_, err = envrepo.Promote(again, component, h.environment, change.tag, false, digest)
+	if err != nil && h.had(component, change.new) {
+		// A rollback may go where a promotion may not: to a tag that has traffic, and
+		// into the first environment.
+		_, err = envrepo.Rollback(again, h.environment, component, change.tag, change.new)
+	}
+	if err != nil {
 		return plain(err.Error())
 	}
 	return ""

@@ -22,6 +22,10 @@ type Request struct {
 	Tag       string // the tag that gets the digest; "": the idle one of a tagged release
 	BlueGreen bool   // the one idle tag, an error when there are none or several
 	Digest    string // "": the one the source environment has
+
+	// Back goes back to Digest, which the target has had before: a rollback. It goes
+	// to Tag whatever traffic that has, and asks nothing of the environment before.
+	Back bool
 }
 
 // Proposal is what came of a request.
@@ -66,6 +70,8 @@ func (r Request) check() error {
 		return &RequestConflictError{"all components are asked for, and some by name"}
 	case !r.All && len(r.Components) == 0:
 		return &RequestConflictError{"no component is asked for"}
+	case r.Back && (r.Digest == "" || r.BlueGreen):
+		return &RequestConflictError{"a rollback goes to one digest, in the tag that is named"}
 	case single && (r.All || len(r.Components) > 1):
 		return &RequestConflictError{"a tag or a digest is given for several components"}
 	}
@@ -233,7 +239,7 @@ func edit(project *gitrepo.Snapshot, r Request, open []PullRequest) (plan, error
 	if len(names) == 1 && !r.All {
 		result.branch = BranchName(r.To, names[0])
 		for _, p := range open {
-			if p.Branch == shared && slices.Contains(p.Components, names[0]) {
+			if !r.Back && p.Branch == shared && slices.Contains(p.Components, names[0]) {
 				result.branch = shared
 				names = append(names, p.Components...)
 				result.notes = append(result.notes, fmt.Sprintf("%s is part of pull request #%d", names[0], p.Number))
@@ -267,6 +273,15 @@ func promotable(repo *envrepo.Repo, to string) ([]string, error) {
 	}), nil
 }
 
+// pin edits the tree for one component.
+func (p *plan) pin(r Request, name, tag string, bluegreen bool, digest string) (envrepo.Summary, error) {
+	if r.Back {
+		return envrepo.Rollback(p.tree, r.To, name, tag, digest)
+	}
+	result, err := envrepo.Promote(p.tree, name, r.To, tag, bluegreen, digest)
+	return result.Summary, err
+}
+
 // promote edits the tree for each name. With several names one that cannot be
 // promoted does not keep the others back: it becomes a note.
 func (p *plan) promote(r Request, names []string) error {
@@ -277,7 +292,7 @@ func (p *plan) promote(r Request, names []string) error {
 		if !r.All && slices.Contains(r.Components, name) {
 			tag, bluegreen, digest = r.Tag, r.BlueGreen, r.Digest
 		}
-		result, err := envrepo.Promote(p.tree, name, r.To, tag, bluegreen, digest)
+		result, err := p.pin(r, name, tag, bluegreen, digest)
 		switch {
 		case err != nil && len(names) == 1:
 			return err
