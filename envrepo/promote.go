@@ -2,6 +2,7 @@ package envrepo
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -129,10 +130,21 @@ func (r Release) promotionTag(name string) (Tag, error) {
 const rollbackSubject = "roll back "
 
 // GoesBack reports whether a commit went back to what was before: one that Rollback
-// gave its message, or a revert of Git's.
+// gave its message, a revert of Git's, or the merge of a pull request that was either.
 func GoesBack(message string) bool {
-	return strings.HasPrefix(message, rollbackSubject) || strings.HasPrefix(message, "Revert \"")
+	lines := strings.SplitN(message, "\n", 4)
+	for _, line := range lines[:min(3, len(lines))] {
+		line = strings.ToLower(mergePrefix.ReplaceAllString(line, ""))
+		if strings.HasPrefix(line, rollbackSubject) || strings.HasPrefix(line, "revert \"") {
+			return true
+		}
+	}
+	return false
 }
+
+// mergePrefix begins the message of a merge that Sluice makes. A forge's own names
+// the branch there, and has the title two lines below.
+var mergePrefix = regexp.MustCompile(`^Merge pull request #[0-9]+: `)
 
 // Rollback pins an earlier digest, which the caller finds in the history of
 // the repository. A tagged release needs tag; weights stay as they are.

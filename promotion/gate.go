@@ -291,7 +291,7 @@ func judgeHealthy(in Input) Gate {
 		return passed("health in %s is not demanded in %s", in.Policy.From, in.Environment)
 	}
 	return each(in, func(c ComponentInput) Gate {
-		if c.Returns {
+		if c.Returns && (c.Source != c.New || unhealthy(in, c) != "") {
 			return judgeReturn(in, c)
 		}
 		if c.MovedOn {

@@ -190,7 +190,7 @@ func (c *component) readPast(ctx context.Context, in *ComponentInput) (err error
 	if in.NewPage, err = c.recordURL(ctx, in.NewBuild); err != nil {
 		return err
 	}
-	if in.Source == in.New {
+	if in.Source == in.New && !in.Back {
 		return nil
 	}
 	if in.Returns, err = c.hasHad(ctx, c.revision, c.environment.Name, c.name, in.New); err != nil {
@@ -201,7 +201,7 @@ func (c *component) readPast(ctx context.Context, in *ComponentInput) (err error
 		return nil
 	}
 	from := c.environment.Promotion.From
-	if from == "" || in.Source == "" {
+	if from == "" || in.Source == "" || in.Source == in.New {
 		return nil
 	}
 	history, err := c.declared(ctx, c.revision, from, c.name)

@@ -42,7 +42,7 @@ type ComponentInput struct {
 	Source   string          // the digest that the source environment declares, "" when none
 	MovedOn  bool            // the source declared New before, and only newer builds since
 
-	Returns bool         // the target has had New before, and the source does not have it: a rollback
+	Returns bool         // the target has had New before, and the source does not have it or it is older than Old: a rollback
 	Here    HealthReport // of the target environment, when New returns to it
 
 	OldTraffic *envrepo.Traffic // nil: untagged

@@ -273,12 +273,13 @@ func promotable(repo *envrepo.Repo, to string) ([]string, error) {
 	}), nil
 }
 
-// pin edits the tree for one component.
+// pin edits the tree for one component. A rollback that a promotion could make is made
+// like one; the gate scope does both over again in the same order.
 func (p *plan) pin(r Request, name, tag string, bluegreen bool, digest string) (envrepo.Summary, error) {
-	if r.Back {
+	result, err := envrepo.Promote(p.tree, name, r.To, tag, bluegreen, digest)
+	if err != nil && r.Back {
 		return envrepo.Rollback(p.tree, r.To, name, tag, digest)
 	}
-	result, err := envrepo.Promote(p.tree, name, r.To, tag, bluegreen, digest)
 	return result.Summary, err
 }
 

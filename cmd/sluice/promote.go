@@ -66,6 +66,11 @@ func (a *app) runPromote(c *cobra.Command, components []string, o promoteOptions
 	if err != nil {
 		return err
 	}
+	return a.printProposal(proposal)
+}
+
+// printProposal prints what came of proposing a promotion or a rollback.
+func (a *app) printProposal(proposal promotion.Proposal) error {
 	for _, n := range proposal.Notes {
 		a.note("note: %s", n)
 	}

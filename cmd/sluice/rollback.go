@@ -5,57 +5,131 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/promotion"
 )
 
+type rollbackOptions struct {
+	environment, tag, build string
+	now                     bool
+}
+
 func newRollbackCommand(a *app) *cobra.Command {
-	var environment, tag, build string
+	var o rollbackOptions
 	c := &cobra.Command{
 		Use:   "rollback COMPONENT --environment ENVIRONMENT",
-		Short: "Pin the digest that ran before, found in the Git history",
-		Long: `Finds the last digest that the overlay pinned before the present one and pins it
-again, in a new commit. Run again it changes nothing, rather than to bring back
-what was rolled back: --build names the one to go to. A release with tags needs
---tag; where the previous deployment still runs under the other tag,
+		Short: "Propose the digest that ran before, found in the Git history",
+		Long: `Finds the last digest that the overlay pinned before the present one, where the
+cluster can be asked the last one that is known to have been ready there, and
+opens a pull request that pins it again, with the same evidence as a promotion.
+--build names another one, --now commits at once and opens none. Run again it
+changes nothing, rather than to bring back what was rolled back. A release with
+tags needs --tag; where the previous deployment still runs under the other tag,
 "traffic promote" is the faster way back.`,
+		Example: `  sluice rollback api --environment production --tag blue
+  sluice rollback api --environment production --tag blue --now`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			repo, err := a.openRemote(c.Context())
-			if err != nil {
-				return err
+			if o.now {
+				return a.rollBackNow(c.Context(), args[0], o)
 			}
-			defer repo.Close()
-			done, err := repo.change(c.Context(), func(t *envrepo.Tree) (envrepo.Summary, error) {
-				digest, done, err := repo.rollbackDigest(c.Context(), t, environment, args[0], tag, build)
-				if err != nil || done.Message != "" {
-					return done, err
-				}
-				return envrepo.Rollback(t, environment, args[0], tag, digest)
-			})
-			if err != nil {
-				return err
-			}
-			return a.printCommitted(done)
+			return a.proposeRollback(c.Context(), args[0], o)
 		},
 	}
-	environmentFlag(c, &environment)
-	c.Flags().StringVar(&tag, "tag", "", "deployment tag to roll back")
-	c.Flags().StringVar(&build, "build", "", "roll back to this recorded `build`")
+	environmentFlag(c, &o.environment)
+	c.Flags().StringVar(&o.tag, "tag", "", "deployment tag to roll back")
+	c.Flags().StringVar(&o.build, "build", "", "roll back to this recorded `build`")
+	c.Flags().BoolVar(&o.now, "now", false, "commit it at once, without a pull request or gates")
 	return c
 }
 
-// rollbackDigest is the digest to go back to: the named build's, or the one that
-// the overlay pinned before the present one. Where that was rolled back itself,
-// there is none, and a summary says so: who runs the command twice in a hurry must
-// not bring back what failed.
-func (r *remoteRepository) rollbackDigest(ctx context.Context, t *envrepo.Tree, environment, name, tag, build string) (string, envrepo.Summary, error) {
-	repo, err := envrepo.Open(t)
+// proposeRollback opens the pull request of a rollback.
+func (a *app) proposeRollback(ctx context.Context, name string, o rollbackOptions) error {
+	service, err := a.openPromotions(ctx)
 	if err != nil {
-		return "", envrepo.Summary{}, err
+		return err
 	}
+	defer service.Done()
+	served := a.servedIn(ctx, service.project, name, o)
+	digest, done, err := service.repo.rollbackDigest(ctx, service.project, name, o, served)
+	if err != nil {
+		return err
+	}
+	if done.Message != "" {
+		return a.printCommitted(committed{Message: done.Message, Notes: done.Notes})
+	}
+	proposal, err := service.Propose(ctx, promotion.Request{
+		Components: []string{name}, To: o.environment, Tag: o.tag, Digest: digest, Back: true,
+	})
+	if err != nil {
+		return err
+	}
+	return a.printProposal(proposal)
+}
+
+// rollBackNow commits a rollback.
+func (a *app) rollBackNow(ctx context.Context, name string, o rollbackOptions) error {
+	repo, err := a.openRemote(ctx)
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	project, err := repo.open()
+	if err != nil {
+		return err
+	}
+	served := a.servedIn(ctx, project, name, o)
+	done, err := repo.change(ctx, func(t *envrepo.Tree) (envrepo.Summary, error) {
+		project, err := envrepo.Open(t)
+		if err != nil {
+			return envrepo.Summary{}, err
+		}
+		digest, done, err := repo.rollbackDigest(ctx, project, name, o, served)
+		if err != nil || done.Message != "" {
+			return done, err
+		}
+		return envrepo.Rollback(t, o.environment, name, o.tag, digest)
+	})
+	if err != nil {
+		return err
+	}
+	return a.printCommitted(done)
+}
+
+// servedIn asks the cluster which digests are known to have been ready in an
+// environment. Without an answer it is nil: the history has to do then, since a
+// rollback must not wait for a cluster.
+func (a *app) servedIn(ctx context.Context, project *envrepo.Repo, name string, o rollbackOptions) []string {
+	if o.build != "" {
+		return nil // somebody knows better
+	}
+	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
+	defer cancel()
+	report, err := a.health(project.Project()).Release(ctx, o.environment, name)
+	if err != nil || !report.Known {
+		return nil
+	}
+	var digests []string
+	for _, s := range report.Served {
+		digests = append(digests, s.Digest)
+	}
+	return digests
+}
+
+// servedTimeout is how long a rollback asks the cluster.
+const servedTimeout = 5 * time.Second
+
+// rollbackDigest is the digest to go back to: the named build's, or the last one that
+// the overlay pinned before the present one; of these, the last that served, where
+// that is known of any. Where the present one was itself rolled back to there is
+// none, and a summary says so: who runs the command twice in a hurry must not bring
+// back what failed.
+func (r *remoteRepository) rollbackDigest(ctx context.Context, repo *envrepo.Repo, name string, o rollbackOptions, served []string) (string, envrepo.Summary, error) {
+	environment, tag := o.environment, o.tag
 	rel, err := repo.PartialRelease(environment, name)
 	if err != nil {
 		return "", envrepo.Summary{}, err
@@ -64,8 +138,8 @@ func (r *remoteRepository) rollbackDigest(ctx context.Context, t *envrepo.Tree, 
 	if err != nil {
 		return "", envrepo.Summary{}, err
 	}
-	if build != "" {
-		b, err := repo.Build(name, build)
+	if o.build != "" {
+		b, err := repo.Build(name, o.build)
 		return b.Digest, envrepo.Summary{}, err
 	}
 	changes, err := r.releaseHistory(ctx, r.branch, environment, name, 200)
@@ -77,12 +151,23 @@ func (r *remoteRepository) rollbackDigest(ctx context.Context, t *envrepo.Tree, 
 	case slices.Contains(before, present) && envrepo.GoesBack(arrival):
 		return "", rolledBack(name, environment, tag, present, before), nil
 	case len(before) > 0:
-		return before[0], envrepo.Summary{}, nil
+		return lastGood(before, present, served), envrepo.Summary{}, nil
 	case present == "":
 		return "", envrepo.Summary{}, withHint(fmt.Errorf("nothing is deployed of %s in %s yet, so there is nothing to roll back to", name, environment), "deploy a build: sluice deploy %s --environment %s --build BUILD", name, environment)
 	}
 	return "", envrepo.Summary{}, withHint(fmt.Errorf("%s in %s has run no other digest than %s, so there is nothing to roll back to", name, environment, buildID(present)),
 		"name one with --build; `sluice build list %s` shows them", name)
+}
+
+// lastGood is the newest of the digests before the present one that served; the
+// newest one where that is known of none.
+func lastGood(before []string, present string, served []string) string {
+	for _, digest := range before {
+		if digest != present && slices.Contains(served, digest) {
+			return digest
+		}
+	}
+	return before[0]
 }
 
 // digestsBefore are the digests that a release (under a tag) pinned before the

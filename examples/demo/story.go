@@ -182,7 +182,7 @@ func playRevert(ctx context.Context, st *stage) error {
 		s.running(production, "api-green", thirdAPI),
 		s.routing("api-blue:100 api-green:0"),
 		s.says(production, "api", "Ready", "True", ""),
-		s.sluice("rollback", "api", "--environment", "development"),
+		s.sluice("rollback", "api", "--environment", "development", "--now"),
 		s.running("shop-development", "api", thirdAPI),
 		s.says("shop-development", "api", "Ready", "True", ""),
 	)
