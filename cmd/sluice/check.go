@@ -33,7 +33,7 @@ type checked struct {
 	Errors   int       `json:"errors"`
 	Warnings int       `json:"warnings"`
 	Findings []finding `json:"findings"`
-	Reached  []reached `json:"reached,omitempty"`
+	since    `json:",inline"`
 
 	told  map[finding]int // index in Findings, by the finding without its release
 	kinds componentKinds
@@ -49,6 +49,7 @@ type reached struct {
 func newCheckCommand(a *app) *cobra.Command {
 	var environments []string
 	var ref, base string
+	var publish bool
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Find what is wrong with the repository; needs no cluster or key",
@@ -56,8 +57,11 @@ func newCheckCommand(a *app) *cobra.Command {
 result: digests that pin nothing, configuration keys that are missing, objects
 that must not stand in a tag, routes that would ignore the weights.
 
-With --base, it also lists the environments that a change to components/ since
-that commit reaches without a promotion.`,
+With --base, it also lists what a change since that commit does without a
+promotion: the environments that changed files below components/ reach, the
+environments whose gates are changed in sluice.yaml, and digests changed by hand
+where a promotion is due. --publish shows that as the statuses sluice/… of the
+commit that --ref names, so that a branch can require them of every pull request.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			v, err := a.openView(c.Context(), ref, fromWorktree)
@@ -69,11 +73,21 @@ that commit reaches without a promotion.`,
 			if err != nil {
 				return err
 			}
+			if publish {
+				if base == "" || len(environments) > 0 {
+					return withHint(usagef("--publish judges a whole change"), "give --base, and no --environment")
+				}
+				result.Gates = changeGates(result)
+				if err := a.publishChange(c.Context(), v, result.Gates); err != nil {
+					return err
+				}
+			}
 			return a.printChecked(v, result)
 		},
 	}
 	c.Flags().StringSliceVar(&environments, "environment", nil, "only these environments (default: all)")
 	c.Flags().StringVar(&base, "base", "", "list what changed shared files reach since this `commit, branch or tag`")
+	c.Flags().BoolVar(&publish, "publish", false, "with --base and --ref: show the outcome as statuses of that commit")
 	refFlag(c, &ref, fromWorktree)
 	return c
 }
@@ -107,11 +121,10 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 		}
 	}
 	if base != "" {
-		list, err := a.reachedSince(ctx, v, base)
-		if err != nil {
+		var err error
+		if result.since, err = a.changedSince(ctx, v, base); err != nil {
 			return checked{}, err
 		}
-		result.Reached = list
 	}
 	return result, nil
 }
@@ -328,12 +341,7 @@ func errorFinding(release string, err error) finding {
 
 // reachedSince lists the releases whose rendered input lies in shared files
 // that changed since base.
-func (a *app) reachedSince(ctx context.Context, v *view, base string) ([]reached, error) {
-	before, err := a.openView(ctx, base, fromBranch)
-	if err != nil {
-		return nil, err
-	}
-	defer before.Close()
+func reachedSince(before, v *view) ([]reached, error) {
 	changed, err := changedShared(before.FS, v.FS)
 	if err != nil {
 		return nil, err
@@ -384,6 +392,13 @@ func (a *app) printChecked(v *view, result checked) error {
 		for _, r := range result.Reached {
 			t.line(fmt.Sprintf("reached: %s/%s is changed without a promotion by %s", r.Environment, r.Component, strings.Join(r.Files, ", ")))
 		}
+		for _, name := range result.Policies {
+			t.line(fmt.Sprintf("policy: what guards promotions into %s is changed by sluice.yaml", name))
+		}
+		for _, d := range result.Digests {
+			t.line(fmt.Sprintf("digest: %s changes to %s without a promotion", d.Release, buildID(d.New)))
+		}
+		gateLines(t, result.Gates)
 		t.line(fmt.Sprintf("%s in %s: %s, %s", count(result.Releases, "release"), v.name(), count(result.Errors, "error"), count(result.Warnings, "warning")))
 	})
 	if err == nil && result.Errors > 0 {
