@@ -161,7 +161,7 @@ func (w *writer) accept(write accepted, err error) {
 
 func (w *writer) step() {
 	component := []string{"api", "web"}[w.random.IntN(2)]
-	switch w.random.IntN(6) {
+	switch w.random.IntN(7) {
 	case 0, 1:
 		w.build(component)
 	case 2:
@@ -179,11 +179,31 @@ func (w *writer) step() {
 	case 4:
 		w.traffic()
 	case 5:
+		w.rollBack(component)
+	case 6:
 		w.onOne(func(p promotion.PullRequest) {
 			err := w.service.Close(w.Context(), p.Number, "withdrawn")
 			w.accept(accepted{what: fmt.Sprintf("closing #%d", p.Number)}, err)
 		})
 	}
+}
+
+// rollBack takes staging back to the digest that all began with: at once, or by a
+// pull request, which whoever comes upon it may merge.
+func (w *writer) rollBack(component string) {
+	first := build(component, "b").Digest
+	if w.random.IntN(2) == 0 {
+		_, err := w.service.Propose(w.Context(), promotion.Request{Components: []string{component}, To: "staging", Digest: first, Back: true})
+		w.accept(accepted{what: "proposing a rollback"}, err)
+		return
+	}
+	revision, err := update(w.Context(), w.repo, "", func(t *envrepo.Tree) (envrepo.Summary, error) {
+		return envrepo.Rollback(t, "staging", component, "", first)
+	})
+	w.accept(accepted{
+		what: "rolling back " + component, revision: revision,
+		file: "environments/staging/" + component + "/kustomization.yaml", content: first,
+	}, err)
 }
 
 // build records a build and deploys it to staging.
