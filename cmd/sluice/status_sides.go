@@ -75,11 +75,20 @@ func (a *app) reportedReleases(ctx context.Context, repo *envrepo.Repo) ([]v1alp
 	if err != nil {
 		return nil, err
 	}
-	identity := ""
-	if p, err := a.locate(); err == nil && p.remote != "" {
-		identity = repositoryIdentity(p.remote)
-	}
+	identity := a.namedIdentity()
 	return slices.DeleteFunc(all, func(r v1alpha1.Release) bool { return !oursIn(repo, identity, r) }), nil
+}
+
+// namedIdentity is the identity of the repository that the command is about, known
+// by its name when it cannot be read; "" when there is no name either.
+func (a *app) namedIdentity() string {
+	switch p, err := a.locate(); {
+	case err == nil && p.remote != "":
+		return repositoryIdentity(p.remote)
+	case err != nil && a.repo != "": // a path with nothing there
+		return repositoryIdentity(a.abs(a.repo))
+	}
+	return ""
 }
 
 // oursIn reports whether a Release is the project's. Where the repository still
