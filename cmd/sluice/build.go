@@ -40,15 +40,16 @@ func newBuildRecordCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "record --component NAME --digest DIGEST",
 		Short: "Record a build's digest and deploy it to the first environment",
-		Long: `Writes the record of a build, once: the same again changes nothing, other content
-for the same digest is an error. When and in which run it was recorded is no part
-of the content. Where the first environment says autoDeploy: true, and the
-component does not say otherwise, the digest is pinned there in the same commit.
+		Long: `Writes the record of a build, once: the same again changes nothing, other
+content for the same digest is an error. When and in which run it was recorded
+is no part of the content. Where the first environment says autoDeploy: true,
+and the component does not say otherwise, the digest is pinned there in the same
+commit.
 
 Before that the configuration contract is checked, without keys: of this build,
-of the digests that keep running and of the one that a rollback would bring back.
-With a required key missing, the build is recorded and not deployed, and the
-command ends with exit code 6.
+of the digests that keep running and of the one that a rollback would bring
+back. With a required key missing, the build is recorded and not deployed, and
+the command ends with exit code 6.
 
 What no flag gives is taken from the environment of the pipeline, and told on
 standard error: from SLUICE_SOURCE_URL, SLUICE_SOURCE_COMMIT, SLUICE_SOURCE_REF,

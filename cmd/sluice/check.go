@@ -61,7 +61,8 @@ With --base, it also lists what a change since that commit does without a
 promotion: the environments that changed files below components/ reach, the
 environments whose gates are changed in sluice.yaml, and digests changed by hand
 where a promotion is due. --publish shows that as the statuses sluice/… of the
-commit that --ref names, so that a branch can require them of every pull request.`,
+commit that --ref names, so that a branch can require them of every pull
+request.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			v, err := a.openView(c.Context(), ref, fromWorktree)

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -137,5 +138,5 @@ func TestPullLinesShowComments(t *testing.T) {
 	assert.Equal(t, []string{
 		"Promote api (pull request 1, merged)", "  sluice/promote/staging/api at  into main", "  https://github.com/shop/e/pull/1",
 		"", "Evidence.", "", "comment live/staging:", "It is live.\ufffd[2J",
-	}, lines.rows)
+	}, slices.Concat(lines.rows...))
 }
