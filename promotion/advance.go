@@ -165,7 +165,7 @@ func (a *advance) propose(ctx context.Context) {
 		if step.Digest == "" {
 			continue
 		}
-		proposal, err := a.Propose(ctx, Request{Components: []string{name}, To: a.Environment, Digest: step.Digest})
+		proposal, err := a.Propose(ctx, Request{Components: []string{name}, To: a.Environment, Digest: step.Digest, forward: true})
 		if err != nil {
 			a.fail("proposing %s: %w", name, err)
 			continue
@@ -238,6 +238,9 @@ func (a *advance) look(ctx context.Context, o *Occasion, list []string) (err err
 	for _, p := range a.pulls {
 		if slices.Contains(p.Components, o.Component) {
 			o.Open = append(o.Open, a.brings(p, o.Component)...)
+			if a.takesBack(a.target, p, o.Component, o.Had) {
+				o.Back = p.Number
+			}
 		}
 	}
 	closed, err := a.forge.List(ctx, ListOptions{State: Closed, Environment: a.Environment, Component: o.Component})

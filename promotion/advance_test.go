@@ -1,6 +1,7 @@
 package promotion_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
+	"github.com/sluice-dev/sluice/promotion/local"
 )
 
 // automatic is a shop whose production is promoted to automatically, and is well.
@@ -216,4 +218,66 @@ func TestAdvanceAtTheSameTime(t *testing.T) {
 	assert.Equal(t, 1, merged)
 	assert.Len(t, s.pulls(), 1)
 	assert.Contains(t, s.file(s.main(), "environments/production/web/kustomization.yaml"), digest("b"))
+}
+
+// wentTo is a shop that was promoted from a to b, and whose staging has had c since.
+func wentTo(t *testing.T) (s *shop, back promotion.Request) {
+	t.Helper()
+	s = automatic(t)
+	s.record("web", "b")
+	require.Equal(t, []int{1}, s.advance().Merged)
+	s.health.ready("production", "web", digest("b"), now)
+	s.record("web", "c")
+	return s, promotion.Request{Components: []string{"web"}, To: "production", Digest: digest("a"), Back: true}
+}
+
+// TestAdvanceLeavesAnOpenRollback: what somebody proposes to go back by is not made a
+// promotion, though the two have one branch.
+func TestAdvanceLeavesAnOpenRollback(t *testing.T) {
+	t.Parallel()
+	s, back := wentTo(t)
+	p := s.propose(back).PullRequest
+	require.Equal(t, "Roll back web in production: aaaaaaaaaaaa", p.Title)
+	a := s.advance()
+	assert.Empty(t, a.Merged)
+	assert.Equal(t, "pull request #2 goes back in production: it is for a person to merge or to close", step(a, "web"))
+	assert.Equal(t, p.Head, s.get(p.Number).Head)
+
+	require.NoError(t, s.service.Close(t.Context(), p.Number, "b is mended"))
+	assert.Len(t, s.advance().Merged, 1, "then it goes on")
+}
+
+// onClosed is a forge on which something happens when closed pull requests are listed.
+type onClosed struct {
+	*local.Forge
+	do func()
+}
+
+func (f onClosed) List(ctx context.Context, o promotion.ListOptions) ([]promotion.PullRequest, error) {
+	if o.State == promotion.Closed {
+		f.do()
+	}
+	return f.Forge.List(ctx, o)
+}
+
+// TestRollbackWhileAutomationDecides: nor is one that was opened after automation had
+// looked.
+func TestRollbackWhileAutomationDecides(t *testing.T) {
+	t.Parallel()
+	s, back := wentTo(t)
+	_, _, person := s.connect()
+	var once sync.Once
+	forge := onClosed{s.forge, func() {
+		once.Do(func() {
+			_, err := person.Propose(t.Context(), back)
+			assert.NoError(t, err)
+		})
+	}}
+	service := promotion.New(promotion.Options{Repository: s.repo, Forge: forge, Branch: "main", Health: s.health, Decrypt: keyless,
+		Now: func() time.Time { return now }})
+	a, err := service.Advance(t.Context(), "production")
+	require.NoError(t, err)
+	assert.ErrorContains(t, errors.Join(a.Failures...), "it goes back in production, which automation leaves alone")
+	assert.Empty(t, a.Merged)
+	assert.Equal(t, "Roll back web in production: aaaaaaaaaaaa", s.get(2).Title)
 }

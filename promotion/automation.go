@@ -27,6 +27,7 @@ type Occasion struct {
 	TargetHealth HealthReport
 
 	Open      []string // digests that open pull requests bring
+	Back      int      // an open pull request that goes back to what the target has had; 0: none does
 	Withdrawn []Withdrawal
 }
 
@@ -126,14 +127,18 @@ func judgeOrderOf(in Input) Gate {
 //
 //  1. not to a build that the target had, or that is older than one it had: when
 //     people go back, they have a reason;
-//  2. not to one whose pull request was withdrawn;
-//  3. not while the target is not ready, as one could not tell which build it was;
-//  4. after a build that failed there, only to one that was built since.
+//  2. not while somebody proposes to go back;
+//  3. not to one whose pull request was withdrawn;
+//  4. not while the target is not ready, as one could not tell which build it was;
+//  5. after a build that failed there, only to one that was built since.
 func (o Occasion) held(digest string) string {
 	for _, d := range o.Had {
 		if !o.after(digest, d.digest) {
 			return fmt.Sprintf("%s has had %s: going back to it, or past it, is for a person", o.Environment, short(d.digest))
 		}
+	}
+	if o.Back != 0 {
+		return fmt.Sprintf("pull request #%d goes back in %s: it is for a person to merge or to close", o.Back, o.Environment)
 	}
 	if !slices.Contains(o.Open, digest) {
 		for _, w := range o.Withdrawn {

@@ -110,6 +110,8 @@ func pullTests() []occasionTest {
 		{name: "it is proposed", change: func(o *Occasion) { o.Open = []string{digest("c")} }, digest: "c", message: "cccccccccccc has proved itself in staging"},
 		{name: "an older one is proposed", change: func(o *Occasion) { o.Open = []string{digest("b")} }, digest: "c", message: "cccccccccccc has proved itself in staging"},
 		{name: "a newer one is proposed", change: func(o *Occasion) { o.Open = []string{digest("d")} }, message: "a newer build is proposed already"},
+		{name: "a rollback is proposed", change: func(o *Occasion) { o.Open, o.Back = []string{digest("b")}, 9 },
+			message: "pull request #9 goes back in production: it is for a person to merge or to close"},
 		{name: "it was withdrawn", change: func(o *Occasion) {
 			o.Withdrawn = []Withdrawal{{Number: 7, Digests: []string{digest("c")}, At: at("2026-11-21T10:00:00Z")}}
 		}, message: "pull request #7 was closed: a newer build, or a person, goes on"},

@@ -26,6 +26,8 @@ type Request struct {
 	// Back goes back to Digest, which the target has had before: a rollback. It goes
 	// to Tag whatever traffic that has, and asks nothing of the environment before.
 	Back bool
+
+	forward bool // automation asks: it makes no promotion of an open rollback
 }
 
 // Proposal is what came of a request.
@@ -102,6 +104,11 @@ func (s *Service) propose(ctx context.Context, r Request) (Proposal, error) {
 	open, err := s.forge.List(ctx, ListOptions{State: Open, Environment: r.To})
 	if err != nil {
 		return Proposal{}, err
+	}
+	if r.forward {
+		if err := s.keepRollback(ctx, target, r, open); err != nil {
+			return Proposal{}, err
+		}
 	}
 	plan, err := edit(project, r, open)
 	if err != nil {

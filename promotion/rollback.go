@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/sluice-dev/sluice/envrepo"
 )
 
 // A rollback is a promotion whose digest comes from the target's own past. That it
@@ -15,6 +17,52 @@ import (
 func (s *Service) hasHad(ctx context.Context, revision, environment, component, digest string) (bool, error) {
 	history, err := s.had(ctx, revision, environment, component)
 	return slices.ContainsFunc(history, func(d declaration) bool { return d.digest == digest }), err
+}
+
+// takesBack reports whether the head of an open pull request goes back, of a
+// component, to a digest that the target has had. A head that cannot be read does not.
+func (s *Service) takesBack(target string, p PullRequest, component string, had []declaration) bool {
+	base, err := s.repo.MergeBase(target, p.Head)
+	if err != nil || base == "" {
+		return false
+	}
+	var releases [2]envrepo.Release
+	for i, revision := range []string{base, p.Head} {
+		project, err := s.snapshot(revision)
+		if err != nil {
+			return false
+		}
+		repo, err := envrepo.Open(project)
+		if err != nil {
+			return false
+		}
+		if releases[i], err = repo.PartialRelease(p.Environment, component); err != nil {
+			return false
+		}
+	}
+	return slices.ContainsFunc(digestChanges(releases[0], releases[1]), func(c digestChange) bool {
+		return c.old != c.new && slices.ContainsFunc(had, func(d declaration) bool { return d.digest == c.new })
+	})
+}
+
+// keepRollback refuses what would make a promotion of an open rollback: the two have
+// the same branch.
+func (s *Service) keepRollback(ctx context.Context, target string, r Request, open []PullRequest) error {
+	for _, p := range open {
+		for _, component := range r.Components {
+			if !slices.Contains(p.Components, component) {
+				continue
+			}
+			had, err := s.had(ctx, target, r.To, component)
+			if err != nil {
+				return err
+			}
+			if s.takesBack(target, p, component, had) {
+				return &RequestError{Number: p.Number, Reason: ErrRefused, Detail: "it goes back in " + r.To + ", which automation leaves alone"}
+			}
+		}
+	}
+	return nil
 }
 
 // goesBack reports whether every component of a promotion returns to what the target
