@@ -70,11 +70,13 @@ func changedPolicies(before, after envrepo.Project) (names []string) {
 	return names
 }
 
-// digestsByHand lists the digests that differ where a promotion is due. What cannot be
-// read is among the findings of check already.
+// digestsByHand lists the digests that differ where a promotion is due, by the policy
+// before or after: a change that takes the policy away may not bring a digest along.
+// What cannot be read is among the findings of check already.
 func digestsByHand(before, after *envrepo.Repo) (list []digestByHand) {
 	for _, env := range after.Project().Environments {
-		if env.Promotion.From == "" {
+		was, err := before.Environment(env.Name)
+		if env.Promotion.From == "" && (err != nil || was.Promotion.From == "") {
 			continue
 		}
 		names, err := after.ReleaseNames(env.Name)
