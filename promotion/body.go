@@ -16,6 +16,7 @@ import (
 // Limits of the text of a pull request. Forges take 65,536 characters.
 const (
 	maxBody        = 60_000 // characters of the whole text
+	maxRest        = 5_000  // characters that are left of it for the names of what is too long, and the footer
 	maxTitle       = 200    // characters
 	maxForeign     = 200    // characters of one foreign text in a line
 	maxCommits     = 20     // builds listed between two digests
@@ -23,6 +24,7 @@ const (
 	foldedLines    = 30     // a longer difference of one object is folded
 	maxObjectLines = 300    // a longer one is cut
 	maxNames       = 60     // names in one list
+	maxNamesText   = 2_000  // characters of one list of names
 )
 
 // Title returns the title of a promotion's pull request, also the subject of
@@ -45,20 +47,25 @@ func Body(in Input) string {
 	footer := "\n---\nSluice writes this text and renews it with `sluice promote`. " +
 		"The gates are published as statuses of the head; whoever merges judges them anew.\n"
 	sections := make([]string, len(in.Components))
-	used := utf8.RuneCountInString(footer)
+	used := 2 * maxRest // a difference may be longer than its share by the names that it ends with
 	for i, c := range in.Components {
 		sections[i] = facts(in, c)
 		used += utf8.RuneCountInString(sections[i])
 	}
 	var b strings.Builder
 	for i, c := range in.Components {
-		if utf8.RuneCountInString(b.String())+utf8.RuneCountInString(sections[i]) > maxBody-1000 {
+		if utf8.RuneCountInString(b.String())+utf8.RuneCountInString(sections[i]) > maxBody-maxRest {
 			fmt.Fprintf(&b, "\nToo long to show: %s.\n", names(in.Components[i:]))
 			break
 		}
 		b.WriteString(sections[i])
 		share := max(0, maxBody-used) / (len(in.Components) - i)
 		text := difference(in, c, share)
+		if utf8.RuneCountInString(b.String())+utf8.RuneCountInString(text) > maxBody-maxRest {
+			// The names alone of many objects are long.
+			text = fmt.Sprintf("\n### Rendered difference in %s\n\nToo long to show: `sluice diff --environment %s --ref %s` shows it.\n",
+				foreign(in.Environment), in.Environment, in.Head)
+		}
 		used += utf8.RuneCountInString(text)
 		b.WriteString(text)
 	}
@@ -76,11 +83,13 @@ func names(components []ComponentInput) string {
 // codes lists foreign names, each as code.
 func codes(list []string) string {
 	var out []string
+	length := 0
 	for i, name := range list {
-		if i == maxNames {
+		if i == maxNames || length > maxNamesText {
 			return strings.Join(out, ", ") + fmt.Sprintf(" and %d more", len(list)-i)
 		}
 		out = append(out, foreign(name))
+		length += utf8.RuneCountInString(out[i])
 	}
 	return strings.Join(out, ", ")
 }

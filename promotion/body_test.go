@@ -106,6 +106,29 @@ func TestBodyStaysShort(t *testing.T) {
 	assert.Contains(t, text, "Too long to show: `api-")
 }
 
+// TestBodyStaysShortWhateverIsNamed: the names of what is too long to show are bounded
+// too, of many components together.
+func TestBodyStaysShortWhateverIsNamed(t *testing.T) {
+	in := sound()
+	c := in.Components[0]
+	c.Objects = nil
+	for i := range 100 {
+		long := fmt.Sprintf("%03d-%s", i, strings.Repeat("x", 240))
+		c.Objects = append(c.Objects, diff.Change{ID: "ConfigMap shop-production/" + long, Kind: "update", Text: strings.Repeat("+a long value, and more of it, and more of it, and more of it\n", 900)})
+		c.Keyless = append(c.Keyless, "environments/production/api/"+long)
+	}
+	for n := 1; n < 60; n += 8 {
+		in.Components = nil
+		for i := range n {
+			c.Name = fmt.Sprintf("%063d", i)
+			in.Components = append(in.Components, c)
+		}
+		text := Body(in)
+		assert.LessOrEqual(t, utf8.RuneCountInString(text), maxBody, "%d components", n)
+		assert.Contains(t, text, "oo long to show: ")
+	}
+}
+
 func TestCompareURL(t *testing.T) {
 	tests := []struct{ repository, want string }{
 		{"https://git.example.com/shop/api", "https://git.example.com/shop/api/compare/1111111...3333333"},
