@@ -27,9 +27,24 @@ type digestByHand struct {
 	New     string `json:"new,omitempty"`
 }
 
+// openBase opens the state that a change started from: where it is a commit, the last
+// one that it has in common with base, which may have gone on since.
+func (a *app) openBase(ctx context.Context, v *view, base string) (*view, error) {
+	before, err := a.openView(ctx, base, fromBranch)
+	if err != nil || before.git == nil || v.Revision == "" {
+		return before, err
+	}
+	common, err := before.git.MergeBase(before.Revision, v.Revision)
+	if err != nil || common == "" || common == before.Revision {
+		return before, nil // they are compared as they are
+	}
+	defer before.Close()
+	return a.openView(ctx, common, fromBranch)
+}
+
 // changedSince compares with the state that a change started from.
 func (a *app) changedSince(ctx context.Context, v *view, base string) (since, error) {
-	before, err := a.openView(ctx, base, fromBranch)
+	before, err := a.openBase(ctx, v, base)
 	if err != nil {
 		return since{}, err
 	}

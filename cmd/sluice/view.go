@@ -20,7 +20,8 @@ import (
 type view struct {
 	FS       fs.FS // rooted at the project folder
 	Repo     *envrepo.Repo
-	Revision string // "" for the working tree
+	Revision string              // "" for the working tree
+	git      *gitrepo.Repository // nil for the working tree
 	close    func()
 }
 
@@ -137,7 +138,7 @@ func snapshotView(repo *gitrepo.Repository, project, ref string) (*view, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &view{FS: files, Repo: opened, Revision: snap.Revision(), close: func() { repo.Close() }}, nil
+	return &view{FS: files, Repo: opened, Revision: snap.Revision(), git: repo, close: func() { repo.Close() }}, nil
 }
 
 // worktreeFS reads a working tree as Git would: os.Root keeps it inside the
