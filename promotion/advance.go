@@ -165,13 +165,45 @@ func (a *advance) propose(ctx context.Context) {
 		if step.Digest == "" {
 			continue
 		}
-		proposal, err := a.Propose(ctx, Request{Components: []string{name}, To: a.Environment, Digest: step.Digest, forward: true})
+		request := Request{Components: []string{name}, To: a.Environment, Digest: step.Digest, forward: true}
+		for _, p := range a.pulls {
+			if slices.Contains(p.Components, name) {
+				request.open = append(request.open, p.Number)
+			}
+		}
+		proposal, err := a.Propose(ctx, request)
 		if err != nil {
 			a.fail("proposing %s: %w", name, err)
 			continue
 		}
 		a.Proposed = append(a.Proposed, proposal)
 	}
+}
+
+// yield refuses what automation asks for when a person has been faster: it would make a
+// promotion of a rollback, as the two have one branch, or open again what was closed
+// after it had looked.
+func (s *Service) yield(ctx context.Context, target string, r Request, open []PullRequest) error {
+	for _, number := range r.open {
+		if !slices.ContainsFunc(open, func(p PullRequest) bool { return p.Number == number }) {
+			return &RequestError{Number: number, Reason: ErrClosed, Detail: "it is not open any more, and automation looks again"}
+		}
+	}
+	for _, p := range open {
+		for _, component := range r.Components {
+			if !slices.Contains(p.Components, component) {
+				continue
+			}
+			had, err := s.had(ctx, target, r.To, component)
+			if err != nil {
+				return err
+			}
+			if s.takesBack(target, p, component, had) {
+				return &RequestError{Number: p.Number, Reason: ErrRefused, Detail: "it goes back in " + r.To + ", which automation leaves alone"}
+			}
+		}
+	}
+	return nil
 }
 
 // occasion gathers what automation has to know of a component. What costs a walk

@@ -267,17 +267,42 @@ func TestRollbackWhileAutomationDecides(t *testing.T) {
 	s, back := wentTo(t)
 	_, _, person := s.connect()
 	var once sync.Once
-	forge := onClosed{s.forge, func() {
+	a := s.advanceWhile(func() {
 		once.Do(func() {
 			_, err := person.Propose(t.Context(), back)
 			assert.NoError(t, err)
 		})
-	}}
-	service := promotion.New(promotion.Options{Repository: s.repo, Forge: forge, Branch: "main", Health: s.health, Decrypt: keyless,
-		Now: func() time.Time { return now }})
-	a, err := service.Advance(t.Context(), "production")
-	require.NoError(t, err)
+	})
 	assert.ErrorContains(t, errors.Join(a.Failures...), "it goes back in production, which automation leaves alone")
 	assert.Empty(t, a.Merged)
 	assert.Equal(t, "Roll back web in production: aaaaaaaaaaaa", s.get(2).Title)
+}
+
+// TestClosedWhileAutomationDecides: nor is one opened again, and merged, that a person
+// closed after automation had looked.
+func TestClosedWhileAutomationDecides(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("web", "b")
+	p := s.propose(promotion.Request{Components: []string{"web"}, To: "production"}).PullRequest
+	_, _, person := s.connect()
+	var once sync.Once
+	a := s.advanceWhile(func() {
+		once.Do(func() { assert.NoError(t, person.Close(t.Context(), p.Number, "not today")) })
+	})
+	assert.ErrorContains(t, errors.Join(a.Failures...), "it is not open any more, and automation looks again")
+	assert.Empty(t, a.Merged)
+	assert.Equal(t, "pull request #1 was closed: a newer build, or a person, goes on", step(s.advance(), "web"))
+	assert.Len(t, s.pulls(), 1)
+}
+
+// advanceWhile lets automation decide, and something happen when it looks at the
+// pull requests that are closed.
+func (s *shop) advanceWhile(do func()) promotion.Advance {
+	s.Helper()
+	service := promotion.New(promotion.Options{Repository: s.repo, Forge: onClosed{s.forge, do}, Branch: "main", Health: s.health, Decrypt: keyless,
+		Now: func() time.Time { return now }})
+	a, err := service.Advance(s.Context(), "production")
+	require.NoError(s, err)
+	return a
 }

@@ -27,7 +27,8 @@ type Request struct {
 	// to Tag whatever traffic that has, and asks nothing of the environment before.
 	Back bool
 
-	forward bool // automation asks: it makes no promotion of an open rollback
+	forward bool  // automation asks: it makes no promotion of an open rollback
+	open    []int // for automation: the pull requests of the component that it saw open
 }
 
 // Proposal is what came of a request.
@@ -106,7 +107,7 @@ func (s *Service) propose(ctx context.Context, r Request) (Proposal, error) {
 		return Proposal{}, err
 	}
 	if r.forward {
-		if err := s.keepRollback(ctx, target, r, open); err != nil {
+		if err := s.yield(ctx, target, r, open); err != nil {
 			return Proposal{}, err
 		}
 	}

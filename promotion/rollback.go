@@ -45,26 +45,6 @@ func (s *Service) takesBack(target string, p PullRequest, component string, had 
 	})
 }
 
-// keepRollback refuses what would make a promotion of an open rollback: the two have
-// the same branch.
-func (s *Service) keepRollback(ctx context.Context, target string, r Request, open []PullRequest) error {
-	for _, p := range open {
-		for _, component := range r.Components {
-			if !slices.Contains(p.Components, component) {
-				continue
-			}
-			had, err := s.had(ctx, target, r.To, component)
-			if err != nil {
-				return err
-			}
-			if s.takesBack(target, p, component, had) {
-				return &RequestError{Number: p.Number, Reason: ErrRefused, Detail: "it goes back in " + r.To + ", which automation leaves alone"}
-			}
-		}
-	}
-	return nil
-}
-
 // goesBack reports whether every component of a promotion returns to what the target
 // has had before.
 func goesBack(in Input) bool {
