@@ -27,7 +27,8 @@ const (
 	// MaxBody is the longest body that is read, in bytes. Forges send less, but
 	// for pushes of thousands of commits, which the next poll sees.
 	MaxBody = 4 << 20
-	// MaxReading is how many bodies are read at the same moment; others wait.
+	// MaxReading is how many bodies are read or judged at the same moment; others
+	// wait. So what nobody has signed yet takes no more memory than that many.
 	MaxReading = 8
 
 	maxWait = 5 * time.Second // for others to be read
@@ -94,6 +95,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) int {
 	if !ok {
 		return http.StatusUnauthorized
 	}
+	if !h.enter(r.Context()) {
+		return http.StatusTooManyRequests
+	}
+	defer func() { <-h.reading }()
 	body, status := h.read(w, r)
 	switch {
 	case status != 0:
@@ -111,16 +116,21 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) int {
 	return http.StatusAccepted
 }
 
-// read reads a body within the bounds; status is 0, or why it did not.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
-	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+// enter waits until fewer than MaxReading others hold a body; false when that took
+// too long.
+func (h *Handler) enter(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	select {
 	case h.reading <- struct{}{}:
-		defer func() { <-h.reading }()
+		return true
 	case <-ctx.Done():
-		return nil, http.StatusTooManyRequests
+		return false
 	}
+}
+
+// read reads a body within the bounds; status is 0, or why it did not.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	var long *http.MaxBytesError
 	switch {

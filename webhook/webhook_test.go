@@ -266,6 +266,44 @@ func TestBodiesThatAreReadAtOnce(t *testing.T) {
 	assert.Equal(t, http.StatusAccepted, <-waiting)
 }
 
+// A body is held until its signature was compared, which takes longer than to read
+// it: those who wait for that count as well.
+func TestBodiesThatAreJudgedAtOnce(t *testing.T) {
+	entered, leave := make(chan struct{}, MaxReading+1), make(chan struct{})
+	secrets, err := ParseSecrets([]byte(current))
+	require.NoError(t, err)
+	asked := false // by New
+	handler, err := New(Options{Deliver: func(Event) {}, Secrets: func() Secrets {
+		if asked {
+			entered <- struct{}{}
+			<-leave
+		}
+		return secrets
+	}})
+	require.NoError(t, err)
+	asked = true
+	b := &bench{handler: handler}
+	var group sync.WaitGroup
+	for range MaxReading {
+		group.Go(func() { assert.Equal(t, http.StatusAccepted, b.send(t, request(push))) })
+	}
+	for range MaxReading {
+		<-entered
+	}
+	impatient, cancel := context.WithCancel(t.Context())
+	cancel()
+	late := make(chan int, 1)
+	go func() { late <- b.send(t, request(push).WithContext(impatient)) }()
+	select {
+	case status := <-late:
+		assert.Equal(t, http.StatusTooManyRequests, status)
+	case <-entered:
+		t.Error("one more holds a body")
+	}
+	close(leave)
+	group.Wait()
+}
+
 func TestReplays(t *testing.T) {
 	b := newBench(t)
 	for _, name := range deliveryHeaders {
