@@ -44,7 +44,7 @@ func (r *remote) useHTTP(c Credentials, user, password string) {
 	hasCredentials := r.auth != nil
 	var transport http.RoundTripper = base
 	if c.TokenSource != nil {
-		transport = tokenTransport{base, user, c.TokenSource}
+		transport = tokenTransport{base, user, c.TokenSource, r.redact}
 	}
 	client := &http.Client{
 		Transport: boundedTransport{transport},
@@ -64,6 +64,9 @@ type tokenTransport struct {
 	base  http.RoundTripper
 	user  string
 	token func(context.Context) (string, error)
+	// redact is told of every token: a server, or a proxy before it, may repeat what
+	// it was sent.
+	redact *redactor
 }
 
 func (t tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -74,6 +77,7 @@ func (t tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
+	t.redact.also(token)
 	req = req.Clone(req.Context())
 	req.SetBasicAuth(t.user, token)
 	return t.base.RoundTrip(req)

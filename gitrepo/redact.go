@@ -4,8 +4,10 @@ import (
 	"errors"
 	"net/url"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -13,8 +15,30 @@ import (
 // message. The authority ends at the first slash, blank or quote.
 var userinfo = regexp.MustCompile(`(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s"'<>]*@`)
 
-// redactor removes what it was told is secret, and userinfo of every URL.
-type redactor struct{ secrets []string }
+// redactor removes what it was told is secret, and userinfo of every URL. It is safe
+// for concurrent use.
+type redactor struct {
+	secrets []string
+
+	mu     sync.Mutex
+	recent []*redactor // of short-lived secrets, the newest last
+}
+
+// maxRecent is how many short-lived secrets are remembered: an answer may come after
+// the next one was asked for.
+const maxRecent = 4
+
+// also adds a secret that will be replaced by others.
+func (r *redactor) also(secret string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if slices.ContainsFunc(r.recent, func(one *redactor) bool { return slices.Contains(one.secrets, secret) }) {
+		return
+	}
+	if r.recent = append(r.recent, newRedactor(secret)); len(r.recent) > maxRecent {
+		r.recent = slices.Delete(r.recent, 0, 1)
+	}
+}
 
 // newRedactor takes the secrets as they are; their URL-escaped and base64
 // Basic forms count as well, since that is how libraries print them.
@@ -42,6 +66,12 @@ func (r *redactor) text(s string) string {
 	s = userinfo.ReplaceAllString(s, "$1")
 	for _, secret := range r.secrets {
 		s = strings.ReplaceAll(s, secret, "***")
+	}
+	r.mu.Lock()
+	recent := slices.Clone(r.recent)
+	r.mu.Unlock()
+	for _, one := range recent {
+		s = one.text(s)
 	}
 	return s
 }

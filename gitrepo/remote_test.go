@@ -264,6 +264,15 @@ func TestTokenSource(t *testing.T) {
 	require.ErrorContains(t, err, "credentials are not sent to another host")
 	assert.Empty(t, stolen)
 
+	curious := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, token, _ := req.BasicAuth()
+		http.Error(w, "no access with "+token, http.StatusForbidden)
+	}))
+	t.Cleanup(curious.Close)
+	_, err = Open(t.Context(), Options{URL: curious.URL + "/shop.git", Credentials: Credentials{TokenSource: o.Credentials.TokenSource}})
+	require.ErrorContains(t, err, "no access with ***")
+	assert.NotContains(t, err.Error(), fmt.Sprint("token-", n), "what a server repeats is not told")
+
 	fail = errors.New("no token today")
 	_, err = r.Fetch(t.Context())
 	require.ErrorContains(t, err, "no token today")
