@@ -176,6 +176,10 @@ func connectGitHub(a *app, at address) (*forgeSite, error) {
 			return nil, withHint(fmt.Errorf("%s is not on %s", at.remote, site.Host()),
 				"name its server with --github-url, if it is a GitHub Enterprise server; the token is sent there")
 		}
+		if at.scheme != site.Scheme() {
+			return nil, withHint(fmt.Errorf("%s is not %s as the server is, and a token is not sent in the clear", at.remote, site.Scheme()),
+				"give --repo %s://%s/%s", site.Scheme(), site.Host(), at.path)
+		}
 		s.signIn = &gitrepo.Credentials{Username: github.GitUsername, TokenSource: site.Token}
 	}
 	return s, nil

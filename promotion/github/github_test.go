@@ -538,7 +538,7 @@ func TestConnect(t *testing.T) {
 	}
 	for given, host := range map[string]string{
 		"": "github.com", "https://github.com": "github.com", "https://api.github.com/": "github.com", "https://GHE.example.com": "ghe.example.com",
-		"https://shop.ghe.com": "shop.ghe.com", "https://ghe.example.com:8443/api/v3": "ghe.example.com:8443",
+		"https://shop.ghe.com": "shop.ghe.com", "https://api.shop.ghe.com": "shop.ghe.com", "https://api.example.com": "api.example.com", "https://ghe.example.com:8443/api/v3": "ghe.example.com:8443",
 	} {
 		site, err := github.Connect(github.Options{Repository: "shop/e", Token: "t", URL: given})
 		require.NoError(t, err)

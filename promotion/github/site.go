@@ -196,7 +196,7 @@ func apiURL(raw string) (*url.URL, error) {
 	if u.Host = strings.ToLower(u.Host); u.Host == "github.com" || strings.HasSuffix(u.Host, ".ghe.com") && !strings.HasPrefix(u.Host, "api.") {
 		u.Host = "api." + u.Host // GitHub's own servers have the API on a host of its own
 	}
-	if u.Path == "" && !strings.HasPrefix(u.Host, "api.") {
+	if u.Path == "" && !ownAPI(u.Host) {
 		u.Path = "/api/v3"
 	}
 	u.Path += "/"
@@ -208,8 +208,19 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// ownAPI reports whether a host is that of an API of GitHub's own servers. Of nobody
+// else's is it known to whom the domain above belongs.
+func ownAPI(host string) bool {
+	return host == "api.github.com" || strings.HasPrefix(host, "api.") && strings.HasSuffix(host, ".ghe.com")
+}
+
 // webHost is the host that people know an API's site by.
-func webHost(base *url.URL) string { return strings.TrimPrefix(base.Host, "api.") }
+func webHost(base *url.URL) string {
+	if ownAPI(base.Host) {
+		return strings.TrimPrefix(base.Host, "api.")
+	}
+	return base.Host
+}
 
 // graphqlURL is the GraphQL API beside a REST API.
 func (s *Site) graphqlURL() string {
@@ -218,9 +229,12 @@ func (s *Site) graphqlURL() string {
 	return u.String()
 }
 
-// Host is where repositories of the site are reached by https, with the port if
+// Host is where repositories of the site are reached by Scheme, with the port if
 // there is one. Site.Token belongs there and nowhere else.
 func (s *Site) Host() string { return s.host }
+
+// Scheme is https, or http for a server on this machine.
+func (s *Site) Scheme() string { return s.client.BaseURL.Scheme }
 
 // String is HOST/OWNER/NAME.
 func (s *Site) String() string { return s.host + "/" + s.owner + "/" + s.name }
