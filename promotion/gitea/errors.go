@@ -25,7 +25,10 @@ func (e *OptionError) Error() string { return "opening the forge: " + e.reason }
 // Hint says what to give instead.
 func (e *OptionError) Hint() string { return e.hint }
 
-var errNoPulls = errors.New("it takes none")
+var (
+	errNoPulls = errors.New("it takes none")
+	errStrayed = errors.New("somebody sent it into another branch at that moment, and there it was merged")
+)
 
 // Error is a request that the server did not carry out.
 type Error struct {
@@ -64,6 +67,8 @@ func (e *Error) Hint() string {
 		return "the repository is archived: make it writable again in its settings"
 	case errors.Is(e.err, errNoPulls):
 		return "switch pull requests on in " + e.Repository + "/settings; a mirror, and a repository without a commit, cannot have any"
+	case errors.Is(e.err, errStrayed):
+		return "revert it there, and propose again with `sluice promote`"
 	case errors.Is(e.err, errRedirect):
 		return "the repository was renamed, or the server moved: give the new address"
 	case errors.Is(e.err, context.Canceled), errors.Is(e.err, context.DeadlineExceeded):

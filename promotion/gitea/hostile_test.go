@@ -90,6 +90,22 @@ func TestHostilePullRequests(t *testing.T) {
 	assert.Empty(t, pulls[0].Head)
 }
 
+// A merge into another branch than the one that was judged is no success.
+func TestMergedElsewhere(t *testing.T) {
+	base := "main"
+	forge := against(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"number":1,"merged":true,"merge_commit_sha":%q,"base":{"label":%q,"repo_id":1}}`, secret, base)
+	})
+	forge.repo = bareRepository(t)
+	revision, err := forge.afterMerge(t.Context(), pull{number: 1})
+	require.NoError(t, err)
+	assert.Equal(t, secret, revision)
+	base = "other"
+	_, err = forge.afterMerge(t.Context(), pull{number: 1})
+	require.ErrorContains(t, err, "there it was merged: into other, not into main")
+	assert.Contains(t, hint(t, err), "revert it there")
+}
+
 func TestPagination(t *testing.T) {
 	forge := against(t, func(w http.ResponseWriter, r *http.Request) {
 		page, _ := strconv.Atoi(r.URL.Query().Get("page"))

@@ -142,6 +142,10 @@ func (f *Forge) afterMerge(ctx context.Context, p pull) (string, error) {
 		return "", f.failed(fmt.Sprintf("reading pull request #%d, which is merged,", p.Number), response, err)
 	}
 	f.deleteBranch(ctx, p)
+	if raw.Base != nil && raw.Base.Name != f.branch { // sent there after the look at it: the server has no guard
+		return "", &Error{Repository: f.repository(), Op: fmt.Sprintf("merging pull request #%d", p.Number),
+			err: fmt.Errorf("%w: into %s, not into %s", errStrayed, promotion.OneLine(raw.Base.Name, 100), f.branch)}
+	}
 	if raw.MergedCommitID == nil || hashOf(*raw.MergedCommitID) == "" {
 		return "", &Error{Repository: f.repository(), Op: fmt.Sprintf("merging pull request #%d", p.Number),
 			err: fmt.Errorf("it is merged, but the server does not say as which commit")}

@@ -416,6 +416,38 @@ func TestMergeLosesARace(t *testing.T) {
 	assert.Equal(t, promotion.Merged, must(b.forge.Get(t.Context(), p.Number)).State)
 }
 
+// What is merged is what was judged, though somebody acts between the look at the pull
+// request and the merge: a newer head is refused by GitHub, and a merge into another
+// branch, which is not, is no success.
+func TestMergeMeetsAnAttacker(t *testing.T) {
+	t.Parallel()
+	t.Run("another head", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		p := b.open("1")
+		before := gitOutput(t, b.repo.Dir, "rev-parse", "main")
+		b.server.Before("PUT", func() {
+			evil := gitOutput(t, b.repo.Dir, "-c", "user.name=Eve", "-c", "user.email=eve@example.com", "commit-tree", p.Head+"^{tree}", "-p", p.Head, "-m", "One more")
+			gitOutput(t, b.repo.Dir, "update-ref", "refs/heads/"+p.Branch, evil)
+		})
+		_, err := b.forge.Merge(t.Context(), p.Number, promotion.MergeSpec{Head: p.Head, Target: before})
+		require.ErrorIs(t, err, promotion.ErrHeadMoved)
+		assert.Equal(t, before, gitOutput(t, b.repo.Dir, "rev-parse", "main"))
+		assert.Len(t, filter(b.requests(), "PUT"), 1, "GitHub was asked, and refused")
+	})
+	t.Run("another target", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		p := b.open("1")
+		before := gitOutput(t, b.repo.Dir, "rev-parse", "main")
+		gitOutput(t, b.repo.Dir, "update-ref", "refs/heads/other", before)
+		b.server.Before("PUT", func() { b.repo.Retarget(p.Number, "other") })
+		_, err := b.forge.Merge(t.Context(), p.Number, promotion.MergeSpec{Head: p.Head, Target: before})
+		b.fail(err, "into branch other at that moment, and it was merged there, not into main", "revert ")
+		assert.Equal(t, before, gitOutput(t, b.repo.Dir, "rev-parse", "main"))
+	})
+}
+
 func must[T any](value T, err error) T {
 	if err != nil {
 		panic(err)

@@ -38,7 +38,7 @@ func (f *Forge) Merge(ctx context.Context, number int, m promotion.MergeSpec) (s
 		switch {
 		case err == nil:
 			f.dropBranch(ctx, p.Branch, m.Head)
-			return revision, nil
+			return revision, f.strayed(ctx, number, revision)
 		case err == errTryAgain && attempt < maxAttempts:
 			if err := f.pause(ctx, lookAgain); err != nil {
 				return "", err
@@ -49,6 +49,19 @@ func (f *Forge) Merge(ctx context.Context, number int, m promotion.MergeSpec) (s
 			return "", err
 		}
 	}
+}
+
+// strayed is an error when a pull request was sent into another branch between the
+// look at it and the merge, which GitHub has no guard against: what was judged is not
+// in the target then. That it cannot be read makes no merge undone.
+func (f *Forge) strayed(ctx context.Context, number int, revision string) error {
+	_, p, err := f.pull(ctx, number)
+	if err != nil || p.Target == f.branch {
+		return nil
+	}
+	return &Error{Site: f.String(), Doing: fmt.Sprintf("merging pull request #%d", number),
+		Message: fmt.Sprintf("somebody sent it into branch %s at that moment, and it was merged there, not into %s", printable(p.Target), f.branch),
+		Remedy:  "revert " + short(revision) + " there, and propose again with `sluice promote`"}
 }
 
 // errTryAgain is a merge that lost a race which another try may win.
