@@ -36,6 +36,7 @@ func (r *remote) useHTTP(c Credentials, user, password string) {
 	}
 	if user != "" {
 		r.auth = &githttp.BasicAuth{Username: user, Password: password}
+		r.redact.login(user, password)
 	}
 	// One of its own, so that Close can end its connections.
 	base := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
@@ -77,7 +78,7 @@ func (t tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	t.redact.also(token)
+	t.redact.login(t.user, token)
 	req = req.Clone(req.Context())
 	req.SetBasicAuth(t.user, token)
 	return t.base.RoundTrip(req)

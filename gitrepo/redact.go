@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/url"
 	"regexp"
@@ -28,20 +29,21 @@ type redactor struct {
 // the next one was asked for.
 const maxRecent = 4
 
-// also adds a secret that will be replaced by others.
-func (r *redactor) also(secret string) {
+// login adds a password that may be replaced by others, as it is and as it is sent.
+func (r *redactor) login(user, password string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if slices.ContainsFunc(r.recent, func(one *redactor) bool { return slices.Contains(one.secrets, secret) }) {
+	basic := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	if user+password == "" || slices.ContainsFunc(r.recent, func(one *redactor) bool { return slices.Contains(one.secrets, basic) }) {
 		return
 	}
-	if r.recent = append(r.recent, newRedactor(secret)); len(r.recent) > maxRecent {
+	if r.recent = append(r.recent, newRedactor(password, basic)); len(r.recent) > maxRecent {
 		r.recent = slices.Delete(r.recent, 0, 1)
 	}
 }
 
-// newRedactor takes the secrets as they are; their URL-escaped and base64
-// Basic forms count as well, since that is how libraries print them.
+// newRedactor takes the secrets as they are; their URL-escaped forms count as well,
+// since that is how libraries print them.
 func newRedactor(secrets ...string) *redactor {
 	r := &redactor{}
 	seen := map[string]bool{}
