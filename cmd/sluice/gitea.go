@@ -30,10 +30,21 @@ func connectGitea(a *app, at address) (*forgeSite, error) {
 	if at.scheme == "ssh" {
 		return s, nil
 	}
-	u, err := url.Parse(a.forge.giteaURL)
-	if err != nil || at.scheme != u.Scheme || at.host != strings.ToLower(u.Host) {
+	if !sameServer(server, a.forge.giteaURL) {
 		return nil, withHint(fmt.Errorf("%s is not on %s", at.remote, a.forge.giteaURL), "the repository and --gitea-url must be of one server: the token is sent there")
 	}
 	s.signIn = &gitrepo.Credentials{Username: "git", Token: token}
 	return s, nil
+}
+
+// sameServer compares two addresses of servers. Another path of a host may be another
+// program's, and whatever it is, pull requests and branches would be of two servers.
+func sameServer(a, b string) bool {
+	one, err := url.Parse(a)
+	if err != nil {
+		return false
+	}
+	two, err := url.Parse(b)
+	return err == nil && one.Scheme == two.Scheme && strings.EqualFold(one.Host, two.Host) &&
+		strings.TrimRight(one.Path, "/") == strings.TrimRight(two.Path, "/")
 }

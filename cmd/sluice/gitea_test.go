@@ -71,6 +71,7 @@ func TestConnectGitea(t *testing.T) {
 		{name: "by ssh", remote: "git@git.example.com:shop/e.git", url: "https://api.example.com", token: token},
 		{name: "no server", remote: "https://git.example.com/shop/e.git", token: token, err: "needs --gitea-url"},
 		{name: "another server", remote: "https://evil.example.com/shop/e.git", url: "https://git.example.com", token: token, err: "is not on https://git.example.com"},
+		{name: "another path of the host", remote: "https://example.com/other/shop/e.git", url: "https://example.com/gitea", token: token, err: "is not on https://example.com/gitea"},
 		{name: "the same host in the clear", remote: "http://git.example.com/shop/e.git", url: "https://git.example.com", token: token, err: "is not on https://git.example.com"},
 		{name: "no token", remote: "https://git.example.com/shop/e.git", url: "https://git.example.com", err: "there is no token"},
 		{name: "a path", remote: "/srv/shop.git", url: "https://git.example.com", token: token, err: "not the address of a repository"},
