@@ -117,7 +117,7 @@ func TestBodyStaysShortWhateverIsNamed(t *testing.T) {
 		c.Objects = append(c.Objects, diff.Change{ID: "ConfigMap shop-production/" + long, Kind: "update", Text: strings.Repeat("+a long value, and more of it, and more of it, and more of it\n", 900)})
 		c.Keyless = append(c.Keyless, "environments/production/api/"+long)
 	}
-	for n := 1; n < 60; n += 8 {
+	for _, n := range []int{1, 9, 57} {
 		in.Components = nil
 		for i := range n {
 			c.Name = fmt.Sprintf("%063d", i)
