@@ -28,6 +28,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/sluice-dev/sluice/internal/checkout"
 )
 
 // Variable names the kubeconfig of a cluster to use.
@@ -120,7 +122,7 @@ var running = sync.OnceValues(func() (cluster, error) {
 
 // programs finds what starts a cluster, and the folder of the Release CRD.
 func programs() (devcluster, manifests string, err error) {
-	root, err := repositoryRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		return "", "", err
 	}
@@ -160,22 +162,4 @@ func own(devcluster, manifests string, flags ...string) (cluster, error) {
 		return cluster{}, errors.Join(fmt.Errorf("starting a cluster: %s", strings.TrimSpace(string(said))), command.Wait())
 	}
 	return cluster{kubeconfig: lines.Text(), alive: in, command: command}, os.Remove(log.Name())
-}
-
-// repositoryRoot is the folder of go.mod above the test's folder.
-func repositoryRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("the test does not run inside the repository")
-		}
-		dir = parent
-	}
 }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"text/template"
 	"time"
+
+	"github.com/sluice-dev/sluice/internal/checkout"
 )
 
 // missingError says that Gitea was not built.
@@ -28,7 +30,7 @@ const startup = time.Minute
 
 // running is the server of the test binary, started once.
 var running = sync.OnceValues(func() (*Server, error) {
-	root, err := repositoryRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		return nil, err
 	}
@@ -185,22 +187,4 @@ func freePort() (string, error) {
 	defer listener.Close()
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	return port, err
-}
-
-// repositoryRoot is the folder of go.mod above the test's folder.
-func repositoryRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("the test does not run inside the repository")
-		}
-		dir = parent
-	}
 }
