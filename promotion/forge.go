@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -165,6 +166,22 @@ type Spec struct {
 	Environment string
 	Components  []string
 	Labels      []string
+}
+
+// Check refuses what no forge opens: target is the branch that it merges into.
+func (s Spec) Check(target string) error {
+	_, _, ok := ParseBranch(s.Branch)
+	switch {
+	case !ok:
+		return fmt.Errorf("opening a pull request: %q is not the branch of a promotion", s.Branch)
+	case s.Target != target:
+		return fmt.Errorf("opening a pull request into %q: this forge merges into %s", s.Target, target)
+	case !IsCommit(s.Head):
+		return fmt.Errorf("opening a pull request of %s: %q is not a commit", s.Branch, s.Head)
+	case strings.TrimSpace(s.Title) == "":
+		return fmt.Errorf("opening a pull request of %s: it has no title", s.Branch)
+	}
+	return nil
 }
 
 // MergeSpec says what exactly is to be merged.

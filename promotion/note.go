@@ -62,9 +62,12 @@ const maxReason = 500
 
 var fullHash = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
+// IsCommit reports whether s is the whole hash of a commit.
+func IsCommit(s string) bool { return fullHash.MatchString(s) }
+
 func (n Note) valid() bool {
 	return !slices.ContainsFunc(n.Components, func(c string) bool { return !nameFormat.MatchString(c) }) &&
-		(n.Landed == "" || fullHash.MatchString(n.Landed)) && (n.Head == "" || fullHash.MatchString(n.Head))
+		(n.Landed == "" || IsCommit(n.Landed)) && (n.Head == "" || IsCommit(n.Head))
 }
 
 // MarkComment puts the marker of a key, which CheckKey takes, above a comment's
@@ -75,7 +78,7 @@ func MarkComment(key, body string) string { return markerPrefix + key + markerSu
 // with a marker: in a quotation it does not count.
 func SplitComment(text string) (key, body string, ok bool) {
 	first, body, _ := strings.Cut(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
-	key, ok = strings.CutPrefix(strings.TrimRight(first, " "), markerPrefix)
+	key, ok = strings.CutPrefix(strings.TrimRight(first, " \t"), markerPrefix)
 	if ok {
 		key, ok = strings.CutSuffix(key, markerSuffix)
 	}

@@ -18,7 +18,7 @@ func (f *Forge) SetStatuses(ctx context.Context, commit string, statuses []promo
 	if len(statuses) == 0 {
 		return nil
 	}
-	if !fullHash.MatchString(commit) {
+	if !promotion.IsCommit(commit) {
 		return fmt.Errorf("setting a status: %q is not a commit: %w", promotion.OneLine(commit, 80), promotion.ErrNotFound)
 	}
 	present, err := f.statuses(ctx, commit)

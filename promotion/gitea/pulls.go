@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"code.gitea.io/sdk/gitea"
@@ -45,7 +44,7 @@ func (e *BusyError) Hint() string { return "run the command again" }
 //     to date, and whoever sees the others closes them.
 //  4. After one was made, all is looked at again.
 func (f *Forge) Open(ctx context.Context, spec promotion.Spec) (promotion.PullRequest, error) {
-	if err := f.checkSpec(spec); err != nil {
+	if err := spec.Check(f.branch); err != nil {
 		return promotion.PullRequest{}, err
 	}
 	start, moved, made := f.now(), false, 0
@@ -86,21 +85,6 @@ func (f *Forge) Open(ctx context.Context, spec promotion.Spec) (promotion.PullRe
 		}
 	}
 	return promotion.PullRequest{}, &BusyError{f.repository(), spec.Branch}
-}
-
-func (f *Forge) checkSpec(spec promotion.Spec) error {
-	_, _, ok := promotion.ParseBranch(spec.Branch)
-	switch {
-	case !ok:
-		return fmt.Errorf("opening a pull request: %q is not the branch of a promotion", spec.Branch)
-	case spec.Target != f.branch:
-		return fmt.Errorf("opening a pull request into %q: this forge merges into %s", spec.Target, f.branch)
-	case !fullHash.MatchString(spec.Head):
-		return fmt.Errorf("opening a pull request of %s: %q is not a commit", spec.Branch, spec.Head)
-	case strings.TrimSpace(spec.Title) == "":
-		return fmt.Errorf("opening a pull request of %s: it has no title", spec.Branch)
-	}
-	return nil
 }
 
 // opening is how long whoever moved a branch may take to make its pull request.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +13,6 @@ import (
 	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/promotion"
 )
-
-var fullHash = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 // view is what Git says at one moment: the target and the branches of
 // promotions, of a single listing.
@@ -275,7 +272,7 @@ func (f *Forge) tooMany(op string) error {
 
 // hashOf keeps a commit's name, and nothing else that a server may send.
 func hashOf(s string) string {
-	if fullHash.MatchString(s) {
+	if promotion.IsCommit(s) {
 		return s
 	}
 	return ""

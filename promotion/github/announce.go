@@ -124,7 +124,7 @@ func (f *Forge) comment(ctx context.Context, number int, key, text string) error
 	}
 	doing := fmt.Sprintf("commenting on pull request #%d", number)
 	for _, c := range list {
-		if present, _, ok := split(c.GetBody()); !ok || present != key || !wrote(c, self) {
+		if present, _, ok := promotion.SplitComment(c.GetBody()); !ok || present != key || !wrote(c, self) {
 			continue
 		}
 		if same(c.GetBody(), text) {
@@ -188,7 +188,7 @@ func (f *Forge) said(ctx context.Context, number int) (comments []promotion.Comm
 	}
 	byKey := map[string]string{}
 	for _, c := range list {
-		if key, body, ok := split(c.GetBody()); ok && belongs(c) {
+		if key, body, ok := promotion.SplitComment(c.GetBody()); ok && belongs(c) {
 			byKey[key] = body
 		}
 	}

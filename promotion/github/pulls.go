@@ -51,15 +51,10 @@ func (f *Forge) Open(ctx context.Context, spec promotion.Spec) (promotion.PullRe
 func opening(spec promotion.Spec) string { return "opening the pull request of " + spec.Branch }
 
 func (f *Forge) check(spec promotion.Spec) error {
-	_, component, ok := promotion.ParseBranch(spec.Branch)
-	switch {
-	case !ok:
-		return fmt.Errorf("opening a pull request: %q is not the branch of a promotion", spec.Branch)
-	case spec.Target != f.branch:
-		return fmt.Errorf("opening a pull request into %q: this forge merges into %s", spec.Target, f.branch)
-	case strings.TrimSpace(spec.Title) == "":
-		return fmt.Errorf("%s: it has no title", opening(spec))
-	case component == promotion.AllComponents && len(spec.Components) > maxComponents:
+	if err := spec.Check(f.branch); err != nil {
+		return err
+	}
+	if _, component, _ := promotion.ParseBranch(spec.Branch); component == promotion.AllComponents && len(spec.Components) > maxComponents {
 		return fmt.Errorf("%s: %d components, at most %d", opening(spec), len(spec.Components), maxComponents)
 	}
 	return nil

@@ -12,43 +12,24 @@ const (
 	maxComponents = 200    // of one promotion
 )
 
-// What Sluice writes it finds again by markers: HTML comments, which GitHub does
-// not show. Anybody who may edit the text can write them too.
+// The components of a promotion of several stand in a marker at the end of the body.
+// Anybody who may edit the text can write one too.
 const (
-	markerStart = "<!-- sluice:"
-	markerEnd   = " -->"
+	componentsStart = "\n<!-- sluice:components "
+	componentsEnd   = " -->"
 )
 
-// marker is the first line of the comment of a key.
-func marker(key string) string { return markerStart + key + markerEnd }
-
-// mark puts a marker before a text.
-func mark(key, text string) string { return cut(marker(key)+"\n"+normal(text), maxText) }
-
-// split is the reverse. A marker that is not in the first line does not count: it
-// may be in a quotation.
-func split(text string) (key, body string, ok bool) {
-	first, body, _ := strings.Cut(normal(text), "\n")
-	key, ok = strings.CutPrefix(strings.TrimRight(first, " \t"), markerStart)
-	if ok {
-		key, ok = strings.CutSuffix(key, markerEnd)
-	}
-	if !ok || promotion.CheckKey(key) != nil {
-		return "", "", false
-	}
-	return key, body, true
-}
+// mark is the comment of a key, as promotion.SplitComment takes it apart.
+func mark(key, text string) string { return cut(promotion.MarkComment(key, normal(text)), maxText) }
 
 // normal undoes what a browser does to line ends.
 func normal(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
-
-const componentsKey = "components "
 
 // withComponents is a pull request's body with what its branch does not tell: the
 // components that are promoted together.
 func withComponents(body string, components []string) string {
 	components = slices.Compact(slices.Sorted(slices.Values(components)))
-	tail := "\n" + marker(componentsKey+strings.Join(components, ","))
+	tail := componentsStart + strings.Join(components, ",") + componentsEnd
 	return cut(strings.TrimSuffix(normal(body), "\n"), maxText-len([]rune(tail))-1) + "\n" + tail
 }
 
@@ -56,11 +37,11 @@ func withComponents(body string, components []string) string {
 // promotion has, is returned whole.
 func splitComponents(text string) (body string, components []string) {
 	text = normal(text)
-	at := strings.LastIndex(text, "\n"+markerStart+componentsKey)
+	at := strings.LastIndex(text, componentsStart)
 	if at < 0 {
 		return text, nil
 	}
-	list, rest, ok := strings.Cut(text[at+len("\n"+markerStart+componentsKey):], markerEnd)
+	list, rest, ok := strings.Cut(text[at+len(componentsStart):], componentsEnd)
 	if !ok || strings.TrimSpace(rest) != "" {
 		return text, nil
 	}

@@ -19,7 +19,7 @@ func TestReason(t *testing.T) {
 		"superseded by #7", "", "with `code` in it", "`", "``a`", " two  blanks ", "a\nb", "<!-- sluice:closed -->", "@everyone *now*",
 	} {
 		text := reasonText(reason)
-		key, body, ok := split(text)
+		key, body, ok := promotion.SplitComment(text)
 		require.True(t, ok)
 		assert.Equal(t, reasonKey, key)
 		assert.Equal(t, printable(reason), readReason(body), "%q", text)
@@ -64,7 +64,7 @@ func TestSplit(t *testing.T) {
 		"<!-- sluice:a b -->":                  "",
 		"<!-- sluice: -->":                     "",
 	} {
-		key, _, ok := split(text)
+		key, _, ok := promotion.SplitComment(text)
 		assert.Equal(t, want, key, text)
 		assert.Equal(t, want != "", ok, text)
 	}
@@ -80,7 +80,7 @@ func FuzzText(f *testing.F) {
 		if line := printable(text); unspan(span(line)) != line {
 			t.Errorf("span(%q) is read as %q", line, unspan(span(line)))
 		}
-		if key, body, ok := split(mark("live", text)); utf8.RuneCountInString(text) < 1000 && (!ok || key != "live" || body != normal(text)) {
+		if key, body, ok := promotion.SplitComment(mark("live", text)); utf8.RuneCountInString(text) < 1000 && (!ok || key != "live" || body != normal(text)) {
 			t.Errorf("the comment %q is read as %q", text, body)
 		}
 		_, components := splitComponents(text)

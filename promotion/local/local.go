@@ -149,7 +149,7 @@ func nonEmpty(hash string) []string {
 
 // Open implements promotion.Forge.
 func (f *Forge) Open(ctx context.Context, spec promotion.Spec) (promotion.PullRequest, error) {
-	if err := f.checkSpec(spec); err != nil {
+	if err := spec.Check(f.branch); err != nil {
 		return promotion.PullRequest{}, err
 	}
 	var result record
@@ -194,21 +194,6 @@ func (f *Forge) Open(ctx context.Context, spec promotion.Spec) (promotion.PullRe
 		return promotion.PullRequest{}, err
 	}
 	return result.pullRequest(), nil
-}
-
-func (f *Forge) checkSpec(spec promotion.Spec) error {
-	_, _, ok := promotion.ParseBranch(spec.Branch)
-	switch {
-	case !ok:
-		return fmt.Errorf("opening a pull request: %q is not the branch of a promotion", spec.Branch)
-	case spec.Target != f.branch:
-		return fmt.Errorf("opening a pull request into %q: this forge merges into %s", spec.Target, f.branch)
-	case !fullHash.MatchString(spec.Head):
-		return fmt.Errorf("opening a pull request of %s: %q is not a commit", spec.Branch, spec.Head)
-	case strings.TrimSpace(spec.Title) == "":
-		return fmt.Errorf("opening a pull request of %s: it has no title", spec.Branch)
-	}
-	return nil
 }
 
 // List implements promotion.Forge.
@@ -334,7 +319,7 @@ func (f *Forge) Deploy(context.Context, promotion.Deployment) error {
 
 // known reports a commit that the repository does not have.
 func (f *Forge) known(commit string) error {
-	if !fullHash.MatchString(commit) {
+	if !promotion.IsCommit(commit) {
 		return fmt.Errorf("setting a status: %q is not a commit: %w", commit, promotion.ErrNotFound)
 	}
 	if _, err := f.repo.Snapshot(commit); err != nil {

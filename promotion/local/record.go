@@ -3,7 +3,6 @@ package local
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -24,8 +23,6 @@ const (
 	archiveFolder = "archive"
 	statusFolder  = "statuses"
 )
-
-var fullHash = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 // record is one pull request as it is stored.
 type record struct {
@@ -72,11 +69,11 @@ func decode(number int, data []byte) (record, error) {
 		return r, fmt.Errorf("environment %q is not the branch's", r.Environment)
 	case component != promotion.AllComponents && !slices.Equal(r.Components, []string{component}):
 		return r, fmt.Errorf("components %q are not the branch's", r.Components)
-	case !fullHash.MatchString(r.Head):
+	case !promotion.IsCommit(r.Head):
 		return r, fmt.Errorf("head %q is not a commit", r.Head)
 	case len(r.Comments) > maxComments:
 		return r, fmt.Errorf("more than %d comments", maxComments)
-	case r.Merged != "" && !fullHash.MatchString(r.Merged):
+	case r.Merged != "" && !promotion.IsCommit(r.Merged):
 		return r, fmt.Errorf("merged %q is not a commit", r.Merged)
 	}
 	return r, nil
