@@ -3,8 +3,6 @@ package reconciler
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,7 +22,7 @@ type difference struct {
 
 // Desired are the objects as the API server would keep them, sorted by kind and
 // name, defaults filled in; one it would refuse, or that has no namespace yet, is
-// as it was rendered. Only plans of Engine.Plan have any.
+// as it was rendered. Only plans of PlanEnvironment have any.
 func (p Plan) Desired() []*unstructured.Unstructured {
 	if p.diff == nil {
 		return nil
@@ -58,34 +56,14 @@ func (p Plan) Refused() []*ObjectError {
 	return p.diff.refused
 }
 
-// Plan decides what would be done for a release if the project had the given
-// files: the plan of the next pass, without doing it. Nothing is written; the API
-// server is asked by dry run what each object would become, so only real changes
-// are steps. Of the environment's other releases it knows nothing: see
-// PlanEnvironment.
-func (e *Engine) Plan(ctx context.Context, env, release string, fsys fs.FS) (Plan, error) {
-	p, err := e.preview(ctx, env, fsys)
-	if err != nil {
-		return Plan{}, err
-	}
-	pass := p.pass(release)
-	if err := pass.gather(ctx); err != nil {
-		return Plan{}, err
-	}
-	if pass.in.Gone && pass.in.Last == nil {
-		return Plan{}, fmt.Errorf("environment %s has no release %s, neither in the repository nor in the cluster", env, release)
-	}
-	return pass.planned(ctx, func() error { return nil })
-}
-
-// planned is the plan of the pass, with what the API server says to it. account
-// has the ruling brought up to date.
-func (p *pass) planned(ctx context.Context, account func() error) (Plan, error) {
+// planned is the plan of the pass, with what the API server says to it: it is asked
+// by dry run what each object would become, so only real changes are steps.
+func (p *pass) planned(ctx context.Context) (Plan, error) {
 	diff := &difference{values: p.values}
 	tried := map[inventory.ID]bool{}
 	var namespace []Step // a plan that makes the namespace has no other step
 	for {
-		if err := account(); err != nil {
+		if err := p.account(ctx); err != nil {
 			return Plan{}, err
 		}
 		plan := Decide(*p.in)

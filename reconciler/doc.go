@@ -1,7 +1,7 @@
 // Package reconciler makes a cluster equal to the environments repository,
 // release by release. Start with New; Engine.Converge applies one commit to one
-// environment and returns, Engine.Run follows a branch, Engine.Plan tells what
-// either would do.
+// environment and returns, Engine.Run follows a branch, Engine.PlanEnvironment
+// tells what either would do.
 //
 // # One pass
 //

@@ -43,7 +43,7 @@ type Plan struct {
 	Verdict     Verdict
 
 	trials []trial     // before the first step
-	diff   *difference // filled in by Engine.Plan
+	diff   *difference // filled in by PlanEnvironment
 	gates  []string    // what the routes wait for
 	broken []error
 }

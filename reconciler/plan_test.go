@@ -2,6 +2,7 @@ package reconciler_test
 
 import (
 	"context"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -22,9 +23,17 @@ func (f *fixture) plan(content files) reconciler.Plan {
 	require.NoError(f.t, err)
 	fsys, err := f.branch.Snapshot(rev)
 	require.NoError(f.t, err)
-	plan, err := f.engine.Plan(context.Background(), "production", "api", fsys)
+	return f.planOf("api", fsys)
+}
+
+// planOf is the plan of one release, with all others of the environment entered.
+func (f *fixture) planOf(release string, fsys fs.FS) reconciler.Plan {
+	f.t.Helper()
+	plan, err := f.engine.PlanEnvironment(context.Background(), "production", fsys, release)
 	require.NoError(f.t, err)
-	return plan
+	require.Len(f.t, plan.Releases, 1)
+	require.NoError(f.t, plan.Releases[0].Err)
+	return plan.Releases[0].Plan
 }
 
 func (f *fixture) difference(p reconciler.Plan) string {
@@ -112,7 +121,7 @@ func TestPlanBeforeThereIsANamespace(t *testing.T) {
 	f.engine = f.newEngine(func(c *reconciler.Config) { c.CreateNamespaces = true })
 	p = f.plan(project(f.namespace))
 	assert.Contains(t, p.String(), "ensure namespace\n  Namespace/"+f.namespace+" (create)\nrecord intent\n")
-	assert.Len(t, p.Desired(), 4)
+	assert.Len(t, p.Desired(), 5) // with the route, which follows
 }
 
 func TestPlanOfAReleaseThatLeaves(t *testing.T) {
@@ -122,8 +131,7 @@ func TestPlanOfAReleaseThatLeaves(t *testing.T) {
 	f.branch.push(project(f.namespace))
 	fsys, err := f.branch.Snapshot(revision(3))
 	require.NoError(t, err)
-	plan, err := f.engine.Plan(context.Background(), "production", "web", fsys)
-	require.NoError(t, err)
+	plan := f.planOf("web", fsys)
 	assert.Equal(t, `release web in production, namespace NAMESPACE
 prune
   HTTPRoute/web
@@ -137,6 +145,6 @@ report Removed: the release is no longer in the repository
 	assert.Empty(t, plan.Desired())
 	assert.Len(t, f.ownedBy("web"), 4)
 
-	_, err = f.engine.Plan(context.Background(), "production", "wbe", fsys)
+	_, err = f.engine.PlanEnvironment(context.Background(), "production", fsys, "wbe")
 	assert.EqualError(t, err, "environment production has no release wbe, neither in the repository nor in the cluster")
 }

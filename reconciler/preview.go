@@ -65,12 +65,17 @@ func (e *Engine) PlanEnvironment(ctx context.Context, env string, fsys fs.FS, na
 	if err := p.enter(ctx, e); err != nil {
 		return EnvironmentPlan{}, err
 	}
+	for _, name := range names {
+		if !slices.Contains(p.names, name) {
+			return EnvironmentPlan{}, fmt.Errorf("environment %s has no release %s, neither in the repository nor in the cluster", env, name)
+		}
+	}
 	var out EnvironmentPlan
 	for _, name := range p.names {
 		r := ReleasePlan{Name: name, Err: p.failed[name]}
 		pass := p.passes[name]
 		if r.Err == nil {
-			if r.Plan, err = pass.planned(ctx, func() error { return pass.account(ctx) }); err != nil {
+			if r.Plan, err = pass.planned(ctx); err != nil {
 				return EnvironmentPlan{}, fmt.Errorf("planning %s/%s: %w", env, name, err)
 			}
 			r.Held = pass.in.Ruling.Held

@@ -263,9 +263,8 @@ func TestPlanShowsRecreation(t *testing.T) {
 		for name, text := range content {
 			m[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
 		}
-		p, err := f.newEngine().Plan(context.Background(), "production", "api", m)
-		require.NoError(t, err)
-		return p
+		f.engine = f.newEngine()
+		return f.planOf("api", m)
 	}
 	was := f.identity("Job", "migrate")
 	with := plan(f.holding(asksForIt(job("two"))))

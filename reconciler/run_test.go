@@ -245,7 +245,7 @@ func TestClusterThatDoesNotAnswer(t *testing.T) {
 	for name, call := range map[string]func(context.Context) error{
 		"converge": func(ctx context.Context) error { _, err := e.Converge(ctx, "production", "", nil); return err },
 		"run":      func(ctx context.Context) error { return e.Run(ctx, reconciler.RunOptions{}) },
-		"plan":     func(ctx context.Context) error { _, err := e.Plan(ctx, "production", "api", nil); return err },
+		"plan":     func(ctx context.Context) error { _, err := e.PlanEnvironment(ctx, "production", nil); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := call(context.Background())

@@ -124,7 +124,10 @@ func (a *app) warnStale(ctx context.Context) {
 // diffNames judges the names of releases to compare: the repository has them, or
 // the cluster still does.
 func diffNames(ctx context.Context, e *reconciler.Engine, repo *envrepo.Repo, environment string, names []string) error {
-	if err := e.Ping(ctx); err != nil || len(names) == 0 {
+	if len(names) == 0 {
+		return nil
+	}
+	if err := e.Ping(ctx); err != nil {
 		return err
 	}
 	reported, err := e.Releases(ctx, "")
