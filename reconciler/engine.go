@@ -114,11 +114,6 @@ func (e *Engine) Releases(ctx context.Context, namespace string) ([]v1alpha1.Rel
 	return e.cluster.Releases(ctx, namespace)
 }
 
-// Release reads one Release; nil when there is none.
-func (e *Engine) Release(ctx context.Context, namespace, name string) (*v1alpha1.Release, error) {
-	return e.cluster.Release(ctx, namespace, name)
-}
-
 // Ping finds out within seconds whether the cluster answers and knows Releases.
 func (e *Engine) Ping(ctx context.Context) error {
 	if err := e.cluster.Ping(ctx); err != nil {

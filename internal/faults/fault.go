@@ -67,12 +67,6 @@ func Garbage(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 	_, _ = io.WriteString(w, "<html>\x00{]")
 }
 
-// Hang never answers.
-func Hang(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
-	_, _ = io.Copy(io.Discard, r.Body) // only then is the end of the connection noticed
-	<-r.Context().Done()
-}
-
 // Slow takes its time before it forwards.
 func Slow(wait time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {

@@ -64,8 +64,6 @@ type compileProblem struct {
 	message      string
 }
 
-func (p *compileProblem) Error() string { return p.message }
-
 // cache keeps what was compiled, the problems too: every pass over a release asks
 // again. It is emptied when it is full; the next passes fill it.
 var cache = struct {
