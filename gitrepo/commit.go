@@ -42,7 +42,13 @@ func makeCommit(db *database, parents []plumbing.Hash, base *commitObject, e Edi
 	}
 	stamp := fmt.Sprintf("%s <%s> %d %s", who.name, who.email, at.Unix(), at.Format("-0700"))
 	fmt.Fprintf(&b, "author %s\ncommitter %s\n\n%s\n", stamp, stamp, message)
-	out.hash = out.add(plumbing.CommitObject, b.Bytes())
+	object := b.Bytes()
+	if who.key != nil {
+		if object, err = who.key.Sign(object); err != nil {
+			return nil, err
+		}
+	}
+	out.hash = out.add(plumbing.CommitObject, object)
 	return out, nil
 }
 

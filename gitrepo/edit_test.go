@@ -62,7 +62,7 @@ func editing(t testing.TB, r *Repository, e Edit) (plumbing.Hash, error) {
 	t.Helper()
 	base, err := r.resolve("HEAD")
 	require.NoError(t, err)
-	c, err := makeCommit(r.db, []plumbing.Hash{base.hash}, base, e, identity{"A", "a@example.com"}, clock())
+	c, err := makeCommit(r.db, []plumbing.Hash{base.hash}, base, e, identity{name: "A", email: "a@example.com"}, clock())
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
@@ -276,7 +276,7 @@ func (m memoryObjects) withPrefix(string, int) ([]plumbing.Hash, error) { return
 // apply makes a tree of files, applies an edit, and reads the result back.
 func (m memoryObjects) apply(base plumbing.Hash, e Edit) (plumbing.Hash, map[string]string, error) {
 	db := newDatabase(m, func() {})
-	c, err := makeCommit(db, nil, &commitObject{tree: base}, e, identity{"A", "a"}, clock())
+	c, err := makeCommit(db, nil, &commitObject{tree: base}, e, identity{name: "A", email: "a"}, clock())
 	if err != nil {
 		return base, nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/config"
+
+	"github.com/sluice-dev/sluice/gitrepo/signature"
 )
 
 // DefaultBranch is what an empty repository's branch is called when neither
@@ -33,10 +35,12 @@ type Options struct {
 	Late bool
 	// DisallowFile refuses paths and file URLs.
 	DisallowFile bool
-	// Author and Email sign commits. Where empty: GIT_AUTHOR_NAME and
+	// Author and Email stand in commits. Where empty: GIT_AUTHOR_NAME and
 	// GIT_AUTHOR_EMAIL, the configuration of a repository given as a path, the
 	// user's Git configuration, and at last "sluice".
 	Author, Email string
+	// SigningKey signs every commit that is made; nil signs none.
+	SigningKey *signature.PrivateKey
 	// Now is the clock of commits; nil is time.Now.
 	Now func() time.Time
 }
@@ -93,7 +97,10 @@ func (c Credentials) GoString() string { return "gitrepo." + c.String() }
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // identity is who commits.
-type identity struct{ name, email string }
+type identity struct {
+	name, email string
+	key         *signature.PrivateKey // nil: commits are not signed
+}
 
 // fill takes what is missing from the next best source.
 func (i *identity) fill(name, email string) {
@@ -108,7 +115,7 @@ func (i *identity) fill(name, email string) {
 // committer resolves who commits; local is the configuration of a repository
 // that was given as a path, or nil.
 func committer(o Options, local *config.Config) identity {
-	id := identity{name: o.Author, email: o.Email}
+	id := identity{name: o.Author, email: o.Email, key: o.SigningKey}
 	id.fill(os.Getenv("GIT_AUTHOR_NAME"), os.Getenv("GIT_AUTHOR_EMAIL"))
 	if local != nil {
 		id.fill(local.User.Name, local.User.Email)
@@ -121,7 +128,7 @@ func committer(o Options, local *config.Config) identity {
 		}
 	}
 	id.fill("sluice", "sluice@localhost")
-	return identity{name: signatureText(id.name, "sluice"), email: signatureText(id.email, "sluice@localhost")}
+	return identity{signatureText(id.name, "sluice"), signatureText(id.email, "sluice@localhost"), id.key}
 }
 
 // globalConfigFiles are the user's, then the machine's configuration, as git finds them.
