@@ -24,7 +24,8 @@ import (
 // Source gives the engine commits of the remote repository.
 type Source interface {
 	// Fetch returns the full hash of the branch's newest commit. An error means
-	// that it is not known; it is asked again.
+	// that it is not known; it is asked again. A *CommitRefusedError says that it
+	// is known and must not be applied.
 	Fetch(ctx context.Context) (rev string, err error)
 	// Snapshot returns the files of a commit, rooted at the project folder. They
 	// never change. Two methods are used where there are any, as gitrepo.Snapshot

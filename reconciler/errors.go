@@ -20,6 +20,20 @@ type ObjectError struct {
 func (e *ObjectError) Error() string { return e.Err.Error() }
 func (e *ObjectError) Unwrap() error { return e.Err }
 
+// CommitRefusedError is what a Source returns whose newest commit must not be
+// applied, because it is not signed for instance.
+type CommitRefusedError struct {
+	Revision string // the newest commit
+	Keep     string // an older one that is kept to meanwhile; "": what runs is left alone
+	Err      error  // why
+}
+
+func (e *CommitRefusedError) Error() string { return e.Err.Error() }
+func (e *CommitRefusedError) Unwrap() error { return e.Err }
+
+// Hint tells what to do.
+func (e *CommitRefusedError) Hint() string { return hintOf(e.Err) }
+
 // ApplyError says which objects the API server did not take. See refusals.go for
 // what is not sent because of them.
 type ApplyError struct{ Objects []*ObjectError }

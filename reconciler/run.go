@@ -118,20 +118,38 @@ func (f *branch) follow(ctx context.Context, o RunOptions) {
 	}
 }
 
-// look fetches and takes in the newest commit, in each environment that has not
-// got it yet.
+// look fetches and takes in the newest commit, or says why it cannot be.
 func (f *branch) look(ctx context.Context) {
 	f.engine.pulse.look(f.engine.cfg.Clock.Now())
 	defer f.engine.pulse.look(time.Time{})
 	rev, err := f.fetch(ctx)
-	if err != nil {
+	var refused *CommitRefusedError
+	if errors.As(err, &refused) {
+		rev = refused.Keep
+	} else if err != nil {
 		f.problem(ctx, "", "", err)
 		return
 	}
 	f.fine("", rev)
+	if rev != "" {
+		f.take(ctx, rev, refused == nil)
+	}
+	if refused != nil {
+		for name := range f.engine.environments {
+			f.problem(ctx, name, refused.Revision, refused)
+		}
+	}
+}
+
+// take takes a commit in, the newest one or one that is kept to, in each
+// environment that has not got it yet.
+func (f *branch) take(ctx context.Context, rev string, newest bool) {
 	for name, env := range f.engine.environments {
 		first := f.seen[name] == ""
 		if f.seen[name] == rev && !env.unsure() {
+			if newest {
+				f.fine(name, rev) // one that was refused may have gone
+			}
 			continue
 		}
 		fsys, err := f.engine.cfg.Source.Snapshot(rev)
@@ -144,7 +162,10 @@ func (f *branch) look(ctx context.Context) {
 			f.problem(ctx, name, rev, err)
 		} else {
 			f.seen[name] = rev
-			f.fine(name, rev)
+			f.note(name, rev, "")
+			if newest {
+				f.fine(name, rev)
+			}
 		}
 		f.release(env, changed, first && err == nil)
 	}
@@ -195,13 +216,25 @@ func (f *branch) passOver() {
 
 // problem tells that a commit cannot be taken in: once, not with every look.
 func (f *branch) problem(ctx context.Context, env, rev string, err error) {
-	if ctx.Err() != nil || f.said[env] == rev+err.Error() {
+	if ctx.Err() != nil {
 		return
 	}
 	f.note(env, rev, masked(err.Error(), nil))
+	if f.said[env] == rev+err.Error() {
+		return
+	}
 	f.said[env] = rev + err.Error()
-	f.engine.cfg.Log.Error(err, "the repository cannot be taken in; everything stays as it is", "environment", env, "revision", short(rev))
-	f.engine.tell(Status{Environment: env, Revision: rev, State: StateFailed, Reason: "RepositoryUnreadable", Message: masked(err.Error(), nil), Hint: hintOf(err)})
+	reason, text := "RepositoryUnreadable", "the repository cannot be taken in; everything stays as it is"
+	var refused *CommitRefusedError
+	if errors.As(err, &refused) {
+		reason, text = "CommitRefused", "the newest commit is refused"
+	}
+	values := []any{"environment", env, "revision", short(rev)}
+	if hint := hintOf(err); hint != "" {
+		values = append(values, "hint", hint)
+	}
+	f.engine.cfg.Log.Error(err, text, values...)
+	f.engine.tell(Status{Environment: env, Revision: rev, State: StateFailed, Reason: reason, Message: masked(err.Error(), nil), Hint: hintOf(err)})
 }
 
 func (f *branch) fine(env, rev string) {
