@@ -74,6 +74,13 @@ Flags that would have nothing to do, such as --lease-duration without leader
 election, are errors. A key that is bound to an environment which is not served
 is left unread, with a note: the environment may have left the project.
 
+With --verify-key it applies a commit only that one of the keys signed and that
+builds on the last one applied. Another commit is refused, is told of, and what
+was applied before it is kept. --verify-commits every asks for a signature of
+each commit in between, those of merged branches too. The files hold OpenPGP
+keys (gpg --armor --export), SSH keys, or lines of an allowed signers file, and
+are read again for each new commit.
+
 With --promote it looks after the pull requests into its environments: gates are
 judged and published, what was overtaken is closed, and where sluice.yaml says
 auto, what has proved itself is proposed and merged. With --announce it tells
@@ -95,6 +102,7 @@ func newControllerCommand(a *app) *cobra.Command {
   sluice controller --environment all --poll-interval 1s --notify-address 127.0.0.1:9292`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			o.verify.asked = c.Flags().Changed("verify-commits") || c.Flags().Changed("verified-from")
 			o.election.asked, o.election.timed = c.Flags().Changed("leader-elect"), c.Flags().Changed("lease-duration")
 			if c.Flags().Changed("output") {
 				return withHint(usagef("a controller prints no result that -o could format"), "its log goes to standard error; `sluice status -o json` tells how releases are")
@@ -119,6 +127,7 @@ func newControllerCommand(a *app) *cobra.Command {
 	f.StringVar(&o.election.namespace, "leader-election-namespace", "", "`namespace` of the Lease (default: the pod's)")
 	f.StringVar(&o.election.name, "leader-election-id", "", "`name` of the Lease (default: from repository and environments)")
 	f.DurationVar(&o.election.duration, "lease-duration", 15*time.Second, "how long the Lease of a leader that died stands")
+	o.verify.addFlags(c)
 	o.duties.addFlags(c)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
@@ -141,6 +150,9 @@ func (o controllerOptions) check() error {
 		if _, _, err := net.SplitHostPort(address.value); err != nil && address.value != "" {
 			return withHint(usagef("%s %q is not HOST:PORT", address.flag, address.value), "for example %s :8081", address.flag)
 		}
+	}
+	if err := o.verify.check(o.environments); err != nil {
+		return err
 	}
 	if err := o.webhook.check(); err != nil {
 		return err
@@ -229,6 +241,11 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 		return err // a standby, too, finds out now whether it could work
 	}
 	d.served = e.names
+	if o.verify.on() {
+		d.vouch = func(repo *remoteRepository) func(context.Context) error {
+			return verifiedSource{branchSource{repo, nil}, a.clusterVerifier(e.config, repo, o.engineOptions)}.vouch
+		}
+	}
 	w.config, w.run, w.vitals = e.config, d.beside(e.Run), e.Vitals
 	if w.lease, err = o.election.lease(e, w); err != nil {
 		return err

@@ -44,6 +44,9 @@ type duties struct {
 	sign ed25519.PrivateKey
 
 	served []string // environments
+	// vouch makes a check of the branch's newest commit, without which nothing is
+	// merged on top of it; nil where commits need no signature.
+	vouch func(*remoteRepository) func(context.Context) error
 
 	looked  chan struct{} // the branch was looked at
 	changed chan struct{} // a release was, for promotions
@@ -216,9 +219,13 @@ func (d *duties) work(ctx context.Context, stop <-chan struct{}) {
 			case <-attending.Done():
 			}
 		})
+		vouched := func(context.Context) error { return nil }
+		if d.vouch != nil {
+			vouched = d.vouch(repo)
+		}
 		group.Go(func() {
 			defer end()
-			d.attend(attending, service, releases)
+			d.attend(attending, service, releases, vouched)
 		})
 	}
 }

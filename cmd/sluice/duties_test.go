@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -95,6 +98,24 @@ func TestDutiesDelayNobody(t *testing.T) {
 	})(t.Context(), reconciler.RunOptions{Notify: posted})
 	require.EqualError(t, err, "the end")
 	assert.Len(t, d.early, 3, "the newest of each is kept until it can be told")
+}
+
+// TestNothingIsMergedOntoACommitThatIsNotVouchedFor: a merge would sign what
+// nobody has signed. Without a service, anything that is asked of it would panic.
+func TestNothingIsMergedOntoACommitThatIsNotVouchedFor(t *testing.T) {
+	a := &app{process: process{Now: fixedNow}}
+	var log strings.Builder
+	d, err := a.newDuties(dutyOptions{promote: true}, logr.FromSlogHandler(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := 0
+	d.attend(ctx, nil, nil, func(context.Context) error {
+		asked++
+		cancel()
+		return errors.New("it is not signed")
+	})
+	assert.Equal(t, 1, asked)
+	assert.Contains(t, log.String(), "it is not signed")
 }
 
 func TestNoDuties(t *testing.T) {

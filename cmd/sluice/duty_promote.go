@@ -39,7 +39,7 @@ const spacing = time.Second
 // attend looks after the promotions into the environments that are served: after a
 // look at the branch that shows something new, when a release has changed, and when
 // a gate said it would pass.
-func (d *duties) attend(ctx context.Context, service *promotion.Service, releases *clusterReleases) {
+func (d *duties) attend(ctx context.Context, service *promotion.Service, releases *clusterReleases, vouched func(context.Context) error) {
 	watched := map[string]bool{}
 	seen, try := "", 0
 	timer := time.NewTimer(0)
@@ -54,7 +54,10 @@ func (d *duties) attend(ctx context.Context, service *promotion.Service, release
 		case <-d.changed:
 		case <-timer.C:
 		}
-		position, err := service.Position(ctx)
+		position, err := "", vouched(ctx)
+		if err == nil {
+			position, err = service.Position(ctx)
+		}
 		if err == nil && position == seen && !forced {
 			continue
 		}

@@ -107,7 +107,7 @@ func (a *app) openRemote(ctx context.Context, change ...func(*gitrepo.Options)) 
 	return a.openRemoteAt(ctx, p, change...)
 }
 
-func (a *app) openRemoteAt(ctx context.Context, p place, change ...func(*gitrepo.Options)) (*remoteRepository, error) {
+func (a *app) openRemoteAt(ctx context.Context, p place, change ...func(*gitrepo.Options)) (_ *remoteRepository, err error) {
 	if p.remote == "" {
 		return nil, withHint(fmt.Errorf("the repository %s has no remote to commit to", p.worktree), "add one (git remote add origin URL) or name the repository with --repo")
 	}
@@ -116,6 +116,9 @@ func (a *app) openRemoteAt(ctx context.Context, p place, change ...func(*gitrepo
 	options := a.gitOptions(p.remote)
 	for _, c := range change {
 		c(&options)
+	}
+	if options.SigningKey, err = a.signingKey(); err != nil {
+		return nil, err
 	}
 	repo, err := gitrepo.Open(ctx, options)
 	if err != nil {

@@ -18,8 +18,11 @@ type app struct {
 	kubeconfig  string
 	context     string
 	ageKeyFiles []string
-	output      string
-	forge       forgeFlags
+
+	signingKeyFile string
+
+	output string
+	forge  forgeFlags
 
 	reportKeyFiles []string
 
@@ -91,6 +94,7 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig `file` (default: KUBECONFIG, then the usual places)")
 	f.StringVar(&a.context, "context", "", "`name` of the kubeconfig context")
 	f.StringArrayVar(&a.ageKeyFiles, "age-key-file", nil, "age private key of an environment, `[ENVIRONMENT=]PATH` (repeatable)")
+	f.StringVar(&a.signingKeyFile, "signing-key", a.Getenv("SLUICE_SIGNING_KEY_FILE"), "private key `file` that signs commits, SSH or OpenPGP (SLUICE_SIGNING_KEY_FILE)")
 	f.StringVarP(&a.output, "output", "o", "", "output `format` of reading commands: table (as wide as the terminal), wide, yaml or json")
 	a.addForgeFlags(root)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "yaml", "json"}, cobra.ShellCompDirectiveNoFileComp))

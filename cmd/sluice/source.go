@@ -53,6 +53,7 @@ type engineOptions struct {
 	stays        bool // as a controller does: a repository that cannot be read now will be later
 	reporter     reconciler.Reporter
 	looked       func() // see branchSource
+	verify       verifyOptions
 }
 
 // engine is the reconciler over the remote branch.
@@ -86,6 +87,9 @@ func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) 
 func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remoteRepository, o engineOptions) (*reconciler.Engine, []string, error) {
 	present := sync.OnceValues(func() ([]v1alpha1.Release, error) { return presentReleases(ctx, config) })
 	identity := repositoryIdentity(repo.Name())
+	if o.verify.on() {
+		return a.verifiedEngine(config, repo, o)
+	}
 	files, err := repo.open()
 	if err != nil && !fixedNamespaces(o.environments) {
 		return nil, nil, err
@@ -104,6 +108,15 @@ func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remot
 		return e, names, err
 	}
 	return e, names, unmoved(present, identity, files.Project(), o.environments)
+}
+
+// verifiedEngine is an engine for the signed commits of the remote branch. Nothing
+// else of the repository is read before one is verified.
+func (a *app) verifiedEngine(config *rest.Config, repo *remoteRepository, o engineOptions) (*reconciler.Engine, []string, error) {
+	if _, err := o.verify.keys(a); err != nil {
+		return nil, nil, err
+	}
+	return a.newEngine(config, verifiedSource{branchSource{repo, o.looked}, a.clusterVerifier(config, repo, o)}, nil, o)
 }
 
 // presentReleases are all Releases of the cluster.
