@@ -176,6 +176,9 @@ func checkedSSH(k sshKey) (sshKey, error) {
 	if _, ok := k.key.(*ssh.Certificate); ok {
 		return k, errors.New("certificates are not supported; give the public keys themselves")
 	}
+	if k.key.Type() == ssh.InsecureKeyAlgoDSA {
+		return k, errDSA
+	}
 	public, ok := k.key.(ssh.CryptoPublicKey)
 	if !ok {
 		return k, nil // a key on a device (sk-…), which is ed25519 or ECDSA

@@ -36,18 +36,25 @@ func (k *Keys) addOpenPGP(data []byte) error {
 
 // strongEntity judges the keys that may sign.
 func strongEntity(e *openpgp.Entity) error {
-	if err := strong(e.PrimaryKey.PublicKey); err != nil {
+	if err := strongKey(e.PrimaryKey); err != nil {
 		return err
 	}
 	for _, sub := range e.Subkeys {
 		if sub.Sig != nil && sub.Sig.FlagsValid && !sub.Sig.FlagSign {
 			continue
 		}
-		if err := strong(sub.PublicKey.PublicKey); err != nil {
+		if err := strongKey(sub.PublicKey); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func strongKey(k *packet.PublicKey) error {
+	if k.PubKeyAlgo == packet.PubKeyAlgoDSA {
+		return errDSA
+	}
+	return strong(k.PublicKey)
 }
 
 // hashes are those that an OpenPGP signature may be made over.
