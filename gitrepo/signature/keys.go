@@ -176,7 +176,7 @@ func checkedSSH(k sshKey) (sshKey, error) {
 	if _, ok := k.key.(*ssh.Certificate); ok {
 		return k, errors.New("certificates are not supported; give the public keys themselves")
 	}
-	if k.key.Type() == ssh.InsecureKeyAlgoDSA {
+	if k.key.Type() == "ssh-dss" {
 		return k, errDSA
 	}
 	public, ok := k.key.(ssh.CryptoPublicKey)
