@@ -94,7 +94,7 @@ func (p *pass) dryRun(ctx context.Context, plan Plan, tried map[inventory.ID]boo
 				continue
 			}
 			tried[id], fresh = true, true
-			live, err := p.engine.cluster.GetWhole(ctx, i.Object.GroupVersionKind(), id.Namespace, id.Name)
+			live, err := p.env.hands.GetWhole(ctx, i.Object.GroupVersionKind(), id.Namespace, id.Name)
 			if err != nil {
 				return false, err
 			}
@@ -115,7 +115,7 @@ func (p *pass) dryRun(ctx context.Context, plan Plan, tried map[inventory.ID]boo
 
 // compare finds out what one object would become.
 func (p *pass) compare(ctx context.Context, desired, live *unstructured.Unstructured, diff *difference) error {
-	result, _, err := p.engine.cluster.Apply(ctx, desired, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
+	result, _, err := p.env.hands.Apply(ctx, desired, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
 	var unreachable *cluster.UnreachableError
 	switch {
 	case errors.As(err, &unreachable), errors.Is(err, context.Canceled):

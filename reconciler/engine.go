@@ -40,6 +40,9 @@ type Source interface {
 type EnvironmentConfig struct {
 	Name      string
 	Namespace string // "": pinned to what the first commit read says
+	// User is impersonated for everything that is read and written of the
+	// environment's objects ("system:serviceaccount:NAMESPACE:NAME"); "": nobody is.
+	User string
 }
 
 // Config is what an Engine needs. REST and Environments are required, Source too
@@ -104,7 +107,11 @@ func New(cfg Config) (*Engine, error) {
 			return nil, fmt.Errorf("making the engine: environments %s and %s share namespace %s", other, c.Name, c.Namespace)
 		}
 		namespaces[c.Namespace] = c.Name
-		e.environments[c.Name] = newEnvironment(c.Name, c.Namespace)
+		env := newEnvironment(c.Name, c.Namespace)
+		if env.hands, err = client.As(c.User); err != nil {
+			return nil, err
+		}
+		e.environments[c.Name] = env
 	}
 	return e, nil
 }

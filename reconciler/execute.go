@@ -80,7 +80,7 @@ func (p *pass) do(ctx context.Context, s Step) error {
 
 func (p *pass) ensureNamespace(ctx context.Context, s Step) error {
 	for _, i := range s.Items {
-		if _, _, err := p.engine.cluster.Apply(ctx, i.Object, nil, cluster.ApplyOptions{Manager: fieldManager}); err != nil {
+		if _, _, err := p.env.hands.Apply(ctx, i.Object, nil, cluster.ApplyOptions{Manager: fieldManager}); err != nil {
 			return &ApplyError{Objects: []*ObjectError{{inventory.IDOf(i.Object), err}}}
 		}
 	}
@@ -180,7 +180,7 @@ func (p *pass) patchStatus(ctx context.Context, after *v1alpha1.Release) (*v1alp
 func (p *pass) scale(ctx context.Context, s Step) error {
 	for _, i := range s.Items {
 		before := p.in.live(i.Object)
-		live, err := p.engine.cluster.Scale(ctx, i.Object, i.Replicas, scaleManager)
+		live, err := p.env.hands.Scale(ctx, i.Object, i.Replicas, scaleManager)
 		if err != nil {
 			return &ApplyError{Objects: []*ObjectError{{inventory.IDOf(i.Object), err}}}
 		}
@@ -223,7 +223,7 @@ func (p *pass) send(ctx context.Context, items []Item) error {
 		before[n] = p.in.live(i.Object)
 		g.Go(func() error {
 			r := &results[n]
-			r.live, r.action, r.err = p.engine.cluster.Apply(ctx, i.Object, before[n], cluster.ApplyOptions{Manager: fieldManager, TakeOver: foreignManagers})
+			r.live, r.action, r.err = p.env.hands.Apply(ctx, i.Object, before[n], cluster.ApplyOptions{Manager: fieldManager, TakeOver: foreignManagers})
 			return nil
 		})
 	}
@@ -293,7 +293,7 @@ func (p *pass) adopts(id inventory.ID, live *unstructured.Unstructured) bool {
 
 // reread takes in one object as it is now.
 func (p *pass) reread(ctx context.Context, id inventory.ID, gvk schema.GroupVersionKind) error {
-	live, err := p.engine.cluster.Get(ctx, gvk, id.Namespace, id.Name)
+	live, err := p.env.hands.Get(ctx, gvk, id.Namespace, id.Name)
 	if err != nil {
 		return err
 	}
@@ -316,7 +316,7 @@ func (p *pass) prune(ctx context.Context, s Step) error {
 		if _, unused := rendered[id]; p.superseded() || !unused && !p.env.ledger.holdsGood(p.in.Release.Name, p.want.generation, id) {
 			return errDecideAgain
 		}
-		err := p.engine.cluster.Delete(ctx, i.Object)
+		err := p.env.hands.Delete(ctx, i.Object)
 		if errors.Is(err, cluster.ErrChanged) {
 			// Whether it may still be deleted is for the next plan to say.
 			err = p.reread(ctx, id, i.Object.GroupVersionKind())

@@ -227,7 +227,7 @@ func (p *pass) readEach(ctx context.Context, kinds map[inventory.ID]schema.Group
 	g.SetLimit(readers)
 	for id, gvk := range kinds {
 		g.Go(func() error {
-			live, err := p.engine.cluster.Get(ctx, gvk, id.Namespace, id.Name)
+			live, err := p.env.hands.Get(ctx, gvk, id.Namespace, id.Name)
 			if err != nil || live == nil {
 				return err
 			}
@@ -268,7 +268,7 @@ func (p *pass) readPods(ctx context.Context) error {
 		if state := p.in.judge(o); state.Status == health.Current || state.Status == health.Progressing && !p.waited() {
 			continue
 		}
-		pods, err := p.engine.cluster.Pods(ctx, live)
+		pods, err := p.env.hands.Pods(ctx, live)
 		if err != nil {
 			return err
 		}
@@ -339,7 +339,7 @@ func (p *pass) countEndpoints(ctx context.Context, view *cluster.View, service s
 	if before, ok := p.release.countedBefore(service); ok && now.slices != "" && now.slices == before.slices {
 		return before, nil
 	}
-	list, err := p.engine.cluster.EndpointSlices(ctx, p.in.Namespace.Name, service)
+	list, err := p.env.hands.EndpointSlices(ctx, p.in.Namespace.Name, service)
 	now.ready = health.ReadyEndpoints(list)
 	return now, err
 }

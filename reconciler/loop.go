@@ -173,7 +173,7 @@ func (l *loop) due(ctx context.Context, env *environment, rel *release) bool {
 	switch {
 	case due:
 		return true
-	case l.engine.changed(ctx, rel, unsure):
+	case changed(ctx, env, rel, unsure):
 		return true
 	}
 	return missed && rel.stale(func(kind schema.GroupVersionKind) *cluster.View { return l.watches.follow(env, kind) })
@@ -181,9 +181,9 @@ func (l *loop) due(ctx context.Context, env *environment, rel *release) bool {
 
 // changed reads objects again of which a watch could not tell what has changed,
 // one by one until one is not as it was applied. Most often it was their status.
-func (e *Engine) changed(ctx context.Context, rel *release, unsure []sighting) bool {
+func changed(ctx context.Context, env *environment, rel *release, unsure []sighting) bool {
 	for _, s := range unsure {
-		live, err := e.cluster.Get(ctx, s.kind(), s.id.Namespace, s.id.Name)
+		live, err := env.hands.Get(ctx, s.kind(), s.id.Namespace, s.id.Name)
 		if err != nil || live == nil || !rel.acquit(live) {
 			return true // the pass finds out
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/fluxcd/pkg/ssa"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
 	"github.com/sluice-dev/sluice/reconciler/health"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
 	"github.com/sluice-dev/sluice/render"
@@ -20,6 +21,9 @@ import (
 // environment is what the engine knows of an environment between passes.
 type environment struct {
 	name string
+	// hands reads and writes the environment's objects, as its service account where
+	// it has one. Releases, namespaces and gateways are the engine's own to look at.
+	hands *cluster.Client
 
 	// intake is held while a commit is taken in. Passes go on meanwhile: only to
 	// change inputs, and what is wanted of releases with it, mu is held as well.

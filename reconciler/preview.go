@@ -118,6 +118,7 @@ func (e *Engine) preview(ctx context.Context, name string, fsys fs.FS) (*preview
 	}
 	_, _, namespace, _ := env.view()
 	p := &preview{engine: e, env: newEnvironment(name, namespace), repo: repo, fsys: fsys, passes: map[string]*pass{}, failed: map[string]error{}}
+	p.env.hands = env.hands
 	declared, vanished, err := p.env.declaredBy(repo)
 	if err != nil {
 		return nil, err

@@ -140,7 +140,7 @@ func (p *pass) recreate(ctx context.Context, s Step) error {
 	for _, i := range s.Items {
 		id := inventory.IDOf(i.Object)
 		deleted := true
-		err := p.engine.cluster.Delete(ctx, p.in.live(i.Object))
+		err := p.env.hands.Delete(ctx, p.in.live(i.Object))
 		if errors.Is(err, cluster.ErrChanged) {
 			deleted, err = false, nil // whether it may be deleted is for the next plan to say
 		}

@@ -133,7 +133,7 @@ func (p *pass) try(ctx context.Context, trials []trial) (again bool) {
 				found[n] = p.asDeclared(ctx, t.object)
 				return nil
 			}
-			_, _, errs[n] = p.engine.cluster.Apply(ctx, t.object, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
+			_, _, errs[n] = p.env.hands.Apply(ctx, t.object, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
 			return nil
 		})
 	}
@@ -180,11 +180,11 @@ func refuses(t trial, live *unstructured.Unstructured, err error) bool {
 // unless that is what it is, or where that cannot be found out.
 func (p *pass) asDeclared(ctx context.Context, desired *unstructured.Unstructured) *unstructured.Unstructured {
 	id := inventory.IDOf(desired)
-	live, err := p.engine.cluster.GetWhole(ctx, desired.GroupVersionKind(), id.Namespace, id.Name)
+	live, err := p.env.hands.GetWhole(ctx, desired.GroupVersionKind(), id.Namespace, id.Name)
 	if err != nil || live == nil || ownsForeign(live) || cluster.ForeignOwner(desired, live) {
 		return nil
 	}
-	result, _, err := p.engine.cluster.Apply(ctx, desired, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
+	result, _, err := p.env.hands.Apply(ctx, desired, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
 	if err != nil || hashOf(settledForm(result)) != hashOf(settledForm(live)) {
 		return nil
 	}

@@ -75,10 +75,14 @@ func (w *watches) follow(env *environment, gvk schema.GroupVersionKind) *cluster
 	case gvk == sliceKind:
 		o.Index = discoveryv1.LabelServiceName
 	}
+	hands := env.hands
+	if slices.Contains(always, gvk) {
+		hands = w.cluster // ours, not the environment's
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.views[key] == nil {
-		w.views[key] = w.cluster.Watch(w.ctx, namespace, gvk, o)
+		w.views[key] = hands.Watch(w.ctx, namespace, gvk, o)
 	}
 	return w.views[key]
 }

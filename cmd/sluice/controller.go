@@ -74,6 +74,11 @@ Flags that would have nothing to do, such as --lease-duration without leader
 election, are errors. A key that is bound to an environment which is not served
 is left unread, with a note: the environment may have left the project.
 
+With --service-account it reads and writes an environment's objects as that
+service account, so that the repository can do in an environment what the
+account may do, and nothing else. It needs the right to impersonate the account;
+Releases, namespaces and gateways it looks at by its own rights.
+
 With --verify-key it applies a commit only that one of the keys signed and that
 builds on the last one applied. Another commit is refused, is told of, and what
 was applied before it is kept. --verify-commits every asks for a signature of
@@ -127,6 +132,7 @@ func newControllerCommand(a *app) *cobra.Command {
 	f.StringVar(&o.election.namespace, "leader-election-namespace", "", "`namespace` of the Lease (default: the pod's)")
 	f.StringVar(&o.election.name, "leader-election-id", "", "`name` of the Lease (default: from repository and environments)")
 	f.DurationVar(&o.election.duration, "lease-duration", 15*time.Second, "how long the Lease of a leader that died stands")
+	f.StringArrayVar(&o.accounts, "service-account", nil, "act as this service account in an environment, `ENVIRONMENT=[NAMESPACE/]NAME`")
 	o.verify.addFlags(c)
 	o.duties.addFlags(c)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

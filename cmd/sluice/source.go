@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
@@ -54,6 +55,7 @@ type engineOptions struct {
 	reporter     reconciler.Reporter
 	looked       func() // see branchSource
 	verify       verifyOptions
+	accounts     []string // ENVIRONMENT=[NAMESPACE/]NAME of service accounts to act as
 }
 
 // engine is the reconciler over the remote branch.
@@ -232,6 +234,9 @@ func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *en
 	ctrllog.SetLogger(a.logger(o.logLevel))
 	klog.SetLogger(a.logger(o.logLevel))
 	environments, err := serve(files, o.environments)
+	if err == nil {
+		err = actAs(environments, o.accounts)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -312,6 +317,40 @@ func serve(repo *envrepo.Repo, args []string) ([]reconciler.EnvironmentConfig, e
 		list = append(list, reconciler.EnvironmentConfig{Name: name, Namespace: namespace})
 	}
 	return list, nil
+}
+
+// actAs gives environments the service accounts that are impersonated for them. The
+// repository has no say in it: an environment that has one is given with its namespace.
+func actAs(environments []reconciler.EnvironmentConfig, accounts []string) error {
+	for _, arg := range accounts {
+		name, account, found := strings.Cut(arg, "=")
+		i := slices.IndexFunc(environments, func(e reconciler.EnvironmentConfig) bool { return e.Name == name })
+		if !found || account == "" {
+			return withHint(usagef("--service-account %s is not ENVIRONMENT=[NAMESPACE/]NAME", arg), "for example --service-account production=applier")
+		}
+		if i < 0 {
+			return usagef("--service-account %s: environment %q is not served", arg, name)
+		}
+		env := &environments[i]
+		if env.Namespace == "" {
+			return withHint(usagef("--service-account %s: the repository cannot say in which namespace an environment is that has a service account", arg),
+				"name both: --environment %s=NAMESPACE", name)
+		}
+		if env.User != "" {
+			return usagef("--service-account is given twice for environment %s", name)
+		}
+		namespace, serviceAccount, elsewhere := strings.Cut(account, "/")
+		if !elsewhere {
+			namespace, serviceAccount = env.Namespace, account
+		}
+		for _, part := range []string{namespace, serviceAccount} {
+			if problems := validation.IsDNS1123Subdomain(part); len(problems) > 0 {
+				return usagef("--service-account %s: %q: %s", arg, part, problems[0])
+			}
+		}
+		env.User = "system:serviceaccount:" + namespace + ":" + serviceAccount
+	}
+	return nil
 }
 
 // checkLogLevel judges --log-level.

@@ -58,13 +58,31 @@ func New(config *rest.Config) (*Client, error) {
 	if config.UserAgent == "" {
 		config.UserAgent = "sluice"
 	}
-	c := &Client{config: config, server: serverName(config.Host)}
+	return connect(config, nil)
+}
+
+// As is a client that does everything as another user, by impersonation; c itself
+// for "". What kinds there are it knows from c.
+func (c *Client) As(user string) (*Client, error) {
+	if user == "" {
+		return c, nil
+	}
+	config := rest.CopyConfig(c.config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: user}
+	return connect(config, c.mapper)
+}
+
+// connect makes a client; mapper may be nil.
+func connect(config *rest.Config, mapper meta.RESTMapper) (*Client, error) {
+	c := &Client{config: config, server: serverName(config.Host), mapper: mapper}
 	var err error
 	if c.http, err = rest.HTTPClientFor(config); err != nil {
 		return nil, fmt.Errorf("connecting to cluster %s: %w", c.server, err)
 	}
-	if c.mapper, err = apiutil.NewDynamicRESTMapper(config, c.http); err != nil {
-		return nil, fmt.Errorf("connecting to cluster %s: %w", c.server, err)
+	if c.mapper == nil {
+		if c.mapper, err = apiutil.NewDynamicRESTMapper(config, c.http); err != nil {
+			return nil, fmt.Errorf("connecting to cluster %s: %w", c.server, err)
+		}
 	}
 	if c.metadata, err = metadata.NewForConfigAndClient(config, c.http); err != nil {
 		return nil, fmt.Errorf("connecting to cluster %s: %w", c.server, err)

@@ -41,6 +41,7 @@ func (e *UnreachableError) Hint() string {
 type AccessError struct {
 	Server string
 	Doing  string
+	As     string // who was impersonated; "": nobody
 	Cause  error
 }
 
@@ -54,6 +55,9 @@ func (e *AccessError) Unwrap() error { return e.Cause }
 func (e *AccessError) Hint() string {
 	if apierrors.IsUnauthorized(e.Cause) {
 		return "the credentials of the kubeconfig are not valid for this cluster; log in again or choose another --context"
+	}
+	if e.As != "" {
+		return "the environment's objects are read and written as " + e.As + ": give it this permission by a Role in the environment's namespace if the repository is to have it, else take the object out of the repository"
 	}
 	return "give the user or ServiceAccount of the kubeconfig the permission that the message names"
 }
@@ -106,7 +110,7 @@ func (c *Client) explain(err error, doing string, args ...any) error {
 	case meta.IsNoMatchError(err):
 		return &UnknownKindError{Doing: doing, Cause: err}
 	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
-		return &AccessError{Server: c.server, Doing: doing, Cause: err}
+		return &AccessError{Server: c.server, Doing: doing, As: c.config.Impersonate.UserName, Cause: err}
 	case unreachable(err):
 		return &UnreachableError{Server: c.server, Doing: doing, Cause: rootOf(err)}
 	}
