@@ -132,7 +132,7 @@ func newControllerCommand(a *app) *cobra.Command {
 	f.StringVar(&o.election.namespace, "leader-election-namespace", "", "`namespace` of the Lease (default: the pod's)")
 	f.StringVar(&o.election.name, "leader-election-id", "", "`name` of the Lease (default: from repository and environments)")
 	f.DurationVar(&o.election.duration, "lease-duration", 15*time.Second, "how long the Lease of a leader that died stands")
-	f.StringArrayVar(&o.accounts, "service-account", nil, "act as this service account in an environment, `ENVIRONMENT=[NAMESPACE/]NAME`")
+	f.StringArrayVar(&o.accounts, "service-account", nil, "act as a service account in an environment, `ENVIRONMENT=NAME` (repeatable); NAMESPACE/NAME for one of another namespace")
 	o.verify.addFlags(c)
 	o.duties.addFlags(c)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
