@@ -1,13 +1,15 @@
-// Cuts GitHub's OpenAPI description to what promotion/github uses: the operations
-// listed here, and the components that they refer to. Whole it has 13 MB, cut a
-// fifth of one.
+// Cuts GitHub's OpenAPI description to what promotion/github and its test server use:
+// the operations listed here, and the components that they refer to. Whole it has
+// 13 MB, cut a fifth of one.
 //
 //   node cut.mjs DESCRIPTION OUTPUT
 import { readFileSync, writeFileSync } from "node:fs";
 
 const repository = "/repos/{owner}/{repo}";
 const operations = {
+  "/": ["get"],
   "/user": ["get"],
+  "/rate_limit": ["get"],
   "/app": ["get"],
   "/app/installations/{installation_id}/access_tokens": ["post"],
   [repository]: ["get"],
@@ -15,17 +17,21 @@ const operations = {
   [`${repository}/git/refs/{ref}`]: ["delete"],
   [`${repository}/pulls`]: ["get", "post"],
   [`${repository}/pulls/{pull_number}`]: ["get", "patch"],
-  [`${repository}/pulls/{pull_number}/merge`]: ["put"],
+  [`${repository}/pulls/{pull_number}/merge`]: ["get", "put"],
+  [`${repository}/labels`]: ["get", "post"],
   [`${repository}/issues`]: ["get"],
-  [`${repository}/issues/{issue_number}`]: ["get"],
-  [`${repository}/issues/{issue_number}/labels`]: ["get", "post"],
+  [`${repository}/issues/{issue_number}`]: ["get", "patch"],
+  [`${repository}/issues/{issue_number}/labels`]: ["get", "post", "put"],
+  [`${repository}/issues/{issue_number}/labels/{name}`]: ["delete"],
   [`${repository}/issues/{issue_number}/comments`]: ["get", "post"],
   [`${repository}/issues/comments/{comment_id}`]: ["get", "patch", "delete"],
   [`${repository}/commits/{ref}/status`]: ["get"],
   [`${repository}/commits/{ref}/statuses`]: ["get"],
   [`${repository}/statuses/{sha}`]: ["post"],
   [`${repository}/deployments`]: ["get", "post"],
+  [`${repository}/deployments/{deployment_id}`]: ["get"],
   [`${repository}/deployments/{deployment_id}/statuses`]: ["get", "post"],
+  [`${repository}/deployments/{deployment_id}/statuses/{status_id}`]: ["get"],
 };
 
 const [, , input, output] = process.argv;

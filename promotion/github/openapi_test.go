@@ -149,16 +149,16 @@ func known(operation *openapi3.Operation, query url.Values, body []byte) error {
 	return nil
 }
 
-// described is a server whose every exchange is held against GitHub's description,
-// where there is one. Its URL is in front of the server's.
-func described(t *testing.T, server *githubtest.Server) (frontURL string) {
+// checked is a server whose every exchange is held against GitHub's description, where
+// there is one.
+func checked(t *testing.T, server *githubtest.Server) http.Handler {
 	t.Helper()
 	d, err := loadDescription()
 	require.NoError(t, err)
 	if d == nil {
-		return server.URL
+		return server
 	}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer := httptest.NewRecorder()
@@ -171,7 +171,13 @@ func described(t *testing.T, server *githubtest.Server) (frontURL string) {
 		}
 		w.WriteHeader(answer.Code)
 		_, _ = w.Write(answer.Body.Bytes())
-	}))
+	})
+}
+
+// described is where a server answers whose every exchange is checked.
+func described(t *testing.T, server *githubtest.Server) (frontURL string) {
+	t.Helper()
+	front := httptest.NewServer(checked(t, server))
 	t.Cleanup(front.Close)
 	return front.URL
 }

@@ -3,6 +3,7 @@ package githubtest
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -17,6 +18,12 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 var (
 	userLinks = strings.Fields(`events_url followers_url following_url gists_url organizations_url
 		received_events_url repos_url starred_url subscriptions_url`)
+	rootLinks = strings.Fields(`authorizations_url code_search_url commit_search_url current_user_authorizations_html_url
+		current_user_repositories_url current_user_url emails_url emojis_url events_url feeds_url followers_url
+		following_url gists_url issue_search_url issues_url keys_url label_search_url notifications_url
+		organization_repositories_url organization_teams_url organization_url public_gists_url rate_limit_url
+		repository_search_url repository_url starred_gists_url starred_url user_organizations_url
+		user_repositories_url user_search_url user_url`)
 	repositoryLinks = strings.Fields(`archive_url assignees_url blobs_url branches_url collaborators_url comments_url
 		commits_url compare_url contents_url contributors_url deployments_url downloads_url events_url forks_url
 		git_commits_url git_refs_url git_tags_url hooks_url issue_comment_url issue_events_url issues_url keys_url
@@ -132,7 +139,7 @@ func (r *Repository) pull(p *pull) doc {
 	d := r.pullSimple(p)
 	maps.Copy(d, doc{
 		"merged": p.merged, "mergeable": nil, "mergeable_state": "unknown", "rebaseable": nil, "merged_by": nil,
-		"additions": 0, "deletions": 0, "changed_files": 1, "commits": 1, "comments": 0, "review_comments": 0,
+		"additions": 0, "deletions": 0, "changed_files": 1, "commits": 1, "comments": len(r.remarks(p)), "review_comments": 0,
 		"maintainer_can_modify": false,
 	})
 	if p.merged {
@@ -157,7 +164,7 @@ func (r *Repository) issue(p *pull) doc {
 	return doc{
 		"id": p.id, "node_id": fmt.Sprintf("I_%d", p.id), "number": p.number, "state": p.state, "locked": false, "title": p.title,
 		"body": p.body, "user": r.s.user(p.author), "labels": r.labelsOf(p), "assignee": nil, "assignees": []doc{}, "milestone": nil,
-		"comments": 0, "created_at": p.created, "updated_at": p.updated, "closed_at": orNull(p.closed), "author_association": "MEMBER",
+		"comments": len(r.remarks(p)), "created_at": p.created, "updated_at": p.updated, "closed_at": orNull(p.closed), "author_association": "MEMBER",
 		"url": self, "html_url": fmt.Sprintf("%s/pull/%d", r.web(), p.number), "repository_url": r.api(),
 		"comments_url": self + "/comments", "events_url": self + "/events", "labels_url": self + "/labels{/name}",
 		"pull_request": doc{
@@ -167,17 +174,17 @@ func (r *Repository) issue(p *pull) doc {
 	}
 }
 
-func (r *Repository) label(name string) doc {
+func (r *Repository) label(l label) doc {
 	return doc{
-		"id": len(name) + 1, "node_id": "LA_" + name, "name": name, "description": "", "color": "ededed", "default": false,
-		"url": r.api() + "/labels/" + name,
+		"id": l.id, "node_id": fmt.Sprintf("LA_%d", l.id), "name": l.name, "description": l.description, "color": l.color, "default": false,
+		"url": r.api() + "/labels/" + url.PathEscape(l.name),
 	}
 }
 
 func (r *Repository) labelsOf(p *pull) []doc {
 	list := []doc{}
-	for _, name := range p.labels {
-		list = append(list, r.label(name))
+	for _, l := range r.labelled(p) {
+		list = append(list, r.label(l))
 	}
 	return list
 }

@@ -1,7 +1,6 @@
 package githubtest
 
 import (
-	"bytes"
 	"net/http"
 	"slices"
 	"strings"
@@ -58,6 +57,29 @@ func getIssue(c *call) (int, any, error) {
 	return http.StatusOK, c.repo.issue(p), nil
 }
 
+// editIssue is PATCH /issues/{number}.
+func editIssue(c *call) (int, any, error) {
+	p, err := c.pull()
+	if err != nil {
+		return 0, nil, err
+	}
+	var in struct {
+		Title, Body, State *string
+		Labels             *[]string
+	}
+	if err := c.decode(&in); err != nil {
+		return 0, nil, err
+	}
+	if err := c.edit(p, pullEdit{Title: in.Title, Body: in.Body, State: in.State}); err != nil {
+		return 0, nil, err
+	}
+	if in.Labels != nil {
+		p.labels = nil
+		c.attach(p, *in.Labels)
+	}
+	return http.StatusOK, c.repo.issue(p), nil
+}
+
 // ofIssue is GET /issues/{number}/labels and comments, and /issues/comments/{id},
 // which one pattern must tell apart.
 func ofIssue(c *call) (int, any, error) {
@@ -73,52 +95,23 @@ func ofIssue(c *call) (int, any, error) {
 	return 0, nil, errNotFound
 }
 
-func listLabels(c *call) (int, any, error) {
-	p, err := c.pull()
-	if err != nil {
-		return 0, nil, err
-	}
-	return http.StatusOK, page(c, p.labels, c.repo.label), nil
-}
-
-// addLabels is POST /issues/{number}/labels; labels that the repository does not
-// have yet are made.
-func addLabels(c *call) (int, any, error) {
-	p, err := c.pull()
-	if err != nil {
-		return 0, nil, err
-	}
-	var in struct{ Labels []string }
-	into := any(&in)
-	if bytes.HasPrefix(bytes.TrimSpace(c.body), []byte("[")) {
-		into = &in.Labels // both are understood
-	}
-	if err := c.decode(into); err != nil {
-		return 0, nil, err
-	}
-	for _, l := range in.Labels {
-		if !slices.Contains(p.labels, l) {
-			p.labels, p.updated = append(p.labels, l), now()
-		}
-		if !slices.Contains(c.repo.labels, l) {
-			c.repo.labels = append(c.repo.labels, l)
-		}
-	}
-	return http.StatusOK, page(c, p.labels, c.repo.label), nil
-}
-
 func listComments(c *call) (int, any, error) {
 	p, err := c.pull()
 	if err != nil {
 		return 0, nil, err
 	}
+	return http.StatusOK, page(c, c.repo.remarks(p), c.repo.comment), nil
+}
+
+// remarks are the comments on a pull request, oldest first.
+func (r *Repository) remarks(p *pull) []*comment {
 	var list []*comment
-	for _, m := range c.repo.comments {
+	for _, m := range r.comments {
 		if m.number == p.number {
 			list = append(list, m)
 		}
 	}
-	return http.StatusOK, page(c, list, c.repo.comment), nil
+	return list
 }
 
 func createComment(c *call) (int, any, error) {

@@ -143,15 +143,25 @@ func editPull(c *call) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	var in struct{ Title, Body, State, Base *string }
+	var in pullEdit
 	if err := c.decode(&in); err != nil {
 		return 0, nil, err
 	}
+	if err := c.edit(p, in); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, c.repo.pull(p), nil
+}
+
+// pullEdit is what may be changed of a pull request; nil leaves it.
+type pullEdit struct{ Title, Body, State, Base *string }
+
+func (c *call) edit(p *pull, in pullEdit) error {
 	if in.Base != nil && c.repo.refs[*in.Base] == "" {
-		return 0, nil, invalid("PullRequest", "base", "invalid", "")
+		return invalid("PullRequest", "base", "invalid", "")
 	}
 	if in.State != nil && *in.State == "open" && p.state == "closed" && (p.merged || c.repo.refs[p.head] == "") {
-		return 0, nil, invalid("PullRequest", "state", "invalid", "state cannot be changed")
+		return invalid("PullRequest", "state", "invalid", "state cannot be changed")
 	}
 	action := "edited"
 	for to, from := range map[*string]*string{&p.title: in.Title, &p.body: in.Body, &p.base: in.Base} {
@@ -169,7 +179,16 @@ func editPull(c *call) (int, any, error) {
 		}
 	}
 	c.repo.announcePull(p, action)
-	return http.StatusOK, c.repo.pull(p), nil
+	return nil
+}
+
+// isMerged is GET /pulls/{number}/merge.
+func isMerged(c *call) (int, any, error) {
+	p, err := c.pull()
+	if err == nil && !p.merged {
+		err = errNotFound
+	}
+	return http.StatusNoContent, nil, err
 }
 
 // mergePull is PUT /pulls/{number}/merge. As on GitHub a conflict is told with

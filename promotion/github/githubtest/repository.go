@@ -27,7 +27,7 @@ type Repository struct {
 	pulls       map[int]*pull
 	number      int // the last one given to a pull request
 	comments    []*comment
-	labels      []string
+	labels      []label
 	statuses    map[string][]*status // by commit, oldest first
 	deployments []*deployment
 	protected   map[string]string // why a branch may not be merged into

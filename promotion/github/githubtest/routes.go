@@ -14,9 +14,11 @@ type handler func(c *call) (status int, document any, err error)
 // routes lists what the server knows of the REST API.
 func (s *Server) routes() {
 	for pattern, h := range map[string]handler{
-		"GET /user":     viewer,
-		"GET /app":      app,
-		"POST /graphql": graphql,
+		"GET /{$}":        root,
+		"GET /user":       viewer,
+		"GET /rate_limit": rateLimit,
+		"GET /app":        app,
+		"POST /graphql":   graphql,
 		"POST /app/installations/{id}/access_tokens": installationToken,
 	} {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, h) })
@@ -29,21 +31,29 @@ func (s *Server) routes() {
 		"POST /pulls":                     createPull,
 		"GET /pulls/{number}":             getPull,
 		"PATCH /pulls/{number}":           editPull,
+		"GET /pulls/{number}/merge":       isMerged,
 		"PUT /pulls/{number}/merge":       mergePull,
+		"GET /labels":                     listRepositoryLabels,
+		"POST /labels":                    createLabel,
 		"GET /issues":                     listIssues,
 		"GET /issues/{number}":            getIssue,
+		"PATCH /issues/{number}":          editIssue,
 		"GET /issues/{number}/{what}":     ofIssue,
 		"POST /issues/{number}/labels":    addLabels,
+		"PUT /issues/{number}/labels":     setLabels,
 		"POST /issues/{number}/comments":  createComment,
 		"PATCH /issues/comments/{id}":     editComment,
 		"DELETE /issues/comments/{id}":    deleteComment,
-		"GET /commits/{ref}/status":       combinedStatus,
-		"GET /commits/{ref}/statuses":     listStatuses,
+		"GET /commits/{ref...}":           ofCommit,
 		"POST /statuses/{ref}":            createStatus,
 		"GET /deployments":                listDeployments,
 		"POST /deployments":               createDeployment,
+		"GET /deployments/{id}":           getDeployment,
 		"GET /deployments/{id}/statuses":  listDeploymentStatuses,
 		"POST /deployments/{id}/statuses": createDeploymentStatus,
+
+		"DELETE /issues/{number}/labels/{name...}": removeLabel,
+		"GET /deployments/{id}/statuses/{status}":  getDeploymentStatus,
 	} {
 		method, rest, _ := strings.Cut(pattern, " ")
 		s.mux.HandleFunc(method+" /repos/{owner}/{repo}"+rest, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, inRepository(h)) })
@@ -144,6 +154,21 @@ func queryNumber(query url.Values, name string, fallback int) int {
 		return fallback
 	}
 	return n
+}
+
+// root is GET /, with which clients find out whether their token is known.
+func root(c *call) (int, any, error) {
+	d := doc{}
+	links(d, c.s.URL+apiPrefix, rootLinks)
+	return http.StatusOK, d, nil
+}
+
+// rateLimit is GET /rate_limit, which costs nothing.
+func rateLimit(c *call) (int, any, error) {
+	c.s.charge(c.header, -1)
+	left := max(0, c.s.left)
+	core := doc{"limit": quota, "remaining": left, "used": quota - left, "reset": c.s.reset.Unix()}
+	return http.StatusOK, doc{"resources": doc{"core": core, "search": core}, "rate": core}, nil
 }
 
 func getRepository(c *call) (int, any, error) { return http.StatusOK, c.s.repository(c.repo), nil }

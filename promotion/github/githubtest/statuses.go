@@ -45,6 +45,19 @@ func (r *Repository) latest(commit string) []*status {
 	return list
 }
 
+// ofCommit is GET /commits/{ref}/status and statuses, where the ref may be a branch with
+// slashes, escaped or not.
+func ofCommit(c *call) (int, any, error) {
+	ref := c.PathValue("ref")
+	for suffix, h := range map[string]handler{"/status": combinedStatus, "/statuses": listStatuses} {
+		if name, ok := strings.CutSuffix(ref, suffix); ok {
+			c.SetPathValue("ref", name)
+			return h(c)
+		}
+	}
+	return 0, nil, errNotFound
+}
+
 // combinedStatus is GET /commits/{ref}/status.
 func combinedStatus(c *call) (int, any, error) {
 	commit, err := c.commit()
@@ -202,6 +215,27 @@ func (c *call) deployment() (*deployment, error) {
 		}
 	}
 	return nil, errNotFound
+}
+
+func getDeployment(c *call) (int, any, error) {
+	d, err := c.deployment()
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, c.repo.deployment(d), nil
+}
+
+func getDeploymentStatus(c *call) (int, any, error) {
+	d, err := c.deployment()
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, st := range d.statuses {
+		if st.id == int64(c.number("status")) {
+			return http.StatusOK, c.repo.deploymentStatus(d)(st), nil
+		}
+	}
+	return 0, nil, errNotFound
 }
 
 func listDeploymentStatuses(c *call) (int, any, error) {
