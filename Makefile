@@ -55,8 +55,8 @@ lint: ## gofmt, go vet, staticcheck
 	$(BIN)/staticcheck ./...
 
 .PHONY: demo
-demo: control-plane build ## The main job, once through, on a fresh control plane
-	go run ./examples/demo --bin $(BIN)
+demo: control-plane build ## The main job, once through, on a fresh control plane (FORGE=github: on a GitHub server for tests)
+	go run ./examples/demo --bin $(BIN) --forge $(or $(FORGE),local)
 
 .PHONY: update
 update: build ## Rewrite the golden output in testdata/script (look at the difference before you commit it)

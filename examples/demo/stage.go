@@ -26,35 +26,24 @@ type stage struct {
 	controller *exec.Cmd
 	log        *os.File
 	claims     int
-}
-
-// forgeHost is a server that has an empty repository for the story.
-type forgeHost struct {
-	url string   // of the repository
-	env []string // how sluice and git sign in
+	typed      []string // the story's commands
 }
 
 // newStage starts a control plane and makes a repository from the example. What it
 // has started is in the returned stage even on an error.
-func newStage(ctx context.Context, bin, dir string, host *forgeHost) (*stage, error) {
+func newStage(ctx context.Context, bin, dir string, at *host) (*stage, error) {
 	s := &stage{bin: bin, dir: dir}
 	kubeconfig := filepath.Join(dir, "kubeconfig")
-	repository := filepath.Join(dir, "shop.git")
-	if host != nil {
-		repository = host.url
-	}
 	s.env = append(os.Environ(),
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+kubeconfig,
-		"SLUICE_REPO="+repository,
+		"SLUICE_REPO="+at.url,
 		"SLUICE_CACHE_DIR="+filepath.Join(dir, "cache"),
 		"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1",
 		"GIT_AUTHOR_NAME=Demo", "GIT_AUTHOR_EMAIL=demo@example.com",
 		"GIT_COMMITTER_NAME=Demo", "GIT_COMMITTER_EMAIL=demo@example.com",
 	)
-	if host != nil {
-		s.env = append(s.env, host.env...)
-	}
+	s.env = append(s.env, at.env...)
 	s.heading("A control plane and a repository")
 	if err := s.run(ctx, "devcluster", "up", "--dir", filepath.Join(dir, "cluster"), "--kubeconfig", kubeconfig); err != nil {
 		return s, err
@@ -66,7 +55,7 @@ func newStage(ctx context.Context, bin, dir string, host *forgeHost) (*stage, er
 	if s.cluster, err = dynamic.NewForConfig(config); err != nil {
 		return s, err
 	}
-	if err := s.makeRepository(ctx, repository); err != nil {
+	if err := s.makeRepository(ctx, at); err != nil {
 		return s, err
 	}
 	return s, s.startController(ctx)
@@ -74,31 +63,27 @@ func newStage(ctx context.Context, bin, dir string, host *forgeHost) (*stage, er
 
 // makeRepository commits the example to a fresh repository, a bare one unless it is
 // a server's, and leaves a clone of it in which the story's git commands run.
-func (s *stage) makeRepository(ctx context.Context, repository string) error {
+func (s *stage) makeRepository(ctx context.Context, at *host) error {
 	clone := filepath.Join(s.dir, "shop")
 	if err := os.CopyFS(clone, os.DirFS("examples/shop")); err != nil {
 		return err
 	}
 	steps := [][]string{
 		{"-C", clone, "init", "-q", "-b", "main"},
-		{"-C", clone, "remote", "add", "origin", repository},
+		{"-C", clone, "remote", "add", "origin", at.url},
 		{"-C", clone, "add", "-A"},
 		{"-C", clone, "commit", "-q", "-m", "The shop as it runs today"},
 		{"-C", clone, "push", "-q", "-u", "origin", "main"},
 	}
-	if filepath.IsAbs(repository) {
-		steps = append([][]string{{"init", "-q", "--bare", "-b", "main", repository}}, steps...)
+	if at.bare {
+		steps = append([][]string{{"init", "-q", "--bare", "-b", "main", at.url}}, steps...)
 	}
 	for _, args := range steps {
 		if out, err := s.command(ctx, "git", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("git %s: %w: %s", strings.Join(args, " "), err, out)
 		}
 	}
-	if filepath.IsAbs(repository) {
-		fmt.Println("$ export SLUICE_REPO=shop.git   # a bare repository made from examples/shop")
-	} else {
-		fmt.Println("$ export SLUICE_REPO=" + repository + "   # made from examples/shop")
-	}
+	fmt.Println("$ export " + at.shown)
 	return nil
 }
 
@@ -194,12 +179,14 @@ func (s *stage) run(ctx context.Context, name string, args ...string) error {
 
 // output is run that also returns standard output.
 func (s *stage) output(ctx context.Context, name string, args ...string) (string, error) {
-	fmt.Printf("$ %s\n", s.typed(name, args))
+	line := s.line(name, args)
+	s.typed = append(s.typed, line)
+	fmt.Printf("$ %s\n", line)
 	cmd := s.command(ctx, name, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(os.Stdout, &out), os.Stdout
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("%s: %w", s.typed(name, args), err)
+		return out.String(), fmt.Errorf("%s: %w", line, err)
 	}
 	return out.String(), nil
 }
@@ -208,16 +195,16 @@ func (s *stage) output(ctx context.Context, name string, args ...string) (string
 func (s *stage) fails(ctx context.Context, name string, args ...string) error {
 	var exit *exec.ExitError
 	if err := s.run(ctx, name, args...); err == nil {
-		return fmt.Errorf("%s succeeded and must not have", s.typed(name, args))
+		return fmt.Errorf("%s succeeded and must not have", s.line(name, args))
 	} else if !errors.As(err, &exit) {
 		return err
 	}
 	return nil
 }
 
-// typed is a command line as a person would type it: in the demo's folder,
+// line is a command line as a person would type it: in the demo's folder,
 // words with spaces quoted.
-func (s *stage) typed(name string, args []string) string {
+func (s *stage) line(name string, args []string) string {
 	words := []string{name}
 	for _, a := range args {
 		a = strings.ReplaceAll(a, s.dir+string(os.PathSeparator), "")
