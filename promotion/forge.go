@@ -43,7 +43,7 @@ type Forge interface {
 	Close(ctx context.Context, number int, reason string) error
 
 	// Merge merges exactly the commit m.Head and returns the revision that the
-	// target branch then has. ErrNotFound; ErrClosed: it is not open;
+	// target branch then has. Whether the branch stays is the forge's matter. ErrNotFound; ErrClosed: it is not open;
 	// ErrHeadMoved: the branch is not at m.Head; ErrTargetMoved: the target is
 	// not at m.Target (a forge that cannot guard the target ignores it);
 	// ErrMergeConflict (a *ConflictError where the files are known);

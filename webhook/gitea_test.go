@@ -13,7 +13,8 @@ import (
 	"github.com/sluice-dev/sluice/webhook"
 )
 
-// What a real Gitea sends is understood.
+// What a real Gitea sends is verified and understood; what it signs with another secret is
+// refused.
 func TestEventsOfGitea(t *testing.T) {
 	server := testgitea.Start(t)
 	repository := server.Repository(t)
@@ -25,12 +26,25 @@ func TestEventsOfGitea(t *testing.T) {
 		Secrets: func() webhook.Secrets { return secrets }, Deliver: func(e webhook.Event) { events <- e },
 	})
 	require.NoError(t, err)
-	receiver := httptest.NewServer(handler)
+	answers := make(chan int, 100)
+	mux := http.NewServeMux()
+	mux.Handle("/", handler)
+	mux.HandleFunc("/forged", func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, r)
+		w.WriteHeader(answer.Code)
+		answers <- answer.Code
+	})
+	receiver := httptest.NewServer(mux)
 	t.Cleanup(receiver.Close)
-	server.Must(t, http.MethodPost, repository.API("/hooks"), map[string]any{
-		"type": "gitea", "active": true, "events": []string{"push", "pull_request", "status", "issues"},
-		"config": map[string]string{"url": receiver.URL, "content_type": "json", "secret": secret},
-	}, nil)
+	hook := func(path, secret string, events ...string) {
+		server.Must(t, http.MethodPost, repository.API("/hooks"), map[string]any{
+			"type": "gitea", "active": true, "events": events,
+			"config": map[string]string{"url": receiver.URL + path, "content_type": "json", "secret": secret},
+		}, nil)
+	}
+	hook("", secret, "push", "pull_request", "status", "issues")
+	hook("/forged", "somebody else knows this", "push")
 	await := func(want webhook.Event) {
 		t.Helper()
 		deadline := time.After(30 * time.Second)
@@ -52,6 +66,12 @@ func TestEventsOfGitea(t *testing.T) {
 	}, &made)
 	await(webhook.Event{Kind: webhook.Push, Ref: "refs/heads/other"})
 	assert.Len(t, made.Commit.SHA, 40)
+	select {
+	case code := <-answers:
+		assert.Equal(t, http.StatusUnauthorized, code)
+	case <-time.After(30 * time.Second):
+		t.Fatal("the other hook was not called")
+	}
 	server.Must(t, http.MethodPost, repository.API("/statuses/"+made.Commit.SHA), map[string]any{"state": "success", "context": "ci"}, nil)
 	await(webhook.Event{Kind: webhook.Check, Commit: made.Commit.SHA})
 	server.Must(t, http.MethodPost, repository.API("/issues"), map[string]any{"title": "Of no interest"}, nil)

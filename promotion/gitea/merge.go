@@ -80,6 +80,7 @@ func (f *Forge) tryMerge(ctx context.Context, p pull, m promotion.MergeSpec) (me
 	op := fmt.Sprintf("merging pull request #%d", p.Number)
 	done, response, err := c.MergePullRequest(f.options.Owner, f.options.Name, p.number, gitea.MergePullRequestOption{
 		Style: gitea.MergeStyleMerge, Title: title, Message: strings.TrimSpace(message), HeadCommitId: m.Head,
+		DeleteBranchAfterMerge: gitea.OptionalBool(false),
 	})
 	if err != nil {
 		return mergeAnswer{}, f.failed(op, response, err)
@@ -131,7 +132,9 @@ func (f *Forge) refusal(p pull, cause error) error {
 	}
 }
 
-// afterMerge finds out the revision, and deletes the branch.
+// afterMerge finds out the revision. The branch stays for the next promotion to move:
+// the server closes what is open for a branch some time after it was deleted, and there
+// is no sign of its having done so when nothing was open.
 func (f *Forge) afterMerge(ctx context.Context, p pull) (string, error) {
 	c, err := f.client(ctx)
 	if err != nil {
@@ -141,7 +144,6 @@ func (f *Forge) afterMerge(ctx context.Context, p pull) (string, error) {
 	if err != nil {
 		return "", f.failed(fmt.Sprintf("reading pull request #%d, which is merged,", p.Number), response, err)
 	}
-	f.deleteBranch(ctx, p)
 	if raw.Base != nil && raw.Base.Name != f.branch { // sent there after the look at it: the server has no guard
 		return "", &Error{Repository: f.repository(), Op: fmt.Sprintf("merging pull request #%d", p.Number),
 			err: fmt.Errorf("%w: into %s, not into %s", errStrayed, promotion.OneLine(raw.Base.Name, 100), f.branch)}

@@ -329,3 +329,67 @@ func hint(t *testing.T, err error) string {
 	require.ErrorAs(t, err, &h)
 	return strings.TrimSpace(h.Hint())
 }
+
+// A promotion that is opened right after a merge of the same component stays open: the
+// server closes what is open for a branch some time after the branch was deleted, so a
+// merge deletes none, whatever the repository's settings say.
+func TestOpenRightAfterMerge(t *testing.T) {
+	b := newBench(t)
+	b.server.Must(t, http.MethodPatch, b.at.API(""), map[string]any{"has_pull_requests": true, "default_delete_branch_after_merge": true}, nil)
+	p := b.open("api")
+	for i := range 2 {
+		revision, err := b.forge.Merge(t.Context(), p.Number, promotion.MergeSpec{Head: p.Head})
+		require.NoError(t, err)
+		spec := promotion.Spec{
+			Branch: p.Branch, Target: "main", Head: b.commit(b.main(), "api", itoa(i+2)), OldHead: p.Head,
+			Title: "Promote api to staging", Body: "Evidence.\n", Environment: "staging", Components: []string{"api"},
+		}
+		next, err := b.forge.Open(t.Context(), spec)
+		require.NoError(t, err, "the branch is where the merge left it")
+		require.Greater(t, next.Number, p.Number)
+		require.Equal(t, revision, b.main())
+		p = next
+	}
+	// Closing has the server work through its queue, and deletes the branch.
+	require.NoError(t, b.forge.Close(t.Context(), b.open("web").Number, "done"))
+	list, err := b.forge.List(t.Context(), promotion.ListOptions{Component: "api"})
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+	assert.Equal(t, promotion.Open, list[0].State)
+	for _, merged := range list[1:] {
+		assert.Equal(t, promotion.Merged, merged.State)
+	}
+	refs, err := b.repo.FetchRefs(t.Context(), heads+promotion.BranchPrefix+"*")
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{heads + p.Branch: p.Head}, refs)
+}
+
+// A forced push to the head between judging and merging: the server's own guard refuses
+// what was judged, though the pull request can be merged as it is now.
+func TestServerGuardsTheHead(t *testing.T) {
+	b := newBench(t)
+	p := b.open("api")
+	v, err := b.forge.look(t.Context())
+	require.NoError(t, err)
+	judged, err := b.forge.get(t.Context(), v, p.Number)
+	require.NoError(t, err)
+	before := b.main()
+	forced := b.commit(before, "api", "evil")
+	require.NoError(t, b.repo.Push(t.Context(), []gitrepo.RefUpdate{{Name: heads + p.Branch, Old: p.Head, New: forced}}))
+
+	for attempt := 0; ; attempt++ {
+		answer, err := b.forge.tryMerge(t.Context(), judged, promotion.MergeSpec{Head: judged.Head})
+		require.NoError(t, err)
+		require.False(t, answer.done)
+		if answer.status == http.StatusConflict {
+			break
+		}
+		require.Equal(t, http.StatusMethodNotAllowed, answer.status, "it looks at the new head first")
+		require.NoError(t, pause(t.Context(), attempt))
+	}
+	assert.Equal(t, before, b.main())
+	_, err = b.forge.Merge(t.Context(), p.Number, promotion.MergeSpec{Head: judged.Head})
+	require.ErrorIs(t, err, promotion.ErrHeadMoved)
+	_, err = b.forge.Merge(t.Context(), p.Number, promotion.MergeSpec{Head: forced})
+	require.NoError(t, err, "it was the guard that refused")
+}
