@@ -49,6 +49,7 @@ type runner struct {
 	t       *testing.T
 	dir     string
 	path    string // PATH
+	said    string
 	context map[string]string
 }
 
@@ -72,7 +73,7 @@ func (r *runner) run(a action) (code int) {
 			}))
 		}
 		out, _ := cmd.CombinedOutput()
-		r.t.Logf("%s: %s", step.ID, out)
+		r.said += string(out)
 		if code = cmd.ProcessState.ExitCode(); code != 0 {
 			return code
 		}
@@ -184,4 +185,18 @@ printf '#!/bin/sh\necho "{}"\n' > "$2"; chmod +x "$2"`})
 	assert.Equal(t, checkout, strings.TrimSpace(string(dir)))
 	assert.DirExists(t, "../../cmd/sluice", "what go is told to build")
 	assert.Equal(t, binary, r.context["steps.install.outputs.binary"])
+}
+
+// TestActionSaysWhatIsMissing: no Go, and a binary that is none.
+func TestActionSaysWhatIsMissing(t *testing.T) {
+	a := readAction(t)
+	for binary, want := range map[string]string{
+		"":                      "there is no Go to build sluice with",
+		"nothing\n::warning::x": `the input "binary" names no program`,
+	} {
+		r := &runner{t: t, dir: t.TempDir(), path: t.TempDir(), context: map[string]string{"inputs.binary": binary}}
+		assert.Equal(t, 1, r.run(a))
+		assert.Contains(t, r.said, "::error::"+want)
+		assert.NotContains(t, r.said, "::warning::")
+	}
 }
