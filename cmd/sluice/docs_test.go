@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,24 +30,37 @@ func documents(t *testing.T) []codeBlock {
 	}))
 	var blocks []codeBlock
 	for _, file := range files {
-		data, err := os.ReadFile(file)
+		list, err := codeBlocks(file)
 		require.NoError(t, err)
-		var open *codeBlock
-		for _, line := range strings.Split(string(data), "\n") {
-			fence, isFence := strings.CutPrefix(strings.TrimSpace(line), "```")
-			switch {
-			case isFence && open == nil:
-				open = &codeBlock{file: file, language: fence}
-			case isFence:
-				blocks = append(blocks, *open)
-				open = nil
-			case open != nil:
-				open.lines = append(open.lines, line)
-			}
-		}
-		require.Nil(t, open, "%s: a code block is not closed", file)
+		blocks = append(blocks, list...)
 	}
 	return blocks
+}
+
+// codeBlocks reads the code blocks of a file.
+func codeBlocks(file string) ([]codeBlock, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var blocks []codeBlock
+	var open *codeBlock
+	for _, line := range strings.Split(string(data), "\n") {
+		fence, isFence := strings.CutPrefix(strings.TrimSpace(line), "```")
+		switch {
+		case isFence && open == nil:
+			open = &codeBlock{file: file, language: fence}
+		case isFence:
+			blocks = append(blocks, *open)
+			open = nil
+		case open != nil:
+			open.lines = append(open.lines, line)
+		}
+	}
+	if open != nil {
+		return nil, fmt.Errorf("%s: a code block is not closed", file)
+	}
+	return blocks, nil
 }
 
 // TestDocsConsole runs the console blocks of each document, in order, in a

@@ -179,11 +179,19 @@ func (f *Forge) pulls(ctx context.Context, v view, state gitea.StateType) ([]pul
 	}
 	o := gitea.ListPullRequestsOptions{State: state}
 	o.Page, o.PageSize = 1, pageSize
+	start := time.Now()
 	byNumber := map[int]pull{} // pages shift while they are read
-	for range maxPages {
+	for attempt := range maxPages {
 		list, response, err := c.ListRepoPullRequests(f.options.Owner, f.options.Name, o)
 		if err != nil {
-			return nil, f.noList(ctx, response, err)
+			late, err := f.noList(ctx, response, err)
+			if late && time.Since(start) < f.pace.settle {
+				err = pause(ctx, attempt)
+			}
+			if err != nil {
+				return nil, err
+			}
+			continue
 		}
 		for _, raw := range list {
 			p, ok, err := v.read(raw)
@@ -201,16 +209,23 @@ func (f *Forge) pulls(ctx context.Context, v view, state gitea.StateType) ([]pul
 	return nil, f.tooMany("listing pull requests")
 }
 
-// noList tells a repository that takes no pull requests from one that is not there.
-func (f *Forge) noList(ctx context.Context, response *gitea.Response, err error) error {
+// noList tells a repository that takes no pull requests from one that is not there. One
+// that Git knows a branch of takes none as long as the server has not noticed the first
+// push into it: then it is late.
+func (f *Forge) noList(ctx context.Context, response *gitea.Response, cause error) (late bool, err error) {
 	const op = "listing pull requests"
 	if response == nil || response.StatusCode != http.StatusNotFound {
-		return f.failed(op, response, err)
+		return false, f.failed(op, response, cause)
 	}
-	if err := f.reachable(ctx, op); err != nil {
-		return err
+	c, err := f.client(ctx)
+	if err != nil {
+		return false, err
 	}
-	return &Error{Repository: f.repository(), Op: op, err: errNoPulls}
+	repository, response, err := c.GetRepo(f.options.Owner, f.options.Name)
+	if err != nil {
+		return false, f.failed(op, response, err)
+	}
+	return repository.Empty, &Error{Repository: f.repository(), Op: op, err: errNoPulls}
 }
 
 func newestFirst(byNumber map[int]pull) []pull {
