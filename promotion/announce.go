@@ -27,6 +27,13 @@ type Outcome struct {
 	Fresh bool
 }
 
+// EnvironmentContext is the context of the status that says how an environment
+// fares at a revision. It begins with what no gate's does: an environment may have
+// any name, that of a gate too.
+func EnvironmentContext(environment string) string {
+	return StatusPrefix + "environment/" + environment
+}
+
 // maxTries bounds how often one announcement is tried.
 const maxTries = 6
 
@@ -178,7 +185,7 @@ func statusOf(environment, revision string, outcomes map[string]Outcome) (s Stat
 			reason = o.Message
 		}
 	}
-	s = Status{Context: StatusPrefix + environment, State: StatusSuccess}
+	s = Status{Context: EnvironmentContext(environment), State: StatusSuccess}
 	switch failed, waits := byState[DeploymentFailure], byState[DeploymentInProgress]; {
 	case !live:
 		s.State, s.Description = StatusFailure, "was not live when a newer commit came"

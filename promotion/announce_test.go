@@ -92,30 +92,30 @@ func TestHerald(t *testing.T) {
 	b := &board{}
 	herald(t, b, func(tell func(Outcome), _ *Herald, problems func() string) {
 		tell(outcome("api", "r1", DeploymentInProgress, "0/2 pods"))
-		assert.Equal(t, "status sluice/production of r1: pending: is being applied\n"+
+		assert.Equal(t, "status sluice/environment/production of r1: pending: is being applied\n"+
 			"deployment production/api of r1: in_progress: is being applied", b.text())
 		tell(outcome("api", "r1", DeploymentInProgress, "1/2 pods"))
 		assert.Empty(t, b.text(), "that changes often")
 		tell(outcome("web", "r1", DeploymentFailure, "@everyone\nImagePullBackOff"))
-		assert.Equal(t, "status sluice/production of r1: failure: web: @everyone ImagePullBackOff\n"+
+		assert.Equal(t, "status sluice/environment/production of r1: failure: web: @everyone ImagePullBackOff\n"+
 			"deployment production/web of r1: failure: @everyone ImagePullBackOff", b.text())
 		tell(outcome("web", "r1", DeploymentSuccess, "3 objects are as declared"))
-		assert.Equal(t, "status sluice/production of r1: pending: is being applied\n"+
+		assert.Equal(t, "status sluice/environment/production of r1: pending: is being applied\n"+
 			"deployment production/web of r1: success: 3 objects are as declared", b.text())
 		tell(outcome("api", "r1", DeploymentSuccess, "5 objects are as declared"))
-		assert.Equal(t, "status sluice/production of r1: success: live: api, web\n"+
+		assert.Equal(t, "status sluice/environment/production of r1: success: live: api, web\n"+
 			"deployment production/api of r1: success: 5 objects are as declared", b.text())
 		tell(outcome("api", "r1", DeploymentSuccess, "5 objects are as declared"))
 		assert.Empty(t, b.text())
 
 		// A newer commit that only concerns one of them.
 		tell(outcome("api", "r2", DeploymentInProgress, ""))
-		assert.Equal(t, "status sluice/production of r2: pending: is being applied\n"+
-			"status sluice/production of r1: success: live: web\n"+
+		assert.Equal(t, "status sluice/environment/production of r2: pending: is being applied\n"+
+			"status sluice/environment/production of r1: success: live: web\n"+
 			"deployment production/api of r2: in_progress: is being applied", b.text())
 		tell(outcome("api", "r3", DeploymentInProgress, ""))
-		assert.Equal(t, "status sluice/production of r3: pending: is being applied\n"+
-			"status sluice/production of r2: failure: was not live when a newer commit came\n"+
+		assert.Equal(t, "status sluice/environment/production of r3: pending: is being applied\n"+
+			"status sluice/environment/production of r2: failure: was not live when a newer commit came\n"+
 			"deployment production/api of r3: in_progress: is being applied", b.text())
 		tell(outcome("web", "r3", DeploymentSuccess, ""))
 		assert.Equal(t, "deployment production/web of r3: success: ", b.text(), "r1 was live")
@@ -129,11 +129,11 @@ func TestHeraldOfARestart(t *testing.T) {
 		o := outcome("api", "r1", DeploymentSuccess, "")
 		o.Fresh = false
 		tell(o)
-		assert.Equal(t, "status sluice/production of r1: success: live: api", b.text())
+		assert.Equal(t, "status sluice/environment/production of r1: success: live: api", b.text())
 		tell(Outcome{Environment: "production", State: DeploymentFailure, Message: "no repository"})
 		assert.Empty(t, b.text(), "there is no revision to say it of")
 		tell(Outcome{Environment: "production", Revision: "r2", State: DeploymentFailure, Message: "sluice.yaml:3: no"})
-		assert.Equal(t, "status sluice/production of r2: failure: production: sluice.yaml:3: no", b.text())
+		assert.Equal(t, "status sluice/environment/production of r2: failure: production: sluice.yaml:3: no", b.text())
 	})
 }
 
@@ -149,9 +149,9 @@ func TestHeraldIsNeverWaitedFor(t *testing.T) {
 		tell(outcome("api", "r1", DeploymentSuccess, "at last"))
 		close(b.stuck)
 		synctest.Wait()
-		assert.Equal(t, "status sluice/production of r1: failure: api: 0\n"+
+		assert.Equal(t, "status sluice/environment/production of r1: failure: api: 0\n"+
 			"deployment production/api of r1: success: at last\n"+
-			"status sluice/production of r1: success: live: api", b.text())
+			"status sluice/environment/production of r1: success: live: api", b.text())
 	})
 }
 
@@ -167,7 +167,7 @@ func TestHeraldTriesAgain(t *testing.T) {
 		b.fail = nil
 		b.mu.Unlock()
 		tell(outcome("api", "r1", DeploymentSuccess, ""))
-		assert.Equal(t, "status sluice/production of r1: success: live: api\ndeployment production/api of r1: success: ", b.text())
+		assert.Equal(t, "status sluice/environment/production of r1: success: live: api\ndeployment production/api of r1: success: ", b.text())
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		assert.Empty(t, b.text(), "what is out of date is not tried again")
@@ -207,7 +207,7 @@ func TestHeraldOfAForgeThatLacksSomething(t *testing.T) {
 		tell(outcome("web", "r9", DeploymentSuccess, ""))
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		assert.Equal(t, "refused: status sluice/production of r9: success: live: web\nstatus sluice/production of r1: success: live: api", b.text(), "that does not help")
+		assert.Equal(t, "refused: status sluice/environment/production of r9: success: live: web\nstatus sluice/environment/production of r1: success: live: api", b.text(), "that does not help")
 	})
 }
 
@@ -221,7 +221,7 @@ func TestHeraldOfARemovedRelease(t *testing.T) {
 		h.Forget("production", "nothing")
 		h.Forget("nowhere", "api")
 		synctest.Wait()
-		assert.Equal(t, "status sluice/production of r1: success: live: api", b.text())
+		assert.Equal(t, "status sluice/environment/production of r1: success: live: api", b.text())
 	})
 }
 
@@ -246,4 +246,21 @@ func TestStatusOfIsShort(t *testing.T) {
 	s, live := statusOf("production", "r1", outcomes)
 	assert.True(t, live)
 	assert.Len(t, []rune(s.Description), MaxDescription)
+}
+
+// TestEnvironmentsLikeGates: whatever an environment is called, its status takes
+// the place of no gate's.
+func TestEnvironmentsLikeGates(t *testing.T) {
+	contexts := map[string]bool{ContextAuto: true}
+	for _, g := range Judge(sound()) {
+		contexts[g.Status().Context] = true
+	}
+	names := []string{"auto", "environment", "production"}
+	for _, g := range Judge(sound()) {
+		names = append(names, g.Name)
+	}
+	for _, name := range names {
+		s, _ := statusOf(name, "r1", map[string]Outcome{"api": {Environment: name, Component: "api", Revision: "r1", State: DeploymentSuccess}})
+		assert.False(t, contexts[s.Context], "%s is a gate's", s.Context)
+	}
 }
