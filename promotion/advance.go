@@ -220,7 +220,7 @@ func (a *advance) occasion(ctx context.Context, name string) (*Occasion, error) 
 	if err != nil {
 		return nil, err
 	}
-	o := &Occasion{Now: a.now(), Environment: a.Environment, Policy: a.policy, Component: name, Pins: pins(target)}
+	o := &Occasion{Now: a.now(), Environment: a.Environment, Policy: a.policy, Component: name, Pins: pins(target), Wanted: running(target)}
 	a.occasions[name] = o
 	if o.Source, err = envrepo.SourceDigest(source); err != nil {
 		return o, nil // nothing is deployed there
@@ -267,6 +267,10 @@ func (a *advance) look(ctx context.Context, o *Occasion, list []string) (err err
 		return err
 	}
 	o.TargetHealth = a.report(ctx, a.Environment, o.Component)
+	if since := declaredSince(o.Had); since != "" && IsCommit(o.TargetHealth.Revision) {
+		seen, err := a.Service.repo.IsAncestor(since, o.TargetHealth.Revision)
+		o.TargetSeen = err == nil && seen // a commit that is not known here says nothing
+	}
 	for _, p := range a.pulls {
 		if slices.Contains(p.Components, o.Component) {
 			o.Open = append(o.Open, a.brings(p, o.Component)...)

@@ -108,6 +108,36 @@ func TestAdvanceStopsAfterAFailure(t *testing.T) {
 	assert.Equal(t, []int{1}, s.advance().Merged, "a newer build goes on")
 }
 
+// TestAdvanceGoesByWhatIsDeployedNow: that the target was ready with the digest before
+// its last merge says nothing of the digest that this brought.
+func TestAdvanceGoesByWhatIsDeployedNow(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("web", "b")
+	require.Equal(t, []int{1}, s.advance().Merged)
+	s.record("web", "c")
+	a := s.advance() // the controller has not looked at the merge yet
+	assert.Empty(t, a.Merged)
+	assert.Equal(t, "production does not run bbbbbbbbbbbb yet", step(a, "web"))
+
+	// It has, and failed before anything of it ran; c was built before that merge.
+	s.health.fails("production", "web", digest("a"), "it does not render")
+	assert.Equal(t, "production does not run bbbbbbbbbbbb yet", step(s.advance(), "web"), "what failed may have been a")
+	s.health.seen("production", "web", s.main())
+	assert.Equal(t, "production has failed: it does not render: a build made since, or a person, goes on", step(s.advance(), "web"))
+
+	s.health.ready("production", "web", digest("b"), now)
+	assert.Equal(t, []int{2}, s.advance().Merged)
+}
+
+func (h *health) seen(environment, component, revision string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	report := h.reports[environment+"/"+component]
+	report.Revision = revision
+	h.reports[environment+"/"+component] = report
+}
+
 func (h *health) fails(environment, component, digest, message string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

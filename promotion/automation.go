@@ -23,8 +23,10 @@ type Occasion struct {
 	SourceHealth HealthReport
 
 	Pins         []string      // what the target declares, in all tags
+	Wanted       []string      // those of them that should run
 	Had          []declaration // what it has declared, newest first
 	TargetHealth HealthReport
+	TargetSeen   bool // what it says is of the commit that brought Pins, or of a later one
 
 	Open      []string // digests that open pull requests bring
 	Back      int      // an open pull request that goes back to what the target has had; 0: none does
@@ -129,7 +131,8 @@ func judgeOrderOf(in Input) Gate {
 //     people go back, they have a reason;
 //  2. not while somebody proposes to go back;
 //  3. not to one whose pull request was withdrawn;
-//  4. not while the target is not ready, as one could not tell which build it was;
+//  4. not while the target is not ready with what it declares now, as one could not
+//     tell which build it was; that it was ready before its last merge says nothing;
 //  5. after a build that failed there, only to one that was built since.
 func (o Occasion) held(digest string) string {
 	for _, d := range o.Had {
@@ -153,6 +156,8 @@ func (o Occasion) held(digest string) string {
 		return "" // nothing runs there that could be unwell
 	case !h.Known:
 		return fmt.Sprintf("health in %s is not known: %s", o.Environment, orElse(h.Message, "nobody reports it"))
+	case o.lags() != "":
+		return fmt.Sprintf("%s does not run %s yet", o.Environment, short(o.lags()))
 	case h.Ready:
 		return ""
 	case !h.Failed:
@@ -162,6 +167,21 @@ func (o Occasion) held(digest string) string {
 		return ""
 	}
 	return fmt.Sprintf("%s has failed: %s: a build made since, or a person, goes on", o.Environment, orElse(h.Message, "no reason is reported"))
+}
+
+// lags is a digest that the target should run and that its health is not about, ""
+// when there is none. One that failed before it ran, as what does not render does,
+// has been seen all the same.
+func (o Occasion) lags() string {
+	if o.TargetHealth.Failed && o.TargetSeen {
+		return ""
+	}
+	for _, digest := range o.Wanted {
+		if !slices.Contains(o.TargetHealth.Digests, digest) {
+			return digest
+		}
+	}
+	return ""
 }
 
 // withdrew reports whether a closed pull request was about a digest. Where its head

@@ -1,6 +1,7 @@
 package promotion
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -22,7 +23,8 @@ func occasion() Occasion {
 		Source:       digest("c"),
 		SourceHealth: HealthReport{Known: true, Ready: true, Digests: []string{digest("c")}, Since: at("2026-11-21T11:00:00Z")},
 		Pins:         []string{digest("a")},
-		Had:          []declaration{{digest("a"), at("2026-11-20T11:00:00Z")}},
+		Wanted:       []string{digest("a")},
+		Had:          []declaration{{digest: digest("a"), at: at("2026-11-20T11:00:00Z")}},
 		TargetHealth: HealthReport{Known: true, Ready: true, Digests: []string{digest("a")}, Since: at("2026-11-20T11:10:00Z")},
 	}
 }
@@ -62,7 +64,8 @@ func sourceTests() []occasionTest {
 		{name: "the idle tag of the target has it", change: func(o *Occasion) { o.Pins = []string{digest("a"), digest("c")} }, message: "nothing newer is in staging"},
 		{name: "the target has a newer one", change: func(o *Occasion) { o.Pins = []string{digest("d")} }, message: "nothing newer is in staging"},
 		{name: "what the target has is not recorded", change: func(o *Occasion) {
-			o.Pins, o.Had = []string{digest("e")}, []declaration{{digest("e"), at("2026-11-20T11:00:00Z")}}
+			o.Wanted, o.TargetHealth.Digests = []string{digest("e")}, []string{digest("e")}
+			o.Pins, o.Had = []string{digest("e")}, []declaration{{digest: digest("e"), at: at("2026-11-20T11:00:00Z")}}
 		}, digest: "c", message: "cccccccccccc has proved itself in staging"},
 		{name: "the source has moved on, the one before has soaked", change: movesOn(40 * time.Minute),
 			digest: "c", message: "cccccccccccc has proved itself in staging"},
@@ -79,8 +82,8 @@ func sourceTests() []occasionTest {
 
 func targetTests() []occasionTest {
 	fails := func(o *Occasion) {
-		o.Pins = []string{digest("b")}
-		o.Had = []declaration{{digest("b"), at("2026-11-21T10:50:00Z")}, {digest("a"), at("2026-11-20T11:00:00Z")}}
+		o.Pins, o.Wanted = []string{digest("b")}, []string{digest("b")}
+		o.Had = []declaration{{digest: digest("b"), at: at("2026-11-21T10:50:00Z")}, {digest: digest("a"), at: at("2026-11-20T11:00:00Z")}}
 		o.TargetHealth = HealthReport{Known: true, Failed: true, Digests: []string{digest("b")}, Message: "not ready within 5m"}
 	}
 	return []occasionTest{
@@ -88,6 +91,21 @@ func targetTests() []occasionTest {
 			message: "production is not ready: 1/2 pods"},
 		{name: "health of the target is not known", change: func(o *Occasion) { o.TargetHealth = HealthReport{} },
 			message: "health in production is not known: nobody reports it"},
+		{name: "the target is ready with what it had before its last commit", change: func(o *Occasion) {
+			o.Pins, o.Wanted = []string{digest("b")}, []string{digest("b")}
+			o.Had = slices.Insert(o.Had, 0, declaration{digest: digest("b"), at: at("2026-11-21T11:59:00Z")})
+		}, message: "production does not run bbbbbbbbbbbb yet"},
+		{name: "one of its tags is not what the last commit made it", change: func(o *Occasion) {
+			o.Pins, o.Wanted = []string{digest("a"), digest("b")}, []string{digest("a"), digest("b")}
+		}, message: "production does not run bbbbbbbbbbbb yet"},
+		{name: "the target failed with what it had before its last commit", change: func(o *Occasion) {
+			fails(o)
+			o.Had[0].at, o.TargetHealth.Digests = at("2026-11-21T10:20:00Z"), []string{digest("a")}
+		}, message: "production does not run bbbbbbbbbbbb yet"},
+		{name: "the target failed before it ran anything of its last commit", change: func(o *Occasion) {
+			fails(o)
+			o.TargetSeen, o.TargetHealth.Digests = true, []string{digest("a")}
+		}, message: "production has failed: not ready within 5m: a build made since, or a person, goes on"},
 		{name: "nothing runs in the target yet", change: func(o *Occasion) { o.Pins, o.Had, o.TargetHealth = nil, nil, HealthReport{} },
 			digest: "c", message: "cccccccccccc has proved itself in staging"},
 		{name: "the target failed, and this was built before", change: fails,
@@ -97,10 +115,10 @@ func targetTests() []occasionTest {
 			o.Had[0].at = at("2026-11-21T10:20:00Z")
 		}, digest: "c", message: "cccccccccccc has proved itself in staging"},
 		{name: "it failed, and a person went back", change: func(o *Occasion) {
-			o.Had = []declaration{{digest("a"), at("2026-11-21T11:59:00Z")}, {digest("c"), at("2026-11-21T11:40:00Z")}, {digest("a"), at("2026-11-20T11:00:00Z")}}
+			o.Had = []declaration{{digest: digest("a"), at: at("2026-11-21T11:59:00Z")}, {digest: digest("c"), at: at("2026-11-21T11:40:00Z")}, {digest: digest("a"), at: at("2026-11-20T11:00:00Z")}}
 		}, message: "production has had cccccccccccc: going back to it, or past it, is for a person"},
 		{name: "a person went back, past it", change: func(o *Occasion) {
-			o.Had = []declaration{{digest("a"), at("2026-11-21T11:59:00Z")}, {digest("d"), at("2026-11-21T11:55:00Z")}}
+			o.Had = []declaration{{digest: digest("a"), at: at("2026-11-21T11:59:00Z")}, {digest: digest("d"), at: at("2026-11-21T11:55:00Z")}}
 		}, message: "production has had dddddddddddd: going back to it, or past it, is for a person"},
 	}
 }

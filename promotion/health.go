@@ -23,6 +23,9 @@ type HealthReport struct {
 	Digests []string  // the digests that run, the reported ones and not the declared ones
 	Since   time.Time // since when it has been Ready with exactly these digests; a commit that changes nothing must not reset it
 	Message string    // why it is not ready, or not known; one line
+	// Revision is the commit whose content the report is about, "" when that is not
+	// told. A later one that leaves the release's files as they are changes nothing.
+	Revision string
 
 	// Failed says that it will not become ready without a person or another commit.
 	Failed bool

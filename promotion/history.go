@@ -15,8 +15,9 @@ const maxHistory = 100
 // declaration is a digest that an environment declared from a commit of the
 // target branch on.
 type declaration struct {
-	digest string
-	at     time.Time
+	digest   string
+	at       time.Time
+	revision string // the commit
 }
 
 // declared lists what an environment has declared of a component, newest first:
@@ -37,6 +38,20 @@ func (s *Service) declared(ctx context.Context, revision, environment, component
 // whichever tag, newest first.
 func (s *Service) had(ctx context.Context, revision, environment, component string) ([]declaration, error) {
 	return s.declarations(ctx, revision, environment, component, pins)
+}
+
+// running are the digests of a release that should run: of its listed tags.
+func running(rel envrepo.Release) []string {
+	if !rel.Tagged() {
+		return pins(rel)
+	}
+	var list []string
+	for _, tag := range rel.Tags {
+		if listed(rel, tag.Name) && tag.Digest != "" {
+			list = append(list, tag.Digest)
+		}
+	}
+	return list
 }
 
 // pins are the digests of a release, of all of its tags.
@@ -69,10 +84,34 @@ func (s *Service) declarations(ctx context.Context, revision, environment, compo
 			continue
 		}
 		for _, digest := range digests(rel) {
-			list = append(list, declaration{digest, commit.Time})
+			list = append(list, declaration{digest, commit.Time, commit.Hash})
 		}
 	}
 	return list, nil
+}
+
+// declaredSince is the commit from which on the digests that are declared now have
+// been: later ones changed other things. "" when there is no history.
+func declaredSince(history []declaration) string {
+	var now []string
+	since := ""
+	for len(history) > 0 {
+		revision := history[0].revision
+		n := slices.IndexFunc(history, func(d declaration) bool { return d.revision != revision })
+		if n < 0 {
+			n = len(history)
+		}
+		var digests []string
+		for _, d := range history[:n] {
+			digests = append(digests, d.digest)
+		}
+		slices.Sort(digests)
+		if since != "" && !slices.Equal(now, digests) {
+			break
+		}
+		now, since, history = digests, revision, history[n:]
+	}
+	return since
 }
 
 // movedOn reports whether an environment declared a digest and has only had newer

@@ -58,7 +58,7 @@ func (d *duties) reportAll(ctx context.Context, writer *reports.Writer, releases
 		for i := range list {
 			rel := &list[i]
 			if rel.Spec.Environment == environment && rel.Name != envrepo.EnvironmentRelease {
-				said = append(said, reports.FromHealth(rel.Name, rel.Status.LastAppliedRevision, healthReport(rel)))
+				said = append(said, reports.FromHealth(rel.Name, healthReport(rel)))
 			}
 		}
 		next, err := writer.Write(ctx, environment, said)

@@ -70,7 +70,7 @@ func (h clusterHealth) Release(ctx context.Context, environment, component strin
 // healthReport is what a Release object says about itself.
 func healthReport(rel *v1alpha1.Release) promotion.HealthReport {
 	ready := rel.Condition(v1alpha1.ConditionReady)
-	report := promotion.HealthReport{Known: true, Ready: rel.Ready(), Digests: rel.Digests(), Message: ready.Message}
+	report := promotion.HealthReport{Known: true, Ready: rel.Ready(), Digests: rel.Digests(), Message: ready.Message, Revision: rel.Status.ObservedRevision}
 	if report.Ready {
 		report.Since = ready.LastTransitionTime.Time
 	}

@@ -67,7 +67,7 @@ type Report struct {
 // Release is what it says of one component.
 type Release struct {
 	Component string    `json:"component"`
-	Revision  string    `json:"revision,omitempty"` // the last that was applied whole
+	Revision  string    `json:"revision,omitempty"` // whose content this is about
 	Ready     bool      `json:"ready"`
 	Failed    bool      `json:"failed,omitempty"`
 	Since     time.Time `json:"since,omitzero"`
@@ -84,9 +84,9 @@ type Served struct {
 }
 
 // FromHealth is what is reported of a component.
-func FromHealth(component, revision string, h promotion.HealthReport) Release {
+func FromHealth(component string, h promotion.HealthReport) Release {
 	r := Release{
-		Component: component, Revision: revision, Ready: h.Ready, Failed: h.Failed, Since: h.Since.UTC(), Digests: h.Digests, Message: h.Message,
+		Component: component, Revision: h.Revision, Ready: h.Ready, Failed: h.Failed, Since: h.Since.UTC(), Digests: h.Digests, Message: h.Message,
 	}
 	for _, s := range h.Served {
 		r.Served = append(r.Served, Served{s.Digest, s.Since.UTC(), s.Until.UTC()})
@@ -95,7 +95,7 @@ func FromHealth(component, revision string, h promotion.HealthReport) Release {
 }
 
 func (r Release) health() promotion.HealthReport {
-	h := promotion.HealthReport{Known: true, Ready: r.Ready, Failed: r.Failed, Digests: r.Digests, Message: r.Message}
+	h := promotion.HealthReport{Known: true, Ready: r.Ready, Failed: r.Failed, Digests: r.Digests, Message: r.Message, Revision: r.Revision}
 	if r.Ready {
 		h.Since = r.Since
 	}

@@ -124,7 +124,7 @@ func (b *bench) health(environment string) promotion.HealthReport {
 func (b *bench) ready() promotion.HealthReport {
 	since := b.now.Add(-time.Hour)
 	return promotion.HealthReport{
-		Known: true, Ready: true, Digests: []string{"sha256:b"}, Since: since, Message: "12 objects are as declared",
+		Known: true, Ready: true, Digests: []string{"sha256:b"}, Since: since, Message: "12 objects are as declared", Revision: "9f8e",
 		Served: []promotion.Served{{Digest: "sha256:a", Since: since.Add(-time.Hour), Until: since}},
 	}
 }
@@ -132,7 +132,7 @@ func (b *bench) ready() promotion.HealthReport {
 func TestWriteAndRead(t *testing.T) {
 	b := newBench(t)
 	want := b.ready()
-	b.write(FromHealth("web", "9f8e", promotion.HealthReport{Failed: true}), FromHealth("api", "9f8e", want))
+	b.write(FromHealth("web", promotion.HealthReport{Failed: true}), FromHealth("api", want))
 	assert.Equal(t, want, b.health("staging"))
 	web, err := b.reader.Release(t.Context(), "staging", "web")
 	require.NoError(t, err)
@@ -147,7 +147,7 @@ func TestWriteAndRead(t *testing.T) {
 
 func TestNothingNewIsNotWritten(t *testing.T) {
 	b := newBench(t)
-	api := FromHealth("api", "9f8e", b.ready())
+	api := FromHealth("api", b.ready())
 	renew := b.write(api)
 	assert.Equal(t, b.now.Add(Validity/2), renew)
 	first := b.at(stagingRef)
@@ -173,7 +173,7 @@ func TestNothingNewIsNotWritten(t *testing.T) {
 
 func TestReportsOutlastTheirWriter(t *testing.T) {
 	b := newBench(t)
-	b.write(FromHealth("api", "9f8e", b.ready()))
+	b.write(FromHealth("api", b.ready()))
 	var before, after Report
 	require.NoError(t, json.Unmarshal(b.files(stagingRef)[dataFile], &before))
 	b.now = b.now.Add(-time.Minute) // the clock is put back
@@ -195,7 +195,7 @@ func TestWhatIsNotBelieved(t *testing.T) {
 		{"no key", "development", func(b *bench) {}, "there is none"},
 		{"another key", "staging", func(b *bench) {
 			b.writer = b.newWriter(b.repo, key(2))
-			b.write(FromHealth("api", "9f8e", b.ready()))
+			b.write(FromHealth("api", b.ready()))
 		}, ErrSignature.Error()},
 		{"another text", "staging", func(b *bench) {
 			files := b.files(stagingRef)
@@ -213,7 +213,7 @@ func TestWhatIsNotBelieved(t *testing.T) {
 		}, ErrSignature.Error()},
 		{"of another project", "staging", func(b *bench) {
 			b.writer.Project = "books"
-			b.write(FromHealth("api", "9f8e", b.ready()))
+			b.write(FromHealth("api", b.ready()))
 			b.set(stagingRef, b.at(Ref("books", "staging")))
 		}, ErrSignature.Error()},
 		{"signed, and of another", "staging", func(b *bench) {
@@ -241,7 +241,7 @@ func TestWhatIsNotBelieved(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			b.write(FromHealth("api", "9f8e", promotion.HealthReport{}))
+			b.write(FromHealth("api", promotion.HealthReport{}))
 			tt.attack(b)
 			h := b.health(tt.environment)
 			assert.Contains(t, h.Message, tt.want)
@@ -253,10 +253,10 @@ func TestWhatIsNotBelieved(t *testing.T) {
 // TestAnOldReportIsPutBack: whoever may push can put back what was signed once.
 func TestAnOldReportIsPutBack(t *testing.T) {
 	b := newBench(t)
-	b.write(FromHealth("api", "9f8e", b.ready()))
+	b.write(FromHealth("api", b.ready()))
 	old := b.at(stagingRef)
 	b.now = b.now.Add(time.Minute)
-	b.write(FromHealth("api", "9f8e", promotion.HealthReport{Message: "0/1 pods"}))
+	b.write(FromHealth("api", promotion.HealthReport{Message: "0/1 pods"}))
 	require.False(t, b.health("staging").Ready)
 
 	b.set(stagingRef, old)
@@ -281,7 +281,9 @@ func TestWritersAtTheSameTime(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 3 {
 		w := b.newWriter(b.connect(), key(1))
-		releases := []Release{FromHealth("api", string(rune('a'+i)), b.ready())}
+		health := b.ready()
+		health.Revision = string(rune('a' + i))
+		releases := []Release{FromHealth("api", health)}
 		group.Go(func() {
 			_, err := w.Write(t.Context(), "staging", releases)
 			assert.NoError(t, err)
@@ -293,10 +295,10 @@ func TestWritersAtTheSameTime(t *testing.T) {
 
 func TestReadersAskOnceForManyComponents(t *testing.T) {
 	b := newBench(t)
-	b.write(FromHealth("api", "9f8e", b.ready()))
+	b.write(FromHealth("api", b.ready()))
 	_, err := b.reader.Release(t.Context(), "staging", "api")
 	require.NoError(t, err)
-	b.write(FromHealth("api", "9f8e", promotion.HealthReport{}))
+	b.write(FromHealth("api", promotion.HealthReport{}))
 	h, err := b.reader.Release(t.Context(), "staging", "api")
 	require.NoError(t, err)
 	assert.True(t, h.Ready, "of a moment ago")
