@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -40,6 +41,9 @@ const maxTries = 6
 // HeraldOptions are what a Herald works with.
 type HeraldOptions struct {
 	Service *Service
+	// Environments are those whose outcomes it will be told. What was left in progress
+	// there, by a process that is gone, is ended. Empty: that is left as it is.
+	Environments []string
 	// Problem is told of what could not be announced.
 	Problem func(error)
 	// Pause is how long to wait before a try, counted from 1; nil: seconds to
@@ -61,13 +65,19 @@ type Herald struct {
 	problem   func(error)
 	pause     func(int) time.Duration
 	wake      chan struct{}
+	history   revisions
 
 	mu          sync.Mutex
 	latest      map[string]map[string]Outcome // by environment and component
 	subjects    map[string]*subject
 	queue       []string // subjects with something to say, oldest first
 	unsupported map[string]bool
+	pending     map[release][]string          // revisions at which deployments are said to be in progress
+	left        map[string]map[string]Outcome // what an earlier process left in progress, by statusName and component
 }
+
+// release is a component in an environment.
+type release struct{ environment, component string }
 
 // subject is what announcements are about: of each there is one at a time.
 type subject struct {
@@ -99,6 +109,7 @@ func NewHerald(o HeraldOptions) *Herald {
 	h := &Herald{
 		service: o.Service, problem: o.Problem, pause: o.Pause, wake: make(chan struct{}, 1),
 		latest: map[string]map[string]Outcome{}, subjects: map[string]*subject{}, unsupported: map[string]bool{},
+		pending: map[release][]string{}, left: map[string]map[string]Outcome{}, history: o.Service,
 	}
 	h.announcer, _ = o.Service.forge.(Announcer)
 	if h.pause == nil {
@@ -106,6 +117,11 @@ func NewHerald(o HeraldOptions) *Herald {
 			d := min(time.Second<<try, time.Minute)
 			return d + rand.N(d/2)
 		}
+	}
+	if h.announcer != nil && len(o.Environments) > 0 {
+		h.say("what was in progress", true, announcement{method: "deployments", text: "asked for", send: func(ctx context.Context) error {
+			return h.takeUp(ctx, o.Environments)
+		}})
 	}
 	return h
 }
@@ -132,13 +148,14 @@ func (h *Herald) Tell(o Outcome) {
 	if had && before.Revision != o.Revision {
 		h.status(o.Environment, before.Revision)
 	}
-	if o.Component == "" || !o.Fresh || h.announcer == nil {
+	if o.Component == "" || h.announcer == nil {
 		return
 	}
-	h.deployment(o)
-	if o.State != DeploymentInProgress && o.Component != envrepo.EnvironmentRelease {
+	if o.Fresh {
+		h.deployment(o)
 		h.comment(o)
 	}
+	h.settle(o)
 }
 
 // Forget takes back what was told of a release that is not applied any more: nothing
@@ -146,6 +163,7 @@ func (h *Herald) Tell(o Outcome) {
 func (h *Herald) Forget(environment, component string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.leave(release{environment, component})
 	before, had := h.latest[environment][component]
 	if !had {
 		return
@@ -156,8 +174,17 @@ func (h *Herald) Forget(environment, component string) {
 
 // status has the commit status of an environment at a revision be published.
 func (h *Herald) status(environment, revision string) {
-	s, live := statusOf(environment, revision, h.latest[environment])
-	name := "status " + environment + " " + revision
+	name := statusName(environment, revision)
+	outcomes := h.latest[environment]
+	if left := h.left[name]; left != nil {
+		outcomes = maps.Clone(left)
+		for component, o := range h.latest[environment] {
+			if _, known := left[component]; !known || o.Revision == revision {
+				outcomes[component] = o
+			}
+		}
+	}
+	s, live := statusOf(environment, revision, outcomes)
 	if !live && h.subjects[name] == nil {
 		return // nothing was said of it
 	}
@@ -168,6 +195,12 @@ func (h *Herald) status(environment, revision string) {
 		},
 	})
 }
+
+// statusName is the subject of an environment's status at a revision.
+func statusName(environment, revision string) string { return "status " + environment + " " + revision }
+
+// overtakenText says why a revision never came to be live.
+const overtakenText = "was not live when a newer commit came"
 
 // statusOf sums up the releases of an environment that are at a revision; live is
 // false when none is any more.
@@ -188,11 +221,13 @@ func statusOf(environment, revision string, outcomes map[string]Outcome) (s Stat
 	s = Status{Context: EnvironmentContext(environment), State: StatusSuccess}
 	switch failed, waits := byState[DeploymentFailure], byState[DeploymentInProgress]; {
 	case !live:
-		s.State, s.Description = StatusFailure, "was not live when a newer commit came"
+		s.State, s.Description = StatusFailure, overtakenText
 	case len(failed) > 0:
 		s.State, s.Description = StatusFailure, strings.Join(failed, ", ")+": "+orElse(reason, "no reason is reported")
 	case len(waits) > 0:
 		s.State, s.Description = StatusPending, "is being applied"
+	case len(byState[DeploymentInactive]) > 0:
+		s.State, s.Description = StatusFailure, strings.Join(byState[DeploymentInactive], ", ")+": "+overtakenText
 	default:
 		s.Description = "live: " + strings.Join(byState[DeploymentSuccess], ", ")
 	}
@@ -211,12 +246,15 @@ func (h *Herald) deployment(o Outcome) {
 	}
 	h.say("deployment "+o.Environment+" "+o.Component, false, announcement{
 		method: "deployments", text: fmt.Sprint(d),
-		send: func(ctx context.Context) error { return h.announcer.Deploy(ctx, d) },
+		send: func(ctx context.Context) error { return h.deploy(ctx, d) },
 	})
 }
 
 // comment has the pull request that a release comes from say what became of it.
 func (h *Herald) comment(o Outcome) {
+	if o.State == DeploymentInProgress || o.Component == envrepo.EnvironmentRelease {
+		return
+	}
 	h.say("comment "+o.Environment+" "+o.Component, false, announcement{
 		method: "comments", text: fmt.Sprint(o),
 		send: func(ctx context.Context) error { return h.commentOn(ctx, o) },
@@ -241,7 +279,7 @@ func (h *Herald) say(name string, last bool, a announcement) {
 		}
 		return
 	}
-	if s.said == a.text && s.next == nil {
+	if s.next == nil && s.said == a.text || s.next != nil && s.next.text == a.text {
 		return
 	}
 	s.next = &a

@@ -21,6 +21,9 @@ type board struct {
 	said  []string
 	fail  func(what string) error // nil: never
 	stuck chan struct{}           // when set, every call waits for it
+
+	unfinished []Deployment  // that an earlier process left in progress
+	asked      chan struct{} // closed when that may be answered
 }
 
 func (b *board) take(ctx context.Context, format string, a ...any) error {
@@ -52,6 +55,20 @@ func (b *board) Deploy(ctx context.Context, d Deployment) error {
 	return b.take(ctx, "deployment %s/%s of %s: %s: %s", d.Environment, d.Component, d.Revision, d.State, d.Description)
 }
 
+func (b *board) Unfinished(context.Context, []string) ([]Deployment, error) {
+	<-b.asked
+	return b.unfinished, nil
+}
+
+func (b *board) declaredNow(context.Context) (func(environment, component string) bool, error) {
+	return func(_, component string) bool { return component != "gone" }, nil
+}
+
+// sameRelease: a revision that ends with "+" has the files of the one without.
+func (b *board) sameRelease(_ context.Context, _, _, a, revision string) (bool, error) {
+	return strings.TrimRight(a, "+") == strings.TrimRight(revision, "+"), nil
+}
+
 func (b *board) Comment(context.Context, int, string, string) error { return nil }
 
 func (b *board) List(context.Context, ListOptions) ([]PullRequest, error) { return nil, nil }
@@ -70,7 +87,12 @@ func herald(t *testing.T, b *board, do func(tell func(Outcome), h *Herald, probl
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var problems []string
-		h := NewHerald(HeraldOptions{Service: New(Options{Forge: b}), Problem: func(err error) { problems = append(problems, err.Error()) }})
+		o := HeraldOptions{Service: New(Options{Forge: b}), Problem: func(err error) { problems = append(problems, err.Error()) }}
+		if b.unfinished != nil {
+			o.Environments, b.asked = []string{"production"}, make(chan struct{})
+		}
+		h := NewHerald(o)
+		h.history = b
 		ctx, end := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { h.Run(ctx) })
@@ -116,7 +138,8 @@ func TestHerald(t *testing.T) {
 		tell(outcome("api", "r3", DeploymentInProgress, ""))
 		assert.Equal(t, "status sluice/environment/production of r3: pending: is being applied\n"+
 			"status sluice/environment/production of r2: failure: was not live when a newer commit came\n"+
-			"deployment production/api of r3: in_progress: is being applied", b.text())
+			"deployment production/api of r3: in_progress: is being applied\n"+
+			"deployment production/api of r2: inactive: was not live when a newer commit came", b.text(), "it does not stay in progress")
 		tell(outcome("web", "r3", DeploymentSuccess, ""))
 		assert.Equal(t, "deployment production/web of r3: success: ", b.text(), "r1 was live")
 		assert.Empty(t, problems())
@@ -221,8 +244,78 @@ func TestHeraldOfARemovedRelease(t *testing.T) {
 		h.Forget("production", "nothing")
 		h.Forget("nowhere", "api")
 		synctest.Wait()
-		assert.Equal(t, "status sluice/environment/production of r1: success: live: api", b.text())
+		assert.Equal(t, "deployment production/web of r1: inactive: is not applied any more\n"+
+			"status sluice/environment/production of r1: success: live: api", b.text())
 	})
+}
+
+// TestHeraldTakesUpWhatWasLeft: what was in progress when a controller ended, and has
+// ended while none ran, is said to have.
+func TestHeraldTakesUpWhatWasLeft(t *testing.T) {
+	left := func(component, revision string) Deployment {
+		return Deployment{Environment: "production", Component: component, Revision: revision, State: DeploymentInProgress}
+	}
+	found := func(component, revision string, state DeploymentState, message string) Outcome {
+		o := outcome(component, revision, state, message)
+		o.Fresh = false // as it was left, for this process
+		return o
+	}
+	tests := []struct {
+		name string
+		left []Deployment
+		told []Outcome
+		want string
+	}{
+		{"it is live", []Deployment{left("api", "r1")}, []Outcome{found("api", "r1", DeploymentSuccess, "as declared")},
+			"status sluice/environment/production of r1: success: live: api\ndeployment production/api of r1: success: as declared"},
+		{"it has failed", []Deployment{left("api", "r1")}, []Outcome{found("api", "r1", DeploymentFailure, "ImagePullBackOff")},
+			"status sluice/environment/production of r1: failure: api: ImagePullBackOff\ndeployment production/api of r1: failure: ImagePullBackOff"},
+		{"it goes on", []Deployment{left("api", "r1")}, []Outcome{outcome("api", "r1", DeploymentInProgress, "1/2 pods")},
+			"status sluice/environment/production of r1: pending: is being applied\ndeployment production/api of r1: in_progress: is being applied"},
+		{"it was overtaken", []Deployment{left("api", "r1")}, []Outcome{found("api", "r2", DeploymentSuccess, "as declared")},
+			"status sluice/environment/production of r2: success: live: api\n" +
+				"deployment production/api of r1: inactive: was not live when a newer commit came\n" +
+				"status sluice/environment/production of r1: failure: api: was not live when a newer commit came"},
+		{"the newer commit changed something else", []Deployment{left("api", "r1")}, []Outcome{found("api", "r1+", DeploymentSuccess, "as declared")},
+			"status sluice/environment/production of r1+: success: live: api\ndeployment production/api of r1: success: \n" +
+				"status sluice/environment/production of r1: success: live: api"},
+		{"one of two", []Deployment{left("api", "r1"), left("web", "r1")}, []Outcome{found("api", "r2", DeploymentFailure, "no"), found("web", "r1", DeploymentInProgress, "")},
+			"status sluice/environment/production of r2: failure: api: no\nstatus sluice/environment/production of r1: pending: is being applied\n" +
+				"deployment production/api of r1: inactive: was not live when a newer commit came"},
+		{"it has left the repository", []Deployment{left("gone", "r1")}, nil,
+			"deployment production/gone of r1: inactive: is not applied any more\n" +
+				"status sluice/environment/production of r1: failure: gone: was not live when a newer commit came"},
+		{"nothing is known of it yet", []Deployment{left("api", "r1")}, nil, ""},
+	}
+	for _, tt := range tests {
+		for _, when := range []string{"before", "after"} {
+			t.Run(tt.name+", "+when, func(t *testing.T) {
+				b := &board{unfinished: tt.left}
+				herald(t, b, func(tell func(Outcome), _ *Herald, problems func() string) {
+					if when == "before" { // the forge has answered
+						close(b.asked)
+						synctest.Wait()
+					}
+					for _, o := range tt.told {
+						tell(o)
+					}
+					if when == "after" {
+						close(b.asked)
+						synctest.Wait()
+					}
+					assert.Equal(t, sorted(tt.want), sorted(b.text()))
+					assert.Empty(t, problems())
+				})
+			})
+		}
+	}
+}
+
+// sorted are the lines of a text in order.
+func sorted(text string) string {
+	lines := strings.Split(text, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 // TestHeraldForgets: what is remembered does not grow with history.

@@ -28,6 +28,10 @@ func (commenting) Deploy(context.Context, promotion.Deployment) error {
 	return promotion.ErrUnsupported
 }
 
+func (commenting) Unfinished(context.Context, []string) ([]promotion.Deployment, error) {
+	return nil, promotion.ErrUnsupported
+}
+
 // TestCommentsOnWhatWasMerged runs a Herald over a real repository: which pull
 // request a release comes from is read from it.
 func TestCommentsOnWhatWasMerged(t *testing.T) {

@@ -72,6 +72,11 @@ type Announcer interface {
 	// said of the same component and revision there. The same again writes
 	// nothing. ErrNotFound: the repository has no such revision; ErrUnsupported.
 	Deploy(ctx context.Context, d Deployment) error
+
+	// Unfinished returns the deployments to some environments that were last said to
+	// be in progress, at most one for a release: the newest. A forge may look through
+	// the last hundred deployments only. ErrUnsupported.
+	Unfinished(ctx context.Context, environments []string) ([]Deployment, error)
 }
 
 // commentKey is what a comment's key may be: nothing that ends an HTML comment,
@@ -94,6 +99,9 @@ const (
 	DeploymentInProgress DeploymentState = "in_progress"
 	DeploymentSuccess    DeploymentState = "success"
 	DeploymentFailure    DeploymentState = "failure"
+	// DeploymentInactive says that it ended without an outcome: a newer commit came,
+	// or the release is not applied any more.
+	DeploymentInactive DeploymentState = "inactive"
 )
 
 // Deployment is one release at one revision, as people see it on a forge.

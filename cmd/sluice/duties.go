@@ -247,7 +247,9 @@ func (d *duties) open(ctx context.Context) (*remoteRepository, promotion.Forge, 
 
 // startHerald makes the herald and tells it what has been reported until now.
 func (d *duties) startHerald(service *promotion.Service) *promotion.Herald {
-	herald := promotion.NewHerald(promotion.HeraldOptions{Service: service, Problem: func(err error) { d.log.Error(err, "the forge was not told") }})
+	herald := promotion.NewHerald(promotion.HeraldOptions{
+		Service: service, Environments: d.served, Problem: func(err error) { d.log.Error(err, "the forge was not told") },
+	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, o := range d.early {

@@ -136,6 +136,11 @@ func (f *Forge) Deploy(_ context.Context, d promotion.Deployment) error {
 	return fmt.Errorf("recording the deployment of %s to %s: Gitea has no deployments: %w", d.Component, d.Environment, promotion.ErrUnsupported)
 }
 
+// Unfinished implements promotion.Announcer.
+func (f *Forge) Unfinished(context.Context, []string) ([]promotion.Deployment, error) {
+	return nil, fmt.Errorf("listing deployments: Gitea has none: %w", promotion.ErrUnsupported)
+}
+
 // upsert writes the comment of a key. Only comments of the token's own user are
 // touched: anybody may write a marker.
 func (f *Forge) upsert(ctx context.Context, number int64, key, body string) error {

@@ -220,16 +220,12 @@ func (f *Forge) Deploy(ctx context.Context, d promotion.Deployment) error {
 	if err != nil {
 		return err
 	}
-	var last []*github.DeploymentStatus
-	err = f.call(ctx, doing, repeatable, func(ctx context.Context) (res *github.Response, err error) {
-		last, res, err = f.client.Repositories.ListDeploymentStatuses(ctx, f.owner, f.name, deployment.GetID(), &github.ListOptions{PerPage: 1})
-		return res, err
-	})
+	last, err := f.lastSaid(ctx, doing, deployment)
 	if err != nil {
-		return f.explain(ctx, err)
+		return err
 	}
 	description := oneLine(d.Description)
-	if len(last) > 0 && last[0].GetState() == string(d.State) && last[0].GetDescription() == description && last[0].GetEnvironmentURL() == d.URL {
+	if last.GetState() == string(d.State) && last.GetDescription() == description && last.GetEnvironmentURL() == d.URL {
 		return nil
 	}
 	said := &github.DeploymentStatusRequest{State: github.String(string(d.State)), Description: &description}
@@ -241,6 +237,57 @@ func (f *Forge) Deploy(ctx context.Context, d promotion.Deployment) error {
 		return res, err
 	})
 	return f.explain(ctx, err)
+}
+
+// lastSaid is what was said last of a deployment, nil when nothing was.
+func (f *Forge) lastSaid(ctx context.Context, doing string, d *github.Deployment) (*github.DeploymentStatus, error) {
+	var list []*github.DeploymentStatus
+	err := f.call(ctx, doing, repeatable, func(ctx context.Context) (res *github.Response, err error) {
+		list, res, err = f.client.Repositories.ListDeploymentStatuses(ctx, f.owner, f.name, d.GetID(), &github.ListOptions{PerPage: 1})
+		return res, err
+	})
+	if err != nil || len(list) == 0 {
+		return nil, f.explain(ctx, err)
+	}
+	return list[0], nil
+}
+
+// Unfinished implements promotion.Announcer. It costs one request for the hundred
+// newest deployments, and one for each release among them, as the listing does not
+// tell states: 101 of the 5,000 an hour at most, and a controller asks once, when it
+// starts.
+func (f *Forge) Unfinished(ctx context.Context, environments []string) ([]promotion.Deployment, error) {
+	const doing = "looking for deployments in progress"
+	var list []*github.Deployment
+	err := f.call(ctx, doing, repeatable, func(ctx context.Context) (res *github.Response, err error) {
+		list, res, err = f.client.Repositories.ListDeployments(ctx, f.owner, f.name, &github.DeploymentsListOptions{
+			Task: deployTask, ListOptions: github.ListOptions{PerPage: pageSize},
+		})
+		return res, err
+	})
+	if err != nil {
+		return nil, f.explain(ctx, err)
+	}
+	var unfinished []promotion.Deployment
+	seen := map[string]bool{}
+	for _, d := range list[:min(len(list), pageSize)] {
+		environment, component, ok := strings.Cut(d.GetEnvironment(), "/")
+		if !ok || seen[d.GetEnvironment()] || !slices.Contains(environments, environment) || !promotion.IsCommit(d.GetSHA()) {
+			continue
+		}
+		seen[d.GetEnvironment()] = true
+		last, err := f.lastSaid(ctx, doing, d)
+		if err != nil {
+			return nil, err
+		}
+		if promotion.DeploymentState(last.GetState()) == promotion.DeploymentInProgress {
+			unfinished = append(unfinished, promotion.Deployment{
+				Environment: environment, Component: component, Revision: d.GetSHA(), State: promotion.DeploymentInProgress,
+				Description: oneLine(last.GetDescription()), URL: last.GetEnvironmentURL(),
+			})
+		}
+	}
+	return unfinished, nil
 }
 
 // deployment finds the deployment of a revision in an environment, or makes it.

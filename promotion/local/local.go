@@ -314,7 +314,12 @@ func (f *Forge) Comment(ctx context.Context, number int, key, body string) error
 
 // Deploy implements promotion.Announcer: there is no page to show deployments on.
 func (f *Forge) Deploy(context.Context, promotion.Deployment) error {
-	return fmt.Errorf("recording a deployment: %w", promotion.ErrUnsupported)
+	return fmt.Errorf("recording a deployment: pull requests are in the repository itself: %w", promotion.ErrUnsupported)
+}
+
+// Unfinished implements promotion.Announcer.
+func (f *Forge) Unfinished(context.Context, []string) ([]promotion.Deployment, error) {
+	return nil, fmt.Errorf("listing deployments: pull requests are in the repository itself: %w", promotion.ErrUnsupported)
 }
 
 // known reports a commit that the repository does not have.
