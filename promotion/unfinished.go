@@ -62,21 +62,14 @@ func (s *Service) declaredNow(ctx context.Context) (func(environment, component 
 		return nil, err
 	}
 	project, err := s.snapshot(refs[headsPrefix+s.branch])
-	if err != nil {
-		return nil, err
-	}
-	repo, err := envrepo.Open(project)
-	if err != nil {
-		return nil, err
-	}
 	return func(environment, component string) bool {
-		if component == envrepo.EnvironmentRelease {
-			_, err = repo.Environment(environment)
-		} else {
-			_, err = repo.PartialRelease(environment, component)
+		folder := path.Join("environments", environment)
+		if component != envrepo.EnvironmentRelease {
+			folder = path.Join(folder, component)
 		}
-		return err == nil
-	}, nil
+		_, there := project.Hash(folder)
+		return there
+	}, err
 }
 
 func (s *Service) sameRelease(ctx context.Context, environment, component, a, b string) (bool, error) {

@@ -33,6 +33,8 @@ type Remote struct {
 	Connect func(t *testing.T) Client
 	// GuardsTarget: Merge honours MergeSpec.Target, if only by a look right before.
 	GuardsTarget bool
+	// Statuses tells what the forge shows of a commit, the newest of each context.
+	Statuses func(t *testing.T, commit string) []promotion.Status
 	// Deployments tells what the forge shows of deployments, one each for an
 	// environment, a component and a revision, in the order in which they were
 	// first recorded. nil: the forge has none.
@@ -65,6 +67,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Remote) {
 		"Comment":                testComment,
 		"CommentWhateverState":   testCommentWhateverState,
 		"Deploy":                 testDeploy,
+		"Announce":               testAnnounce,
+		"AnnounceOvertaken":      testAnnounceOvertaken,
+		"Automation":             testAutomation,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

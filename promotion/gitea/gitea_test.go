@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/internal/testgitea"
+	"github.com/sluice-dev/sluice/promotion"
 	"github.com/sluice-dev/sluice/promotion/forgetest"
 )
 
@@ -32,6 +33,11 @@ func TestConformance(t *testing.T) {
 		return forgetest.Remote{
 			Branch: "main", GuardsTarget: true,
 			Connect: func(t *testing.T) forgetest.Client { return connect(t, s, r, s.Token) },
+			Statuses: func(t *testing.T, commit string) []promotion.Status {
+				byContext, err := connect(t, s, r, s.Token).Forge.(*Forge).statuses(t.Context(), commit)
+				require.NoError(t, err)
+				return published(byContext)
+			},
 		}
 	})
 }

@@ -47,6 +47,13 @@ func remote(t *testing.T, options func(*githubtest.Server) github.Options) forge
 			forge, git := connect(t, repo, o)
 			return forgetest.Client{Forge: forge, Repository: git}
 		},
+		Statuses: func(_ *testing.T, commit string) []promotion.Status {
+			var list []promotion.Status
+			for _, s := range repo.Statuses(commit) {
+				list = append(list, promotion.Status{Context: s.Context, State: promotion.StatusState(s.State), Description: s.Description})
+			}
+			return list
+		},
 		Deployments: func(*testing.T) []promotion.Deployment {
 			var list []promotion.Deployment
 			for _, d := range repo.Deployments() {

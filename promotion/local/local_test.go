@@ -96,10 +96,23 @@ func TestConformance(t *testing.T) {
 				return forgetest.Remote{
 					Branch: "main", GuardsTarget: true,
 					Connect: func(t *testing.T) forgetest.Client { return connect(t, url) },
+					Statuses: func(t *testing.T, commit string) []promotion.Status {
+						return statusesAt(t, connect(t, url).Forge.(*Forge), commit)
+					},
 				}
 			})
 		})
 	}
+}
+
+// statusesAt are the statuses of any commit.
+func statusesAt(t *testing.T, f *Forge, commit string) (list []promotion.Status) {
+	t.Helper()
+	v, err := f.look(t.Context())
+	require.NoError(t, err)
+	list, err = v.statuses(commit)
+	require.NoError(t, err)
+	return list
 }
 
 // bench is a repository with a client, for what only this forge does.

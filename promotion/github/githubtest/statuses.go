@@ -22,6 +22,21 @@ type status struct {
 	created                                time.Time
 }
 
+// Posted is a status of a commit.
+type Posted struct{ Context, State, Description string }
+
+// Statuses tells what a commit's statuses say, the newest of each context, in the
+// order in which these were last set.
+func (r *Repository) Statuses(commit string) []Posted {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	var list []Posted
+	for _, st := range slices.Backward(r.latest(commit)) {
+		list = append(list, Posted{st.context, st.state, st.description})
+	}
+	return list
+}
+
 // commit resolves a commit or a branch of the path.
 func (c *call) commit() (string, error) {
 	ref := c.PathValue("ref")
