@@ -46,7 +46,7 @@ func TestClusterScript(t *testing.T) {
 			return setupCluster(t, env, client)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"example": cmdExample, "bare": cmdBare, "replace": cmdReplace,
+			"example": cmdExample, "bare": cmdBare, "replace": cmdReplace, "github": cmdGitHub, "announced": cmdAnnounced,
 			"await": c.await, "get": c.get, "delete": c.delete, "post": cmdPost, "webhook": cmdWebhook, "probe": cmdProbe, "terminate": cmdTerminate,
 		},
 		UpdateScripts:       *update,

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
@@ -40,17 +46,28 @@ func (t scriptT) TempDir() string {
 	return dir
 }
 
+// githubs are the repositories on GitHub servers, by the folder of their script.
+var githubs sync.Map
+
 // cmdGitHub starts a GitHub server with a repository made from examples/shop, and a
-// clone of it in shop. It sets what a user of GitHub sets, a token that may only
-// read, and a GitHub App.
+// clone of it in shop:
+//
+//	github [NAMESPACE-PREFIX]
+//
+// It sets what a user of GitHub sets, a token that may only read, and a GitHub App.
+// The prefix is that of example.
 func cmdGitHub(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) > 0 {
-		ts.Fatalf("usage: github")
+	if neg || len(args) > 1 {
+		ts.Fatalf("usage: github [NAMESPACE-PREFIX]")
 	}
 	server := githubtest.New(scriptT{ts})
 	repo := server.Create("shop/environments")
+	githubs.Store(ts.MkAbs("."), repo)
 	clone := ts.MkAbs("shop")
 	ts.Check(os.CopyFS(clone, os.DirFS(filepath.Join(ts.Getenv("EXAMPLES"), "shop"))))
+	if len(args) == 1 {
+		ts.Check(replaceBelow(clone, "shop-", args[0]+"-"))
+	}
 	publish(ts, clone, repo.Dir)
 	app := server.App("sluice", githubtest.Write)
 	ts.Check(os.WriteFile(ts.MkAbs("app.pem"), app.Key, 0o600))
@@ -62,6 +79,55 @@ func cmdGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		ts.Setenv(name, value)
 	}
+}
+
+// cmdAnnounced waits until GitHub shows something that matches, of what became of
+// revisions:
+//
+//	announced REGEXP
+//
+// What is looked through is one line for each deployment, newest first, with all the
+// states it had, one for each status of a commit, newest commit first, and the lines
+// of the comments on pull requests, after their number.
+func cmdAnnounced(ts *testscript.TestScript, neg bool, args []string) {
+	found, known := githubs.Load(ts.MkAbs("."))
+	if neg || len(args) != 1 || !known {
+		ts.Fatalf("usage: announced REGEXP, after github")
+	}
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for began := time.Now(); ; {
+		text, err := announced(found.(*githubtest.Repository))
+		ts.Check(err)
+		if want.MatchString(text) {
+			return
+		}
+		if time.Since(began) > awaitTimeout {
+			ts.Fatalf("GitHub does not show %q:\n%s", args[0], text)
+		}
+		time.Sleep(50 * time.Millisecond) // the server tells nobody
+	}
+}
+
+func announced(repo *githubtest.Repository) (string, error) {
+	var b strings.Builder
+	for _, d := range slices.Backward(repo.Deployments()) {
+		fmt.Fprintf(&b, "deployment %s: %s: %s\n", d.Environment, strings.Join(d.States, " "), d.Description)
+	}
+	commits, err := exec.Command("git", "-C", repo.Dir, "rev-list", "--all").Output()
+	for _, commit := range strings.Fields(string(commits)) {
+		for _, s := range repo.Statuses(commit) {
+			fmt.Fprintf(&b, "status %s: %s: %s\n", s.Context, s.State, s.Description)
+		}
+	}
+	for number := 1; number < 10; number++ {
+		for _, comment := range repo.Comments(number) {
+			for line := range strings.Lines(comment) {
+				fmt.Fprintf(&b, "comment #%d: %s", number, line)
+			}
+		}
+	}
+	return b.String(), err
 }
 
 func TestRemoteAddress(t *testing.T) {
