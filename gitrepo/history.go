@@ -145,6 +145,25 @@ func (r *Repository) IsAncestor(a, b string) (bool, error) {
 	return r.db.isAncestor(ca.hash, cb.hash)
 }
 
+// Root is the commit that the first parents of a revision lead back to, where its
+// history began. It is the same whatever URL the repository is reached by, and other
+// repositories have another one, unless they are copies. It walks all of the history.
+func (r *Repository) Root(ctx context.Context, rev string) (string, error) {
+	c, err := r.resolve(rev)
+	if err != nil {
+		return "", err
+	}
+	for len(c.parents) > 0 {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		if c, err = r.db.commit(c.parents[0]); err != nil {
+			return "", fmt.Errorf("looking for the first commit of %s: %w", r.name, err)
+		}
+	}
+	return c.hash.String(), nil
+}
+
 func (db *database) isAncestor(a, b plumbing.Hash) (bool, error) {
 	if a == b {
 		return true, nil

@@ -165,6 +165,11 @@ func TestMergeBase(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, c.want, got, "%s %s", c.a, c.b)
 	}
+	for rev, want := range map[string]string{"main": revs["first"], "staging": revs["first"], revs["first"]: revs["first"], "unrelated": unrelated} {
+		got, err := r.Root(t.Context(), rev)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, rev)
+	}
 	_, err := r.MergeBase("none", "main")
 	require.ErrorIs(t, err, ErrUnknownRevision)
 	_, err = r.MergeBase("main", "none")

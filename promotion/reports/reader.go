@@ -26,6 +26,8 @@ type Reader struct {
 	mu   sync.Mutex
 	read map[string]reading // by environment
 	seen map[string]int64   // the highest sequence, by environment
+
+	origin origin
 }
 
 type reading struct {
@@ -82,12 +84,16 @@ func (r *Reader) report(ctx context.Context, environment string) (Report, error)
 }
 
 func (r *Reader) fetch(ctx context.Context, environment string) (Report, error) {
+	root, err := r.origin.of(ctx, r.repo)
+	if err != nil {
+		return Report{}, err
+	}
 	ref := Ref(r.project, environment)
 	refs, err := r.repo.FetchRefs(ctx, ref)
 	if err != nil {
 		return Report{}, err
 	}
-	report, err := load(r.repo, r.keys[environment], ref, refs[ref])
+	report, err := load(r.repo, r.keys[environment], root, ref, refs[ref])
 	if err != nil {
 		return Report{}, err
 	}

@@ -50,12 +50,13 @@ const (
 	// maxSize bounds what is read, in bytes: some thousands of releases.
 	maxSize = 8 << 20
 
-	version = 1
+	version = 2
 )
 
 // Report is what a controller says of one environment.
 type Report struct {
 	Version     int       `json:"version"`
+	Repository  string    `json:"repository"` // the commit that its history begins with
 	Project     string    `json:"project"`
 	Environment string    `json:"environment"`
 	Sequence    int64     `json:"sequence"` // greater than that of every report before
@@ -119,7 +120,7 @@ func sign(key ed25519.PrivateKey, ref string, data []byte) []byte {
 var ErrSignature = errors.New("its signature is of no key that was given")
 
 // open verifies a report before it decodes a byte of it.
-func open(keys []ed25519.PublicKey, ref string, data, signature []byte) (Report, error) {
+func open(keys []ed25519.PublicKey, repository, ref string, data, signature []byte) (Report, error) {
 	raw, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(signature)))
 	if err != nil || len(raw) != ed25519.SignatureSize {
 		return Report{}, ErrSignature
@@ -137,6 +138,8 @@ func open(keys []ed25519.PublicKey, ref string, data, signature []byte) (Report,
 		return Report{}, fmt.Errorf("it is of version %d: this program reads version %d", r.Version, version)
 	case Ref(r.Project, r.Environment) != ref:
 		return Report{}, fmt.Errorf("it is of %s", Ref(r.Project, r.Environment))
+	case r.Repository != repository:
+		return Report{}, fmt.Errorf("it is of another repository, whose history begins with %.12q and not with %.12q", r.Repository, repository)
 	}
 	return r, nil
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -36,14 +37,14 @@ type bench struct {
 	reader *Reader
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T, start ...string) *bench {
 	t.Helper()
 	b := &bench{T: t, dir: filepath.Join(t.TempDir(), "environments.git"), now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	out, err := exec.Command("git", "init", "--quiet", "--bare", "--initial-branch=main", b.dir).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	b.repo = b.connect()
 	_, err = b.repo.Update(t.Context(), "main", func(*gitrepo.Snapshot) (gitrepo.Edit, error) {
-		return gitrepo.Edit{Message: "Start", Write: map[string][]byte{"a": []byte("b")}}, nil
+		return gitrepo.Edit{Message: "Start" + strings.Join(start, ""), Write: map[string][]byte{"a": []byte("b")}}, nil
 	})
 	require.NoError(t, err)
 	b.writer = b.newWriter(b.repo, key(1))
@@ -145,6 +146,15 @@ func TestWriteAndRead(t *testing.T) {
 	assert.False(t, b.reader.Reports("development"))
 }
 
+// TestReportsByAnotherURL: a repository is the same whatever it is called.
+func TestReportsByAnotherURL(t *testing.T) {
+	b := newBench(t)
+	b.write(FromHealth("api", b.ready()))
+	b.dir = "file://" + b.dir
+	b.reader = b.newReader()
+	assert.True(t, b.health("staging").Ready)
+}
+
 func TestNothingNewIsNotWritten(t *testing.T) {
 	b := newBench(t)
 	api := FromHealth("api", b.ready())
@@ -216,6 +226,11 @@ func TestWhatIsNotBelieved(t *testing.T) {
 			b.write(FromHealth("api", b.ready()))
 			b.set(stagingRef, b.at(Ref("books", "staging")))
 		}, ErrSignature.Error()},
+		{"of another repository", "staging", func(b *bench) {
+			other := newBench(b.T, "Another start")
+			other.write(FromHealth("api", b.ready())) // by the same key, of the same project and environment
+			b.put(stagingRef, other.files(stagingRef))
+		}, "it is of another repository, whose history begins with"},
 		{"signed, and of another", "staging", func(b *bench) {
 			data, err := json.Marshal(Report{Version: version, Project: "shop", Environment: "production", At: b.now, Expires: b.now.Add(time.Hour)})
 			require.NoError(b, err)
@@ -225,9 +240,9 @@ func TestWhatIsNotBelieved(t *testing.T) {
 			b.put(stagingRef, map[string][]byte{dataFile: []byte("{"), signatureFile: sign(key(1), stagingRef, []byte("{"))})
 		}, "it cannot be read"},
 		{"of a later version", "staging", func(b *bench) {
-			data := []byte(`{"version": 2}`)
+			data := []byte(`{"version": 3}`)
 			b.put(stagingRef, map[string][]byte{dataFile: data, signatureFile: sign(key(1), stagingRef, data)})
-		}, "it is of version 2"},
+		}, "it is of version 3"},
 		{"too old", "staging", func(b *bench) { b.now = b.now.Add(Validity) }, "it counted until 2026-11-21T12:20:00Z"},
 		{"of tomorrow", "staging", func(b *bench) { b.now = b.now.Add(-maxSkew - time.Second) }, "compare the clocks"},
 		{"too long", "staging", func(b *bench) {
@@ -353,18 +368,19 @@ func TestKeys(t *testing.T) {
 // FuzzOpen: nothing is decoded, and nothing panics, without a signature; with one,
 // what is decoded is of the ref that was asked for.
 func FuzzOpen(f *testing.F) {
-	f.Add([]byte(`{"version":1,"project":"shop","environment":"staging","sequence":1,"at":"2026-11-21T12:00:00Z","expires":"2026-11-21T12:20:00Z","releases":[{"component":"api","ready":true}]}`))
-	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":2,"repository":"r","project":"shop","environment":"staging","sequence":1,"at":"2026-11-21T12:00:00Z","expires":"2026-11-21T12:20:00Z","releases":[{"component":"api","ready":true}]}`))
+	f.Add([]byte(`{"version":1}`))
 	f.Add([]byte(`[]`))
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		keys := []ed25519.PublicKey{public(key(1))}
-		_, err := open(keys, stagingRef, data, sign(key(2), stagingRef, data))
+		_, err := open(keys, "r", stagingRef, data, sign(key(2), stagingRef, data))
 		require.ErrorIs(t, err, ErrSignature)
-		_, err = open(keys, stagingRef, data, data)
+		_, err = open(keys, "r", stagingRef, data, data)
 		require.ErrorIs(t, err, ErrSignature)
-		if r, err := open(keys, stagingRef, data, sign(key(1), stagingRef, data)); err == nil {
+		if r, err := open(keys, "r", stagingRef, data, sign(key(1), stagingRef, data)); err == nil {
 			assert.Equal(t, stagingRef, Ref(r.Project, r.Environment))
+			assert.Equal(t, "r", r.Repository)
 		}
 	})
 }

@@ -25,6 +25,8 @@ type Writer struct {
 	Key        ed25519.PrivateKey
 	Project    string
 	Now        func() time.Time
+
+	origin origin
 }
 
 // Write reports on the releases of an environment, unless the report that is there
@@ -46,6 +48,10 @@ func (w *Writer) Write(ctx context.Context, environment string, releases []Relea
 }
 
 func (w *Writer) write(ctx context.Context, environment string, releases []Release) (time.Time, error) {
+	root, err := w.origin.of(ctx, w.Repository)
+	if err != nil {
+		return time.Time{}, err
+	}
 	ref := Ref(w.Project, environment)
 	refs, err := w.Repository.FetchRefs(ctx, ref)
 	if err != nil {
@@ -53,9 +59,9 @@ func (w *Writer) write(ctx context.Context, environment string, releases []Relea
 	}
 	now := w.Now().UTC()
 	next := Report{
-		Version: version, Project: w.Project, Environment: environment, Sequence: now.UnixMilli(), At: now, Expires: now.Add(Validity), Releases: releases,
+		Version: version, Repository: root, Project: w.Project, Environment: environment, Sequence: now.UnixMilli(), At: now, Expires: now.Add(Validity), Releases: releases,
 	}
-	if before, err := w.last(ref, refs[ref]); err == nil {
+	if before, err := w.last(root, ref, refs[ref]); err == nil {
 		next.Sequence = max(next.Sequence, before.Sequence+1)
 		if renew := before.At.Add(Validity / 2); now.Before(renew) && before.current(now) == nil && before.says(releases) {
 			return renew, nil
@@ -78,9 +84,9 @@ func (w *Writer) write(ctx context.Context, environment string, releases []Relea
 }
 
 // last is the report that is there, if it is one of this writer's key.
-func (w *Writer) last(ref, commit string) (Report, error) {
+func (w *Writer) last(root, ref, commit string) (Report, error) {
 	public, _ := w.Key.Public().(ed25519.PublicKey)
-	return load(w.Repository, []ed25519.PublicKey{public}, ref, commit)
+	return load(w.Repository, []ed25519.PublicKey{public}, root, ref, commit)
 }
 
 // says reports whether a report says of the releases what these say.
@@ -93,8 +99,28 @@ func (r Report) says(releases []Release) bool {
 	return err == nil && bytes.Equal(have, want)
 }
 
+// origin is where the history of a repository began, by which it is known whatever its
+// URL: a report must not count in another one that has a project of the same name.
+// It is looked for once.
+type origin struct{ root string }
+
+func (o *origin) of(ctx context.Context, repo *gitrepo.Repository) (string, error) {
+	if o.root != "" {
+		return o.root, nil
+	}
+	head, err := repo.Fetch(ctx)
+	if err != nil {
+		return "", err
+	}
+	root, err := repo.Root(ctx, head)
+	if err == nil {
+		o.root = root
+	}
+	return root, err
+}
+
 // load reads a report and verifies it.
-func load(repo *gitrepo.Repository, keys []ed25519.PublicKey, ref, commit string) (Report, error) {
+func load(repo *gitrepo.Repository, keys []ed25519.PublicKey, root, ref, commit string) (Report, error) {
 	if commit == "" {
 		return Report{}, errors.New("there is none")
 	}
@@ -115,5 +141,5 @@ func load(repo *gitrepo.Repository, keys []ed25519.PublicKey, ref, commit string
 			return Report{}, err
 		}
 	}
-	return open(keys, ref, files[0], files[1])
+	return open(keys, root, ref, files[0], files[1])
 }
