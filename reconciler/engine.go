@@ -55,6 +55,10 @@ type Config struct {
 	// every Release, by which projects of one name are told apart. "": they are
 	// told apart by project and environment only.
 	Repository string
+	// Lease names the Lease, NAMESPACE/NAME, by which readers of a Release can tell
+	// whether it is kept up to date; "" when there is none. nil: this engine does not
+	// stay, and leaves what is there.
+	Lease *string
 	// Decrypt opens encrypted files, by environment.
 	Decrypt map[string]render.Decrypt
 	// CreateNamespaces lets the engine create an environment's namespace.
@@ -77,6 +81,8 @@ type Engine struct {
 	environments map[string]*environment
 	watches      *watches      // nil while nothing runs
 	trusts       time.Duration // see trustsFor
+
+	noLease atomic.Bool // the cluster's definition of Release has no place for it
 
 	pulse pulse
 }

@@ -152,20 +152,28 @@ func (p *pass) create(ctx context.Context, release *v1alpha1.Release) error {
 	return nil
 }
 
-// identify writes the repository's identity on a Release of ours that an older
-// version has made without one.
+// identify writes on a Release of ours what it lacks of the repository's identity,
+// which an older version did not write, and of the Lease of whoever keeps it.
 func (p *pass) identify(ctx context.Context) error {
-	if p.in.Repository == "" || p.in.Last.Spec.Repository == p.in.Repository || foreignRelease(p.in) {
+	after := p.in.Last.DeepCopy()
+	if p.in.Repository != "" {
+		after.Spec.Repository = p.in.Repository
+	}
+	if p.in.Lease != nil {
+		after.Spec.Lease = *p.in.Lease
+	}
+	if after.Spec == p.in.Last.Spec || foreignRelease(p.in) {
 		return nil
 	}
-	after := p.in.Last.DeepCopy()
-	after.Spec.Repository = p.in.Repository
 	patched, err := p.engine.cluster.PatchRelease(ctx, p.in.Last, after, fieldManager)
 	if err != nil {
 		return err
 	}
 	p.release.saw(patched.ResourceVersion)
 	p.in.Last = patched
+	if patched.Spec.Lease != after.Spec.Lease && !p.engine.noLease.Swap(true) {
+		p.engine.cfg.Log.Error(&OutdatedCRDError{Field: "spec.lease"}, "nobody can tell by a Release whether it is kept up to date")
+	}
 	return nil
 }
 

@@ -23,6 +23,8 @@ type Input struct {
 	// Repository identifies the repository that the project is in; "" when that is
 	// not known.
 	Repository string
+	// Lease is Config.Lease.
+	Lease *string
 
 	// Release is what the repository declares, Rendered its objects. They are
 	// zero when the release is Gone from the repository.

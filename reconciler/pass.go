@@ -98,6 +98,9 @@ func (e *Engine) newPass(key Key) *pass {
 		Live:      map[inventory.ID]*unstructured.Unstructured{},
 		hashes:    map[*unstructured.Unstructured]string{},
 	}
+	if !e.noLease.Load() {
+		p.in.Lease = e.cfg.Lease
+	}
 	p.in.Release.Environment.Name = key.Environment
 	p.in.Release.Environment.Namespace = namespace
 	return p

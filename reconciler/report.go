@@ -22,6 +22,9 @@ func newRelease(in *Input) *v1alpha1.Release {
 		}},
 		Spec: v1alpha1.ReleaseSpec{Project: in.Project, Repository: in.Repository, Environment: in.Release.Environment.Name},
 	}
+	if in.Lease != nil {
+		r.Spec.Lease = *in.Lease
+	}
 	if in.Release.Name != envrepo.EnvironmentRelease {
 		r.Spec.Component = in.Release.Component.Name
 	}

@@ -261,7 +261,9 @@ type changes struct {
 }
 
 func (c *changes) observe(s Status, err error) {
-	text := fmt.Sprint(s.State, s.Reason, s.Message, s.Traffic, s.Digest, s.Tags)
+	// The revision is that of the release's files: a change that is over at once is
+	// one too.
+	text := fmt.Sprint(s.Revision, s.State, s.Reason, s.Message, s.Traffic, s.Digest, s.Tags)
 	c.mu.Lock()
 	key := Key{s.Environment, s.Release}
 	same := c.last[key] == text

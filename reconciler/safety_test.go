@@ -140,13 +140,23 @@ func TestReleaseOfAnOlderVersionGetsTheRepository(t *testing.T) {
 	f := newFixture(t)
 	f.ready(project(f.namespace))
 	require.Empty(t, f.release("api").Spec.Repository)
-	f.engine = f.newEngine(func(c *reconciler.Config) { c.Repository = "one" })
+	lease := "system/sluice"
+	f.engine = f.newEngine(func(c *reconciler.Config) { c.Repository, c.Lease = "one", &lease })
 	f.ready(project(f.namespace))
 	r := f.release("api")
 	assert.Equal(t, "one", r.Spec.Repository)
+	assert.Equal(t, lease, r.Spec.Lease, "by which its status is known to be kept up to date")
 	assert.Equal(t, r.Generation, r.Status.ObservedGeneration)
 	f.converge()
 	assert.Equal(t, r.ResourceVersion, f.release("api").ResourceVersion, "once")
+
+	f.engine = f.newEngine() // which applies once, and stays not
+	f.ready(project(f.namespace))
+	assert.Equal(t, r.Spec, f.release("api").Spec)
+	alone := ""
+	f.engine = f.newEngine(func(c *reconciler.Config) { c.Repository, c.Lease = "one", &alone })
+	f.ready(project(f.namespace))
+	assert.Empty(t, f.release("api").Spec.Lease)
 }
 
 func TestRefusedEnvironmentCostsNothing(t *testing.T) {

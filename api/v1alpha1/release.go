@@ -100,7 +100,11 @@ type ReleaseSpec struct {
 	// opaque identity, "" when the reconciler was given none.
 	Repository  string `json:"repository,omitempty"`
 	Environment string `json:"environment,omitempty"`
-	Component   string `json:"component,omitempty"` // "" for the environment's own objects
+	// Lease is the Lease, NAMESPACE/NAME, that the controller holds which keeps the
+	// status up to date, "" when it holds none: how fresh the status is, the Lease
+	// tells, as nothing that is unchanged is written again.
+	Lease     string `json:"lease,omitempty"`
+	Component string `json:"component,omitempty"` // "" for the environment's own objects
 }
 
 // ReleaseStatus is what the last pass over the release found and did.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -237,7 +238,7 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 	if err != nil {
 		return err
 	}
-	o.stays, o.reporter, o.looked = true, d, d.wasLooked
+	o.stays, o.reporter, o.looked, o.engineOptions.election = true, d, d.wasLooked, &o.election
 	e, err := a.openEngine(ctx, o.engineOptions)
 	if err != nil {
 		return err
@@ -265,16 +266,19 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 	return err
 }
 
+// leaseOf is the name of the Lease of a controller of some environments.
+func (o electionOptions) leaseOf(identity, project string, environments []string) string {
+	return cmp.Or(o.name, leaseName(identity, project, environments))
+}
+
 // lease is the lock of the election; nil without one.
 func (o electionOptions) lease(e *engine, w *work) (*lease, error) {
 	if !o.elect {
 		return nil, nil
 	}
-	if o.name == "" {
-		o.name = leaseName(repositoryIdentity(e.repo.Name()), e.repo.project, e.names)
-	}
 	t := termOf(o.duration)
-	lock, err := newLeaseLock(rest.AddUserAgent(e.config, "leader-election"), o.namespace, o.name, t)
+	name := o.leaseOf(repositoryIdentity(e.repo.Name()), e.repo.project, e.names)
+	lock, err := newLeaseLock(rest.AddUserAgent(e.config, "leader-election"), o.namespace, name, t)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,9 @@ type duties struct {
 	mu         sync.Mutex
 	herald     *promotion.Herald // nil before the repository is open
 	early      map[reconciler.Key]promotion.Outcome
-	namespaces map[string]string // by environment, of those that were reported on
+	namespaces map[string]string       // by environment, of those that were reported on
+	reported   map[reconciler.Key]bool // that this process has looked at
+	unknown    bool                    // health in another's environment was not known at the last turn
 	known      []envrepo.Environment
 	said       map[string]string // last text that was logged, by subject
 }
@@ -66,7 +68,7 @@ func (a *app) newDuties(o dutyOptions, log logr.Logger) (*duties, error) {
 	d := &duties{
 		app: a, o: o, log: log.WithName("promotions"),
 		looked: make(chan struct{}, 1), changed: make(chan struct{}, 1), stale: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
-		early: map[reconciler.Key]promotion.Outcome{}, namespaces: map[string]string{}, said: map[string]string{},
+		early: map[reconciler.Key]promotion.Outcome{}, namespaces: map[string]string{}, reported: map[reconciler.Key]bool{}, said: map[string]string{},
 	}
 	var err error
 	if d.keys, err = a.reportKeys(); err != nil {
@@ -102,7 +104,11 @@ func (d *duties) Report(_ context.Context, s reconciler.Status) {
 		d.namespaces[s.Environment] = s.Namespace
 	}
 	herald := d.herald
-	if key := (reconciler.Key{Environment: s.Environment, Release: s.Release}); tells && herald == nil {
+	key := reconciler.Key{Environment: s.Environment, Release: s.Release}
+	if d.reported[key] = true; s.State == reconciler.StateRemoved {
+		delete(d.reported, key)
+	}
+	if tells && herald == nil {
 		d.early[key] = outcome
 	} else {
 		delete(d.early, key)
@@ -198,7 +204,8 @@ func (d *duties) work(ctx context.Context, stop <-chan struct{}) {
 		return
 	}
 	service := d.app.newService(repo, forge, reportedHealth{
-		reports.NewReader(repo.Repository, project.Project().Name, d.keys, d.app.Now), clusterNow{d, releases},
+		reports.NewReader(repo.Repository, project.Project().Name, d.keys, d.app.Now),
+		clusterNow{d, clusterHealth{releases, nil, project.Project(), repositoryIdentity(repo.Name()), d.app.Now}},
 	})
 	var group sync.WaitGroup
 	defer group.Wait()

@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
+	"github.com/sluice-dev/sluice/reconciler"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
 )
 
@@ -20,17 +21,41 @@ const reasonTransient = v1alpha1.ReasonTransientError
 // clusterNow is health out of the cluster, with the namespaces that the target
 // branch declares now.
 type clusterNow struct {
-	duties   *duties
-	releases *clusterReleases
+	duties  *duties
+	cluster clusterHealth
 }
 
-// Release reports on a component in an environment.
+// Release reports on a component in an environment. Of those that this controller
+// serves, what it has not looked at itself is not known: it may have changed while none
+// ran. What others serve counts while they live.
 func (h clusterNow) Release(ctx context.Context, environment, component string) (promotion.HealthReport, error) {
-	h.duties.mu.Lock()
-	project := envrepo.Project{Environments: h.duties.known}
-	h.duties.mu.Unlock()
-	return clusterHealth{h.releases, nil, project}.Release(ctx, environment, component)
+	d, health := h.duties, h.cluster
+	d.mu.Lock()
+	health.project.Environments = d.known
+	looked := d.reported[reconciler.Key{Environment: environment, Release: component}]
+	d.mu.Unlock()
+	if !slices.Contains(d.served, environment) {
+		report, err := health.Release(ctx, environment, component)
+		if err != nil || !report.Known {
+			d.mu.Lock()
+			d.unknown = true
+			d.mu.Unlock()
+		}
+		return report, err
+	}
+	rel, report, err := health.find(ctx, environment, component)
+	switch {
+	case rel == nil:
+		return report, err
+	case !looked:
+		return promotion.HealthReport{Message: "the controller has started and not looked at it yet"}, nil
+	}
+	return healthReport(rel), nil
 }
+
+// unknownPause is when health that was not known is asked for again: of a controller
+// that comes back nothing tells but its lease.
+const unknownPause = time.Minute
 
 // spacing is the least time between two looks at promotions: a rollout reports
 // several times in a row.
@@ -91,7 +116,7 @@ func (d *duties) turn(ctx context.Context, service *promotion.Service, releases 
 		return until, err
 	}
 	d.mu.Lock()
-	d.known = environments
+	d.known, d.unknown = environments, false
 	d.mu.Unlock()
 	d.watchSources(ctx, environments, releases, watched)
 	var failures []error
@@ -106,6 +131,11 @@ func (d *duties) turn(ctx context.Context, service *promotion.Service, releases 
 		if len(a.Merged) > 0 {
 			poke(d.nudge)
 		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if again := d.app.Now().Add(unknownPause); d.unknown && (until.IsZero() || again.Before(until)) {
+		until = again
 	}
 	return until, errors.Join(failures...)
 }

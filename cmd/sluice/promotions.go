@@ -37,7 +37,7 @@ func (a *app) openPromotions(ctx context.Context) (*promotions, error) {
 		return nil, err
 	}
 	service := a.newService(repo, forge, reportedHealth{
-		reports.NewReader(repo.Repository, project.Project().Name, keys, a.Now), a.health(project.Project()),
+		reports.NewReader(repo.Repository, project.Project().Name, keys, a.Now), a.health(repo, project.Project()),
 	})
 	return &promotions{service, project, repo}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,7 +16,12 @@ import (
 )
 
 // clusterReleases reads Release objects: what the reconciler reported.
-type clusterReleases struct{ client *cluster.Client }
+type clusterReleases struct {
+	client *cluster.Client
+
+	mu     sync.Mutex
+	leases map[string]leaseRead // those that were read lately
+}
 
 // openReleases connects to the cluster.
 func (a *app) openReleases() (*clusterReleases, error) {
@@ -27,27 +33,47 @@ func (a *app) openReleases() (*clusterReleases, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clusterReleases{client}, nil
+	return &clusterReleases{client: client, leases: map[string]leaseRead{}}, nil
 }
 
 // clusterHealth is promotion.Health out of Release objects.
 type clusterHealth struct {
-	releases *clusterReleases
-	missing  error // why there are none
-	project  envrepo.Project
+	releases   *clusterReleases
+	missing    error // why there are none
+	project    envrepo.Project
+	repository string // identity, as Releases have it
+	now        func() time.Time
 }
 
 // health connects promotion's gates to the cluster. Without a cluster, health
 // is unknown, and a gate that asks for it waits.
-func (a *app) health(project envrepo.Project) clusterHealth {
+func (a *app) health(repo *remoteRepository, project envrepo.Project) clusterHealth {
 	releases, err := a.openReleases()
-	return clusterHealth{releases, err, project}
+	return clusterHealth{releases, err, project, repositoryIdentity(repo.Name()), a.Now}
 }
 
-// Release reports on a component in an environment.
+// Release reports on a component in an environment. What nobody keeps up to date any
+// more is not known.
 func (h clusterHealth) Release(ctx context.Context, environment, component string) (promotion.HealthReport, error) {
+	rel, report, err := h.find(ctx, environment, component)
+	if rel == nil {
+		return report, err
+	}
+	problem, err := h.releases.unkept(ctx, rel.Spec.Lease, h.now())
+	if problem != "" {
+		return promotion.HealthReport{Message: problem}, err
+	}
+	return healthReport(rel), nil
+}
+
+// find reads the Release of a component in an environment, however old it is; where
+// there is none that is ours, the report says so.
+func (h clusterHealth) find(ctx context.Context, environment, component string) (*v1alpha1.Release, promotion.HealthReport, error) {
+	unknown := func(err error, format string, args ...any) (*v1alpha1.Release, promotion.HealthReport, error) {
+		return nil, promotion.HealthReport{Message: fmt.Sprintf(format, args...)}, err
+	}
 	if h.missing != nil {
-		return promotion.HealthReport{Message: h.missing.Error()}, nil
+		return unknown(nil, "%v", h.missing)
 	}
 	namespace := ""
 	for _, e := range h.project.Environments {
@@ -58,13 +84,17 @@ func (h clusterHealth) Release(ctx context.Context, environment, component strin
 	rel, err := h.releases.client.Release(ctx, namespace, component)
 	switch {
 	case err != nil:
-		return promotion.HealthReport{Message: "the cluster could not be asked"}, err
+		return unknown(err, "the cluster could not be asked")
 	case rel == nil:
-		return promotion.HealthReport{Message: fmt.Sprintf("the cluster has no release %s in namespace %s", component, namespace)}, nil
+		return unknown(nil, "the cluster has no release %s in namespace %s", component, namespace)
 	case rel.Spec.Environment != environment:
-		return promotion.HealthReport{Message: fmt.Sprintf("release %s in namespace %s is of environment %q", component, namespace, rel.Spec.Environment)}, nil
+		return unknown(nil, "release %s in namespace %s is of environment %q", component, namespace, rel.Spec.Environment)
+	case rel.Spec.Project != h.project.Name:
+		return unknown(nil, "release %s in namespace %s is of project %q", component, namespace, rel.Spec.Project)
+	case rel.Spec.Repository != "" && rel.Spec.Repository != h.repository: // older versions wrote none
+		return unknown(nil, "release %s in namespace %s is of a project %s in another repository", component, namespace, rel.Spec.Project)
 	}
-	return healthReport(rel), nil
+	return rel, promotion.HealthReport{}, nil
 }
 
 // healthReport is what a Release object says about itself.

@@ -54,7 +54,7 @@ func (a *app) proposeRollback(ctx context.Context, name string, o rollbackOption
 		return err
 	}
 	defer service.Done()
-	served := a.servedIn(ctx, service.project, name, o)
+	served := a.servedIn(ctx, service.repo, service.project, name, o)
 	digest, done, err := service.repo.rollbackDigest(ctx, service.project, name, o, served)
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (a *app) rollBackNow(ctx context.Context, name string, o rollbackOptions) e
 	if err != nil {
 		return err
 	}
-	served := a.servedIn(ctx, project, name, o)
+	served := a.servedIn(ctx, repo, project, name, o)
 	done, err := repo.change(ctx, func(t *envrepo.Tree) (envrepo.Summary, error) {
 		project, err := envrepo.Open(t)
 		if err != nil {
@@ -103,18 +103,19 @@ func (a *app) rollBackNow(ctx context.Context, name string, o rollbackOptions) e
 // servedIn asks the cluster which digests are known to have been ready in an
 // environment. Without an answer it is nil: the history has to do then, since a
 // rollback must not wait for a cluster.
-func (a *app) servedIn(ctx context.Context, project *envrepo.Repo, name string, o rollbackOptions) []string {
+func (a *app) servedIn(ctx context.Context, repo *remoteRepository, project *envrepo.Repo, name string, o rollbackOptions) []string {
 	if o.build != "" {
 		return nil // somebody knows better
 	}
 	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
 	defer cancel()
-	report, err := a.health(project.Project()).Release(ctx, o.environment, name)
-	if err != nil || !report.Known {
+	// What has served has served, whether or not the controller lives.
+	rel, _, err := a.health(repo, project.Project()).find(ctx, o.environment, name)
+	if err != nil || rel == nil {
 		return nil
 	}
 	var digests []string
-	for _, s := range report.Served {
+	for _, s := range rel.Status.Served {
 		digests = append(digests, s.Digest)
 	}
 	return digests

@@ -53,9 +53,24 @@ type engineOptions struct {
 	logLevel     string
 	stays        bool // as a controller does: a repository that cannot be read now will be later
 	reporter     reconciler.Reporter
-	looked       func() // see branchSource
 	verify       verifyOptions
-	accounts     []string // ENVIRONMENT=[NAMESPACE/]NAME of service accounts to act as
+	accounts     []string         // ENVIRONMENT=[NAMESPACE/]NAME of service accounts to act as
+	looked       func()           // see branchSource
+	election     *electionOptions // of a controller; nil: whoever applies once
+	project      string           // folder in the repository
+}
+
+// lease is the Lease that readers of Releases know the controller by; see
+// reconciler.Config.
+func (o engineOptions) lease(identity string, names []string) *string {
+	if o.election == nil {
+		return nil
+	}
+	lease := ""
+	if o.election.elect {
+		lease = o.election.namespace + "/" + o.election.leaseOf(identity, o.project, names)
+	}
+	return &lease
 }
 
 // engine is the reconciler over the remote branch.
@@ -89,6 +104,7 @@ func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) 
 func (a *app) branchEngine(ctx context.Context, config *rest.Config, repo *remoteRepository, o engineOptions) (*reconciler.Engine, []string, error) {
 	present := sync.OnceValues(func() ([]v1alpha1.Release, error) { return presentReleases(ctx, config) })
 	identity := repositoryIdentity(repo.Name())
+	o.project = repo.project
 	if o.verify.on() {
 		return a.verifiedEngine(config, repo, o)
 	}
@@ -257,7 +273,7 @@ func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *en
 		identity = repositoryIdentity(s.Name())
 	}
 	e, err := reconciler.New(reconciler.Config{
-		REST: config, Source: source, Repository: identity, Environments: environments, Decrypt: decrypt,
+		REST: config, Source: source, Repository: identity, Lease: o.lease(identity, names), Environments: environments, Decrypt: decrypt,
 		CreateNamespaces: true, Log: a.logger(o.logLevel), Concurrency: o.concurrency, Reporter: o.reporter,
 	})
 	return e, names, err
