@@ -36,9 +36,11 @@ var conformance = []struct {
 }
 
 func TestTransports(t *testing.T) {
+	t.Parallel()
 	for _, s := range servings {
 		for _, c := range conformance {
 			t.Run(s.name+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
 				dir := bare(t, map[string]string{"sluice.yaml": "one", "environments/production/api.yaml": "digest: 1"})
 				c.run(t, dir, s.serve(t, dir))
 			})

@@ -70,6 +70,7 @@ func TestDiffSeesModes(t *testing.T) {
 
 // TestDiffEqualsComparingEverything: of any two trees.
 func TestDiffEqualsComparingEverything(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	part := func() string { return string(rune('a' + random.IntN(3))) }
 	dir := emptyBare(t)

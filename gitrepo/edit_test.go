@@ -239,6 +239,7 @@ func gitTree(t testing.TB, dir string, files map[string]string, mode func(string
 // TestEditsEqualGit: the tree that an edit makes has the hash of the tree that
 // git makes of the same files.
 func TestEditsEqualGit(t *testing.T) {
+	t.Parallel()
 	dir := emptyBare(t)
 	for seed := range uint64(60) {
 		c := randomCase(rand.New(rand.NewPCG(seed, 1)))

@@ -118,6 +118,7 @@ func TestChanged(t *testing.T) {
 // TestChangedEqualsGit compares with git diff-tree on random trees, folders
 // that become files included.
 func TestChangedEqualsGit(t *testing.T) {
+	t.Parallel()
 	dir := emptyBare(t)
 	last := ""
 	for seed := range uint64(30) {
@@ -179,6 +180,7 @@ func TestMergeBase(t *testing.T) {
 // TestMergeBaseEqualsGit compares with git merge-base on random histories,
 // with clocks that run backwards.
 func TestMergeBaseEqualsGit(t *testing.T) {
+	t.Parallel()
 	dir := emptyBare(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	r := open(t, Options{URL: dir})
@@ -252,6 +254,7 @@ func TestRevisions(t *testing.T) {
 }
 
 func TestAmbiguousPrefix(t *testing.T) {
+	t.Parallel()
 	dir := emptyBare(t)
 	// Commits until two of them share four digits; the birthday paradox needs some hundred.
 	var commits []importedCommit

@@ -81,6 +81,7 @@ func TestCacheIsSharedByRepositories(t *testing.T) {
 
 // Two handles on one cache stand for two processes.
 func TestCacheIsSharedByProcesses(t *testing.T) {
+	t.Parallel()
 	dir := bare(t, map[string]string{"a": "1"})
 	var transfers atomic.Int32
 	o := serveHTTP(t, dir, posts(&transfers))

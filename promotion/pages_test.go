@@ -21,6 +21,7 @@ func (paged) FileURL(revision, path string) string {
 // TestRecordsAreLinked: the address of a record is that of the commit that wrote
 // it, so that a busy target branch does not change the text.
 func TestRecordsAreLinked(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "projects/shop")
 	s.record("api", "b")
 	s.service = promotion.New(promotion.Options{

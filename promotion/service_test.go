@@ -216,6 +216,7 @@ func (s *shop) main() string {
 var toProduction = promotion.Request{Components: []string{"api"}, To: "production"}
 
 func TestProposeAndMerge(t *testing.T) {
+	t.Parallel()
 	for name, project := range map[string]string{"root": "", "folder": "projects/shop"} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t, project)
@@ -254,6 +255,7 @@ func TestProposeAndMerge(t *testing.T) {
 }
 
 func TestProposeAgainChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	first := s.propose(toProduction).PullRequest
@@ -273,6 +275,7 @@ func TestProposeAgainChangesNothing(t *testing.T) {
 }
 
 func TestPromotionThatOnlyListsTheTag(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "a")
 	proposal := s.propose(promotion.Request{Components: []string{"api"}, To: "production", Tag: "green"})
@@ -284,6 +287,7 @@ func TestPromotionThatOnlyListsTheTag(t *testing.T) {
 }
 
 func TestNewerBuildUpdatesInPlace(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	first := s.propose(toProduction).PullRequest
@@ -300,6 +304,7 @@ func TestNewerBuildUpdatesInPlace(t *testing.T) {
 }
 
 func TestOvertakenIsClosed(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("web", "b")
 	request := promotion.Request{Components: []string{"web"}, To: "production"}
@@ -318,6 +323,7 @@ func TestOvertakenIsClosed(t *testing.T) {
 }
 
 func TestAllComponentsShareAPullRequest(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	s.record("web", "b")
@@ -348,6 +354,7 @@ func TestAllComponentsShareAPullRequest(t *testing.T) {
 }
 
 func TestABrokenComponentDoesNotKeepOthersBack(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("web", "b")
 	s.record("api", "b")
@@ -359,6 +366,7 @@ func TestABrokenComponentDoesNotKeepOthersBack(t *testing.T) {
 }
 
 func TestMergeNeedsEveryGate(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	s.health.ready("staging", "api", digest("b"), now.Add(-10*time.Minute))
@@ -387,6 +395,7 @@ Sluice-Gate: soak pending: ready in staging since 2026-11-21T11:50:00Z, awaited 
 }
 
 func TestNoClusterIsUnknownHealth(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	s.health.err = errors.New("connecting: refused")
@@ -411,6 +420,7 @@ func (s *shop) pushed(p promotion.PullRequest, files map[string]string) {
 // TestWhatRidesAlong: whatever else a head changes, the gates see it, and what
 // it says about the gates does not count.
 func TestWhatRidesAlong(t *testing.T) {
+	t.Parallel()
 	overlay := "environments/production/api/green/kustomization.yaml"
 	tests := []struct {
 		name  string
@@ -471,6 +481,7 @@ func TestWhatRidesAlong(t *testing.T) {
 }
 
 func TestOutsideOfTheProject(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "projects/shop")
 	s.record("api", "b")
 	p := s.propose(toProduction).PullRequest
@@ -480,6 +491,7 @@ func TestOutsideOfTheProject(t *testing.T) {
 }
 
 func TestTrafficMovedToTheTag(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	set := func(blue, green int) {
@@ -499,6 +511,7 @@ func TestTrafficMovedToTheTag(t *testing.T) {
 }
 
 func TestContractOfTheTarget(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	b := build("api", "b")
 	b.Config = &envrepo.Contract{Required: []string{"CACHE_ADDR", "DATABASE_URL"}}
@@ -517,6 +530,7 @@ func TestContractOfTheTarget(t *testing.T) {
 }
 
 func TestEnvironmentRemoved(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	s.propose(toProduction)
@@ -530,6 +544,7 @@ func TestEnvironmentRemoved(t *testing.T) {
 }
 
 func TestBadRequests(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	tests := []struct {
 		name    string
@@ -564,6 +579,7 @@ func TestBadRequests(t *testing.T) {
 }
 
 func TestConcurrentProposals(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	var group sync.WaitGroup
@@ -581,6 +597,7 @@ func TestConcurrentProposals(t *testing.T) {
 }
 
 func TestMergeWhileOthersWrite(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.record("api", "b")
 	s.propose(toProduction)

@@ -27,6 +27,7 @@ func connect(t *testing.T, s *testgitea.Server, r testgitea.Repository, token st
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	s := testgitea.Start(t)
 	forgetest.Run(t, func(t *testing.T) forgetest.Remote {
 		r := s.Repository(t)
