@@ -227,6 +227,7 @@ func (l *life) unchanged(name string) bool {
 // forgotten, lowering goes through in one pass, unlisted healthy tags end at no
 // replicas, and relisted ones return at their autoscaler's minimum.
 func TestLivesOfBrokenTags(t *testing.T) {
+	t.Parallel()
 	const lives, length = 15, 60
 	for seed := range uint64(lives) {
 		l := &life{world: newWorld(t), rand: rand.New(rand.NewPCG(seed, 0)), weights: "blue=100 green=0",

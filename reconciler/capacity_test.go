@@ -145,6 +145,7 @@ func TestDecideCapacityOfATagThatIsRolledOut(t *testing.T) {
 }
 
 func TestPromotingToAndFroDoesNotGrow(t *testing.T) {
+	t.Parallel()
 	for _, pods := range []int64{2, 3, 7, 20} {
 		for _, pause := range []time.Duration{time.Second, 6 * time.Minute} {
 			w, tags := scaled(t, pods, "blue", "green")
@@ -162,6 +163,7 @@ func TestPromotingToAndFroDoesNotGrow(t *testing.T) {
 }
 
 func TestMovingWeightsToAndFroIsBounded(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		pods := 2 + r.Int64N(8)

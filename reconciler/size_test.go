@@ -14,6 +14,7 @@ import (
 )
 
 func TestInventoryThatDoesNotFit(t *testing.T) {
+	t.Parallel()
 	var objects []*unstructured.Unstructured
 	for i := range 5000 {
 		objects = append(objects, configMap(fmt.Sprintf("%04d-%s", i, strings.Repeat("x", 240)), "1"))

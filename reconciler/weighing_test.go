@@ -278,6 +278,7 @@ func (s *storm) blow() string {
 }
 
 func TestWeighingIsThatOfAllAccounts(t *testing.T) {
+	t.Parallel()
 	seen := map[string]int{}
 	for seed := range uint64(60) {
 		s := &storm{Rand: rand.New(rand.NewPCG(seed, 1)), l: newLedger("production")}
@@ -367,6 +368,7 @@ func leave(a *account, n int) {
 // A deletion in every release, held, acknowledged and done, costs each release the
 // same however many there are.
 func TestEnteringCostsWhatItChanges(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{400, 4000} {
 		within := newVillage(n)
 		passes := within.enter(func(_ int, a *account) { leave(a, 1) })
