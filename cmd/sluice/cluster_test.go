@@ -28,12 +28,14 @@ import (
 	"github.com/sluice-dev/sluice/internal/testcluster"
 )
 
-// awaitTimeout bounds how long a script waits for the cluster.
-const awaitTimeout = 60 * time.Second
+// awaitTimeout bounds how long a script waits for the cluster, on a machine that is
+// busy with other tests.
+const awaitTimeout = 2 * time.Minute
 
 // TestClusterScript runs the scripts that need a cluster. Each has namespaces
 // of its own, named by $NS.
 func TestClusterScript(t *testing.T) {
+	t.Parallel()
 	client, err := dynamic.NewForConfig(testcluster.Start(t))
 	require.NoError(t, err)
 	c := clusterCommands{client}

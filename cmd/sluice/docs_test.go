@@ -66,6 +66,7 @@ func codeBlocks(file string) ([]codeBlock, error) {
 // TestDocsConsole runs the console blocks of each document, in order, in a
 // folder of its own.
 func TestDocsConsole(t *testing.T) {
+	t.Parallel()
 	scripts := map[string]*strings.Builder{}
 	for _, b := range documents(t) {
 		if b.language != "console" {

@@ -23,6 +23,7 @@ import (
 // TestScriptOnGitHub runs the scripts of promotions once more, word for word, with
 // a GitHub server in place of the bare repository.
 func TestScriptOnGitHub(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Files: []string{"../../testdata/script/promote.txtar"},
 		Setup: setupScript,

@@ -97,6 +97,7 @@ func TestConnectGitea(t *testing.T) {
 // TestScriptOnGitea runs the scripts of promotions once more, word for word, on a
 // real Gitea in place of the bare repository.
 func TestScriptOnGitea(t *testing.T) {
+	t.Parallel()
 	testgitea.Start(t)
 	testscript.Run(t, testscript.Params{
 		Files:               []string{"../../testdata/script/promote.txtar"},

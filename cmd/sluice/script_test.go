@@ -32,6 +32,7 @@ func (m tidying) Run() int {
 // TestScript runs the scripts that need no cluster: the real command over real
 // bare repositories.
 func TestScript(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
 		Setup:               setupScript,
