@@ -14,6 +14,12 @@ RACE    := $(if $(shell command -v gcc || command -v clang),-race)
 export GOTOOLCHAIN := local
 export GOFLAGS     := -buildvcs=false
 
+# Go starts packages in this order: the longest first, so that none is left alone at
+# the end. Most of their tests wait for a cluster, a forge or Git, hence more of them
+# at once than there are processors. What go vet finds, lint has found before.
+LONGEST  := ./reconciler ./cmd/sluice ./promotion ./promotion/gitea ./examples/demo ./gitrepo
+PARALLEL := $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
+
 # With an existing cluster (KUBECONFIG of kind, k3d, …): make test SLUICE_TEST_KUBECONFIG=$KUBECONFIG
 DEVCLUSTER := $(BIN)/devcluster run --
 
@@ -39,7 +45,7 @@ tools: control-plane ## Build the development control plane, a Gitea and the lin
 
 .PHONY: test
 test: tools build lint ## Lint, then every test with -race, on a real control plane of its own
-	$(DEVCLUSTER) go test $(RACE) -timeout 20m ./...
+	$(DEVCLUSTER) go test $(RACE) -vet=off -parallel $(PARALLEL) -timeout 20m $(LONGEST) ./...
 	@$(MAKE) --no-print-directory -C dev test BIN=$(BIN)
 
 .PHONY: short
