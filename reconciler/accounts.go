@@ -4,10 +4,14 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"slices"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
+	"github.com/sluice-dev/sluice/render/traffic"
 )
 
 // account is what one release declares and what it would delete.
@@ -153,17 +157,27 @@ func claimsOf(in *Input, rendered inventory.Set) map[inventory.ID]string {
 	return claims
 }
 
-// renderedSet is the set of all rendered objects.
+// renderedSet is the set of all rendered objects, and of those that the traffic may
+// need besides: whether it does now is a matter of weights.
 func (in *Input) renderedSet() inventory.Set {
 	if in.Rendered == nil || in.Gone {
 		return inventory.Set{}
 	}
-	set := inventory.Of(in.Rendered.Shared...)
+	set := inventory.Of(slices.Concat(in.Rendered.Shared, in.companions())...)
 	for _, t := range in.Rendered.Tags {
 		maps.Copy(set, inventory.Of(t.Objects...))
 	}
 	maps.Copy(set, in.brokenObjects()) // which stay as they are
 	return set
+}
+
+// companions are what the routes of a tagged release may need besides; see
+// traffic.Companions.
+func (in *Input) companions() []*unstructured.Unstructured {
+	if in.Rendered == nil || !in.Release.Tagged() {
+		return nil
+	}
+	return traffic.Companions(in.Rendered.Shared, in.Release.Component.Name, tagNames(in, v1alpha1.TrafficStatus{}))
 }
 
 // account enters the release into its environment's ledger; it is an error when

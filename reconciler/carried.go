@@ -1,13 +1,14 @@
 package reconciler
 
 import (
+	"maps"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
+	"github.com/sluice-dev/sluice/render/traffic"
 )
 
 // carriage is what is known of the traffic that the routes carry before this
@@ -89,34 +90,24 @@ func (c *crashed) add(in *Input, route, live *unstructured.Unstructured, rules [
 // requests to any of them. The references of a rule to our tags stand in the
 // proportion of the tags' weights, whatever other references it has.
 func liveRules(live *unstructured.Unstructured, component string, tags []v1alpha1.TagPercent) [][]v1alpha1.TagPercent {
-	rules, _, _ := unstructured.NestedSlice(live.Object, "spec", "rules")
+	names := make([]string, len(tags))
+	for i, s := range tags {
+		names[i] = s.Tag
+	}
 	var out [][]v1alpha1.TagPercent
-	for _, raw := range rules {
-		rule, _ := raw.(map[string]any)
-		refs, _ := rule["backendRefs"].([]any)
-		var found []v1alpha1.TagPercent
-		total := 0
-		for _, raw := range refs {
-			ref, _ := raw.(map[string]any)
-			name, _ := ref["name"].(string)
-			tag, ours := strings.CutPrefix(name, component+"-")
-			if !ours || !slices.ContainsFunc(tags, func(s v1alpha1.TagPercent) bool { return s.Tag == tag }) {
-				continue
-			}
-			weight, set := ref["weight"].(int64)
-			if !set {
-				weight = 1
-			}
-			total += int(weight)
-			found = append(found, v1alpha1.TagPercent{Tag: tag, Percent: share(found, tag) + int(weight)})
+	for _, weights := range traffic.Carried(live, component, names) {
+		total := int64(0)
+		for _, weight := range weights {
+			total += weight
 		}
 		if total == 0 {
 			continue
 		}
-		for i := range found {
-			found[i].Percent = (found[i].Percent*100 + total - 1) / total
+		var found []v1alpha1.TagPercent
+		for _, tag := range slices.Sorted(maps.Keys(weights)) {
+			found = append(found, v1alpha1.TagPercent{Tag: tag, Percent: int((weights[tag]*100 + total - 1) / total)})
 		}
-		out = append(out, larger(nil, found)) // a tag may stand there twice
+		out = append(out, found)
 	}
 	return out
 }

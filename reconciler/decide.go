@@ -236,14 +236,14 @@ func foreignRelease(in *Input) bool {
 // intent persists the inventory before the first write that makes it grow: what
 // is created and then forgotten would never be deleted.
 func (d *decision) intent() {
-	want := inventory.Of(d.all()...)
+	want := inventory.Of(slices.Concat(d.all(), d.routes.kept)...)
 	if d.in.Last != nil && d.in.Inventory.Covers(want) {
 		return
 	}
 	s := Step{Action: ActionIntent, inventory: d.in.Inventory.Union(want)}
 	grown := want.Minus(d.in.Inventory)
 	byID := map[inventory.ID]*unstructured.Unstructured{}
-	for _, o := range d.all() {
+	for _, o := range slices.Concat(d.all(), d.routes.kept) {
 		byID[inventory.IDOf(o)] = o
 	}
 	for _, id := range grown.Sorted() {
@@ -362,7 +362,7 @@ func (d *decision) unsent(objects []*unstructured.Unstructured) (out []*unstruct
 
 // routeStep writes routes; traffic is what they carry then.
 func (d *decision) routeStep(objects []*unstructured.Unstructured, traffic *v1alpha1.TrafficStatus, titled bool) {
-	sortForApply(objects)
+	sortRoutes(objects)
 	apply, recreate := d.sending(objects)
 	d.recreateStep("", recreate)
 	s := Step{Action: ActionRoute, Items: d.items(apply), traffic: traffic}

@@ -192,14 +192,15 @@ func (p *pass) claim(result *render.Result) error {
 	return nil
 }
 
-// readObjects finds out about everything that is rendered or in the inventory.
+// readObjects finds out about everything that is rendered, or may be written with
+// the routes, or is in the inventory.
 // Only what cannot be known otherwise is read.
 func (p *pass) readObjects(ctx context.Context) error {
 	kinds := map[inventory.ID]schema.GroupVersionKind{}
 	for id := range p.in.Inventory {
 		kinds[id] = p.in.Inventory.Kind(id)
 	}
-	for _, o := range p.rendered() {
+	for _, o := range slices.Concat(p.rendered(), p.in.companions()) {
 		if id := inventory.IDOf(o); within(id, p.in.Namespace.Name, p.in.Release.Name) {
 			kinds[id] = o.GroupVersionKind() // the others are refused unseen
 		}

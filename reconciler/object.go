@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/render/traffic"
 )
 
 const (
@@ -173,12 +174,19 @@ func sortForApply(objects []*unstructured.Unstructured) {
 	sort.Stable(ssa.SortableUnstructureds(objects))
 }
 
+// sortRoutes orders what is applied in one step with the routes: what others name
+// comes before them.
+func sortRoutes(objects []*unstructured.Unstructured) {
+	sortForApply(objects)
+	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int { return cmp.Compare(traffic.Rank(a), traffic.Rank(b)) })
+}
+
 // sortForPrune orders objects so that nothing is deleted before what uses it:
 // routes, then the stages from the last to the first.
 func sortForPrune(objects []*unstructured.Unstructured) {
 	rank := func(o *unstructured.Unstructured) int {
-		if o.GroupVersionKind().Group == "gateway.networking.k8s.io" {
-			return -int(stageCount)
+		if leadsRequests(o) {
+			return -int(stageCount) - traffic.Rank(o)
 		}
 		return -int(stageOf(o))
 	}

@@ -191,7 +191,7 @@ func tagNames(in *Input, had v1alpha1.TrafficStatus) []string {
 func unrouted(in *Input, routes []*unstructured.Unstructured) bool {
 	for _, r := range routes {
 		live := in.live(r)
-		if live == nil {
+		if live == nil || !carries(r) {
 			continue
 		}
 		if _, _, ours := parseTraffic(live.GetAnnotations()[v1alpha1.AnnotationTraffic]); !ours {
@@ -256,10 +256,10 @@ func transformed(in *Input, routes []*unstructured.Unstructured, t envrepo.Traff
 	}
 	text := formatTraffic(sharesOf(t.Weights), sharesOf(t.Mirrors))
 	for _, o := range objects {
-		if o.GetKind() == "ReferenceGrant" {
+		annotations := o.GetAnnotations()
+		if !carries(o) || annotations[traffic.ExpandedFrom] != "" {
 			continue
 		}
-		annotations := o.GetAnnotations()
 		if annotations == nil {
 			annotations = map[string]string{}
 		}
@@ -267,6 +267,12 @@ func transformed(in *Input, routes []*unstructured.Unstructured, t envrepo.Traff
 		o.SetAnnotations(annotations)
 	}
 	return objects, nil
+}
+
+// carries reports whether an object of the route stage leads requests anywhere,
+// and does not just allow or shape that.
+func carries(route *unstructured.Unstructured) bool {
+	return route.GetKind() != "ReferenceGrant" && route.GetKind() != "DestinationRule"
 }
 
 func aboutMirror(err error) bool {

@@ -62,6 +62,12 @@ var inert = map[schema.GroupKind]bool{
 	{Group: "gateway.networking.k8s.io", Kind: "TLSRoute"}:         true,
 	{Group: "gateway.networking.k8s.io", Kind: "UDPRoute"}:         true,
 	{Group: "gateway.networking.k8s.io", Kind: "BackendTLSPolicy"}: true,
+	{Group: "networking.istio.io", Kind: "VirtualService"}:         true,
+	{Group: "networking.istio.io", Kind: "DestinationRule"}:        true,
+	{Group: "traefik.io", Kind: "IngressRoute"}:                    true, // Traefik reports nothing
+	{Group: "traefik.io", Kind: "IngressRouteTCP"}:                 true,
+	{Group: "traefik.io", Kind: "IngressRouteUDP"}:                 true,
+	{Group: "traefik.io", Kind: "TraefikService"}:                  true,
 }
 
 // Judged reports whether objects of a kind can be anything but well.

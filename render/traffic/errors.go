@@ -43,8 +43,42 @@ func (e *DirectError) Hint() string {
 	return fmt.Sprintf("name Service %s there and set weights in traffic.yaml", e.Component)
 }
 
-// LimitError says that an object would pass a limit of the Gateway API.
+// UnclearError says that a route may mean the component's Service, in a form of
+// which that is not sure. It is not guessed.
+type UnclearError struct {
+	Object  string // kind namespace/name
+	Field   string // path of the reference
+	Service string
+	Reason  string
+}
+
+func (e *UnclearError) Error() string {
+	return fmt.Sprintf("%s: %s may mean Service %s: %s", e.Object, e.Field, e.Service, e.Reason)
+}
+
+// Hint tells what to do.
+func (e *UnclearError) Hint() string {
+	return fmt.Sprintf("write the reference so that it names Service %s and nothing else can be meant", e.Service)
+}
+
+// TakenError says that the release has an object of its own where the transform
+// would write one.
+type TakenError struct {
+	Object string // kind namespace/name of what would be written
+	For    string // of the object that needs it
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("%s: %s would be written for it, which the release declares itself", e.For, e.Object)
+}
+
+// Hint tells what to do.
+func (e *TakenError) Hint() string { return "give the release's own object another name" }
+
+// LimitError says that an object would pass a limit of the API it belongs to.
 type LimitError struct {
+	API string // "the Gateway API"
+
 	Object string // kind namespace/name
 	Field  string // path of what is too large or too long
 	Value  int64  // what would come out
@@ -54,7 +88,7 @@ type LimitError struct {
 }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("%s: %s: %s would be %d, the Gateway API allows %d", e.Object, e.Field, e.What, e.Value, e.Limit)
+	return fmt.Sprintf("%s: %s: %s would be %d, %s allows %d", e.Object, e.Field, e.What, e.Value, e.API, e.Limit)
 }
 
 // Hint tells what to do.
@@ -103,15 +137,20 @@ type UnknownSupportError struct {
 	Field     string
 	Tag       string
 	Class     string // GatewayClass, "" when that is unknown too
+	Missing   string // what could not be read and why; "" when that is not known
 }
 
 func (e *UnknownSupportError) Error() string {
-	class := "the GatewayClass of its gateway"
-	if e.Class != "" {
-		class = fmt.Sprintf("GatewayClass %s", e.Class)
+	missing := e.Missing
+	switch {
+	case missing != "":
+	case e.Class != "":
+		missing = fmt.Sprintf("GatewayClass %s could not be read", e.Class)
+	default:
+		missing = "the GatewayClass of its gateway could not be read"
 	}
-	return fmt.Sprintf("%smirror to tag %s of component %s is held back: %s could not be read, so its support for percentage mirrors is unknown",
-		place(e.Object, e.Field), e.Tag, e.Component, class)
+	return fmt.Sprintf("%smirror to tag %s of component %s is held back: %s, so its support for percentage mirrors is unknown",
+		place(e.Object, e.Field), e.Tag, e.Component, missing)
 }
 
 // Hint tells what to do.

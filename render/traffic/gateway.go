@@ -66,6 +66,7 @@ type backend struct {
 	path      string
 	namespace string // the route's own by default
 	service   string // "" when it refers to another kind
+	traefik   string // name of a TraefikService, "" when it refers to another kind
 	weight    int64  // 1 by default
 }
 
@@ -111,12 +112,25 @@ func gatewayReferences(object *unstructured.Unstructured) ([]reference, error) {
 	var references []reference
 	for _, r := range rules {
 		for _, b := range r.backends {
-			if b.service != "" {
-				references = append(references, reference{field: b.path, namespace: b.namespace, service: b.service})
+			if b.service != "" || b.traefik != "" {
+				references = append(references, reference{field: b.path, namespace: b.namespace, service: b.service, traefik: b.traefik})
 			}
 		}
 	}
 	return references, nil
+}
+
+func gatewayLists(object *unstructured.Unstructured) ([][]weighted, error) {
+	rules, err := gatewayRules(object)
+	var lists [][]weighted
+	for _, r := range rules {
+		var list []weighted
+		for _, b := range r.backends {
+			list = append(list, weighted{b.service, b.weight})
+		}
+		lists = append(lists, list)
+	}
+	return lists, err
 }
 
 // reader takes values out of an object whose shape nobody has checked yet.
@@ -174,17 +188,27 @@ func (r reader) backend(value any, path, namespace string) (backend, error) {
 	if name == "" {
 		return b, r.malformed(path+".name", "a name")
 	}
-	if group == "" && kind == "Service" {
+	switch {
+	case group == "" && kind == "Service":
 		b.service = name
+	case group == traefikGroup && kind == "TraefikService":
+		b.traefik = name
 	}
-	if raw, set := b.fields["weight"]; set && raw != nil {
-		weight, ok := whole(raw)
-		if !ok || weight < 0 || weight > maxWeight {
-			return b, r.malformed(path+".weight", fmt.Sprintf("a whole number from 0 to %d", maxWeight))
-		}
-		b.weight = weight
+	b.weight, err = r.weight(b.fields, path, 1, maxWeight)
+	return b, err
+}
+
+// weight reads a weight that may be absent or null.
+func (r reader) weight(fields map[string]any, path string, fallback, limit int64) (int64, error) {
+	raw := fields["weight"]
+	if raw == nil {
+		return fallback, nil
 	}
-	return b, nil
+	weight, ok := whole(raw)
+	if !ok || weight < 0 || weight > limit {
+		return 0, r.malformed(path+".weight", fmt.Sprintf("a whole number from 0 to %d", limit))
+	}
+	return weight, nil
 }
 
 // whole reads a whole number; JSON decoders differ in the type they give.
@@ -193,7 +217,7 @@ func whole(value any) (int64, bool) {
 	case int64:
 		return n, true
 	case float64:
-		return int64(n), n == math.Trunc(n) && math.Abs(n) <= maxWeight
+		return int64(n), n == math.Trunc(n) && math.Abs(n) <= math.MaxInt32
 	}
 	return 0, false
 }

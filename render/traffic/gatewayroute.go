@@ -44,7 +44,7 @@ func rewriteRules(object *unstructured.Unstructured, p *split, mirror func(objec
 		if ours == nil {
 			continue
 		}
-		if err := p.expand(object, r); err != nil {
+		if err := p.expandRule(object, r); err != nil {
 			return err
 		}
 		if len(p.mirrors) == 0 || receiving == nil {
@@ -63,63 +63,23 @@ func (p *split) owns(object *unstructured.Unstructured, b backend) bool {
 	return b.service == p.component && b.namespace == object.GetNamespace()
 }
 
-// expand replaces the references to the component in a rule by references to its
-// tags, in place:
-//
-//  1. A reference to the component of weight w becomes one for each tag, of
-//     weight w × percent; any other reference of weight v gets v × 100. As the
-//     percents sum to 100 every share of the rule stays what it was, and the
-//     component's share is divided as the percents say.
-//  2. All weights are divided by their greatest common divisor, which keeps them
-//     readable and below the limit. The sole reference of a rule needs no common
-//     scale: there the percents themselves are written.
-//  3. The limits of the Gateway API are checked on the outcome.
-func (p *split) expand(object *unstructured.Unstructured, r rule) error {
-	var refs []map[string]any
-	var weights []int64
-	for _, b := range r.backends {
-		if !p.owns(object, b) {
-			refs, weights = append(refs, b.fields), append(weights, b.weight*100)
-			continue
-		}
-		for _, w := range p.weights {
-			ref := runtime.DeepCopyJSON(b.fields)
-			ref["name"] = p.service(w.Tag)
-			refs, weights = append(refs, ref), append(weights, b.weight*int64(w.Percent))
-		}
+// expandRule replaces the references to the component in a rule by references to
+// its tags, in place.
+func (p *split) expandRule(object *unstructured.Unstructured, r rule) error {
+	targets := make([]target, len(r.backends))
+	for i, b := range r.backends {
+		targets[i] = target{fields: b.fields, weight: b.weight, ours: p.owns(object, b)}
 	}
-	divisor := gcd(weights)
-	if len(r.backends) == 1 {
-		divisor = max(r.backends[0].weight, 1)
-	}
-	if len(refs) > maxReferences {
-		return &LimitError{Object: describe(object), Field: r.path, Value: int64(len(refs)), Limit: maxReferences, What: "the number of backendRefs",
-			Remedy: "use fewer other backends in the rule, or list fewer tags in traffic.yaml"}
-	}
-	expanded := make([]any, len(refs))
-	for i, ref := range refs {
-		weight := weights[i] / divisor
-		if weight > maxWeight {
-			return &LimitError{Object: describe(object), Field: r.path, Value: weight, Limit: maxWeight,
-				What:   fmt.Sprintf("the weight of %q", ref["name"]),
-				Remedy: "use smaller weights with a common divisor in the rule's backendRefs"}
-		}
-		ref["weight"] = weight
-		expanded[i] = ref
+	expanded, err := p.expand(object, r.path, targets, gatewayAPI, func(t target, tag string) (map[string]any, error) {
+		ref := runtime.DeepCopyJSON(t.fields)
+		ref["name"] = p.service(tag)
+		return ref, nil
+	})
+	if err != nil {
+		return err
 	}
 	r.fields["backendRefs"] = expanded
 	return nil
-}
-
-// gcd is the greatest common divisor, 1 when all numbers are 0.
-func gcd(numbers []int64) int64 {
-	var d int64
-	for _, n := range numbers {
-		for n != 0 {
-			d, n = n, d%n
-		}
-	}
-	return max(d, 1)
 }
 
 // mirrorHTTP adds the mirrors to a rule of an HTTPRoute. A mirror filter applies
@@ -140,18 +100,18 @@ func (p *split) mirrorHTTP(object *unstructured.Unstructured, r rule, ours backe
 	}
 	s := p.support
 	if !s.Known {
-		return &UnknownSupportError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Class: s.Class}
+		return &UnknownSupportError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Class: s.Class, Missing: s.Missing}
 	}
 	if !s.PercentageMirror {
 		return refuse(p.mirrors[0].Tag, fmt.Sprintf("GatewayClass %s does not declare HTTPRouteRequestPercentageMirror", s.Class),
-			"give the tag a small weight instead of a mirror, or use a gateway that mirrors by percent")
+			"give the tag a small weight instead of a mirror, or use a gateway that mirrors by percent (with Traefik, name a TraefikService of the release in the route)")
 	}
 	if last := p.mirrors[len(p.mirrors)-1].Tag; present+len(p.mirrors) > 1 && !s.MultipleMirrors {
 		return refuse(last, fmt.Sprintf("the rule would have %d mirrors and GatewayClass %s does not declare HTTPRouteRequestMultipleMirrors", present+len(p.mirrors), s.Class),
 			"keep one mirror: remove the route's own RequestMirror filter or the mirror from traffic.yaml")
 	}
 	if n := len(filters) + len(p.mirrors); n > maxFilters {
-		return &LimitError{Object: describe(object), Field: r.path, Value: int64(n), Limit: maxFilters, What: "the number of filters",
+		return &LimitError{API: gatewayAPI.name, Object: describe(object), Field: r.path, Value: int64(n), Limit: maxFilters, What: "the number of filters",
 			Remedy: "use fewer filters in the rule, or remove mirrors from traffic.yaml"}
 	}
 	for _, m := range p.mirrors {

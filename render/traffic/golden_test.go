@@ -102,7 +102,7 @@ func encode(t testing.TB, objects []*unstructured.Unstructured) string {
 // TestGolden compares whole objects. Each file in testdata holds input.yaml, the
 // request, and want.yaml or the error and hint.
 func TestGolden(t *testing.T) {
-	validate := gatewayValidator(t)
+	validate := validator(t)
 	files, err := filepath.Glob("testdata/*.txtar")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)

@@ -44,7 +44,7 @@ func referenceGrant(object *unstructured.Unstructured, p *split) error {
 		}
 	}
 	if len(to) > maxReferences {
-		return &LimitError{Object: describe(object), Field: "spec.to", Value: int64(len(to)), Limit: maxReferences, What: "the number of entries",
+		return &LimitError{API: gatewayAPI.name, Object: describe(object), Field: "spec.to", Value: int64(len(to)), Limit: maxReferences, What: "the number of entries",
 			Remedy: "grant all Services by an entry without a name, or split the ReferenceGrant"}
 	}
 	spec["to"] = to

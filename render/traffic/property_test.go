@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -169,11 +170,16 @@ func FuzzTransform(f *testing.F) {
 			require.NotEmpty(t, hinted.Hint())
 			return
 		}
-		require.Len(t, got, len(objects))
+		possible := map[string]bool{}
+		for _, o := range slices.Concat(objects, Companions(objects, "api", []string{"blue", "green"})) {
+			possible[identity(o)] = true
+		}
+		require.GreaterOrEqual(t, len(got), len(objects))
 		routes, rest := Routes(got, "api")
 		require.Len(t, got, len(routes)+len(rest))
 		Foreign(got, map[string][]string{"api": {"blue", "green"}})
 		for _, object := range got {
+			assert.True(t, possible[identity(object)], describe(object))
 			Gateways(object)
 			if kind := object.GroupVersionKind(); kind.Group != gatewayGroup || kind.Kind != "HTTPRoute" {
 				continue

@@ -1,10 +1,12 @@
 package traffic
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -19,35 +21,44 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The release of the Gateway API whose CRDs judge the golden files.
-const (
-	gatewayModule = "sigs.k8s.io/gateway-api@v1.6.3"
-	gatewaySum    = "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc="
-)
+// crds are the releases whose CRDs judge the golden files: each project's own, out
+// of its Go module.
+var crds = []struct {
+	module, sum string
+	files       []string
+}{
+	{"sigs.k8s.io/gateway-api@v1.6.3", "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=", []string{
+		"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+		"config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml",
+		"config/crd/standard/gateway.networking.k8s.io_referencegrants.yaml"}},
+	{"istio.io/api@v1.31.1", "h1:5Yb5ihcz4YQsCkciusK7DnFpBMwRB6EFWeUKH1Atuyk=", []string{
+		"kubernetes/customresourcedefinitions.gen.yaml"}},
+	{"github.com/traefik/traefik/v3@v3.6.12", "h1:6pe4s7aaDTQs+AsF7KP3sM/xnq7zOVvibRQe5tw9eFo=", []string{
+		"docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"}},
+}
 
-// gatewayValidator returns a check of objects against the Gateway API's own CRDs
-// (standard channel): structure, bounds, and no unknown field. Objects of other
-// groups pass. CEL rules are left to a real API server.
-func gatewayValidator(t *testing.T) func(testing.TB, *unstructured.Unstructured) {
+// validator returns a check of objects against the CRDs of the Gateway API
+// (standard channel), of Istio and of Traefik: structure, bounds, and no unknown
+// field. Objects of other groups and kinds pass. CEL rules are left to a real API server.
+func validator(t *testing.T) func(testing.TB, *unstructured.Unstructured) {
 	t.Helper()
-	schemas := map[string]*schema.Structural{}
-	dir := filepath.Join(gatewayDir(t), "config", "crd", "standard")
-	for _, name := range []string{"httproutes", "grpcroutes", "referencegrants"} {
-		data, err := os.ReadFile(filepath.Join(dir, gatewayGroup+"_"+name+".yaml"))
-		require.NoError(t, err)
-		var crd apiextensionsv1.CustomResourceDefinition
-		require.NoError(t, yaml.UnmarshalStrict(data, &crd))
-		for _, version := range crd.Spec.Versions {
-			var internal apiextensions.JSONSchemaProps
-			require.NoError(t, apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema, &internal, nil))
-			structural, err := schema.NewStructural(&internal)
+	schemas, groups := map[string]*schema.Structural{}, map[string]bool{}
+	for _, source := range crds {
+		dir := moduleDir(t, source.module, source.sum)
+		for _, file := range source.files {
+			data, err := os.ReadFile(filepath.Join(dir, file))
 			require.NoError(t, err)
-			schemas[crd.Spec.Group+"/"+version.Name+" "+crd.Spec.Names.Kind] = structural
+			for _, document := range bytes.Split(data, []byte("\n---\n")) {
+				var crd apiextensionsv1.CustomResourceDefinition
+				require.NoError(t, yaml.Unmarshal(document, &crd))
+				groups[crd.Spec.Group] = true
+				addSchemas(t, schemas, crd)
+			}
 		}
 	}
 	return func(t testing.TB, object *unstructured.Unstructured) {
 		t.Helper()
-		if object.GroupVersionKind().Group != gatewayGroup {
+		if !groups[object.GroupVersionKind().Group] || !slices.Contains(routeKinds, object.GetKind()) {
 			return
 		}
 		structural := schemas[object.GetAPIVersion()+" "+object.GetKind()]
@@ -59,17 +70,35 @@ func gatewayValidator(t *testing.T) func(testing.TB, *unstructured.Unstructured)
 	}
 }
 
-// gatewayDir is where the module stands in the module cache; it is downloaded
-// there when missing. It runs outside this module, which does not require it.
-func gatewayDir(t *testing.T) string {
+// routeKinds are the kinds of which schemas are wanted: Istio's file has many more.
+var routeKinds = []string{"HTTPRoute", "GRPCRoute", "ReferenceGrant", "VirtualService", "DestinationRule",
+	"IngressRoute", "IngressRouteTCP", "IngressRouteUDP", "TraefikService"}
+
+func addSchemas(t *testing.T, schemas map[string]*schema.Structural, crd apiextensionsv1.CustomResourceDefinition) {
 	t.Helper()
-	cmd := exec.Command("go", "mod", "download", "-json", gatewayModule)
+	if !slices.Contains(routeKinds, crd.Spec.Names.Kind) {
+		return
+	}
+	for _, version := range crd.Spec.Versions {
+		var internal apiextensions.JSONSchemaProps
+		require.NoError(t, apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema, &internal, nil))
+		structural, err := schema.NewStructural(&internal)
+		require.NoError(t, err)
+		schemas[crd.Spec.Group+"/"+version.Name+" "+crd.Spec.Names.Kind] = structural
+	}
+}
+
+// moduleDir is where a module stands in the module cache; it is downloaded there
+// when missing. It runs outside this module, which does not require it.
+func moduleDir(t *testing.T, name, sum string) string {
+	t.Helper()
+	cmd := exec.Command("go", "mod", "download", "-json", name)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	out, err := cmd.Output()
 	require.NoError(t, err, "%s", out)
 	var module struct{ Dir, Sum string }
 	require.NoError(t, json.Unmarshal(out, &module))
-	require.Equal(t, gatewaySum, module.Sum)
+	require.Equal(t, sum, module.Sum)
 	return module.Dir
 }

@@ -8,13 +8,17 @@
 // The package is a set of pure functions over objects. It never talks to a
 // cluster, never changes an object it is given, and changes nothing of a user's
 // route but the references to the component's Service and, where a mirror is
-// asked for, one added filter. Objects hold JSON values (string, bool, int64,
-// float64, []any, map[string]any), as decoders of unstructured objects make
-// them. Kinds that are not named in kindOf are passed through.
+// asked for, what its kind needs for one. Some kinds cannot say all of it in the
+// object that the user wrote; what is written besides is named by Companions.
+// Objects hold JSON values (string, bool, int64, float64, []any,
+// map[string]any), as decoders of unstructured objects make them. Kinds that are
+// not named in kindOf are passed through.
 package traffic
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -24,6 +28,10 @@ import (
 const (
 	// InstanceLabel tells the pods of one tag from those of another.
 	InstanceLabel = "app.kubernetes.io/instance"
+
+	// ExpandedFrom is the annotation on an object that no user wrote: it names the
+	// one that needs it, as "IngressRoute/shop".
+	ExpandedFrom = "sluice.dev/expanded-from"
 
 	maxWeight     = 1_000_000 // of one reference, by the Gateway API
 	maxReferences = 16        // in one rule, and in one ReferenceGrant
@@ -37,6 +45,7 @@ type Support struct {
 	PercentageMirror bool   // HTTPRouteRequestPercentageMirror
 	MultipleMirrors  bool   // HTTPRouteRequestMultipleMirrors
 	Class            string // name of the GatewayClass, for messages
+	Missing          string // what could not be read and why, where Known is false: "Gateway shop/web does not exist"
 }
 
 // Combine is the support that all of several gateways have in common, under the
@@ -48,7 +57,7 @@ func Combine(all ...Support) Support {
 	common := all[0]
 	for _, s := range all[1:] {
 		if s.rank() < common.rank() {
-			common.Class = s.Class
+			common.Class, common.Missing = s.Class, s.Missing
 		}
 		common.Known = common.Known && s.Known
 		common.PercentageMirror = common.PercentageMirror && s.PercentageMirror
@@ -72,13 +81,19 @@ func (s Support) rank() int {
 // Transform returns deep copies of objects in which the release's traffic is
 // written down:
 //
-//   - each reference to Service component in the rules of an HTTPRoute or
-//     GRPCRoute becomes one to component-<tag> for every tag of t.Weights, in
-//     that order, tags of weight 0 included: such a reference takes no requests,
+//   - each reference to Service component in the rules of an HTTPRoute, GRPCRoute
+//     or VirtualService becomes one to component-<tag> for every tag of t.Weights,
+//     in that order, tags of weight 0 included: such a reference takes no requests,
 //     and moving traffic later changes a number only. In a rule with other
 //     references their weights and those of the tags are put on one scale;
-//   - each rule that sends requests to the component gets a RequestMirror filter
-//     for every tag of t.Mirrors with a percentage above 0;
+//   - so does each reference in an IngressRoute, IngressRouteTCP, IngressRouteUDP or
+//     TraefikService, but without tags of weight 0: Traefik drops a route when one
+//     of its Services has no endpoint, whatever its weight;
+//   - each rule that sends requests to the component gets what its kind mirrors by
+//     for every tag of t.Mirrors with a percentage above 0: a RequestMirror filter,
+//     mirror and mirrorPercentage, or a TraefikService of kind mirroring;
+//   - each DestinationRule for Service component is copied for every tag of
+//     t.Weights, as Istio looks for one by host;
 //   - ReferenceGrants for Service component also grant component-<tag> for every
 //     tag in tags, listed or not. The grant for the plain Service stays: whoever
 //     uses it lives in another namespace, and the transform does not reach there;
@@ -91,37 +106,62 @@ func (s Support) rank() int {
 // tags are all tags that the release has an overlay for. To leave mirrors out,
 // pass a Traffic without them; to check mirrors without a cluster, pass a Support
 // that has everything. Errors are of type *TrafficError, *DirectError,
-// *LimitError, *MalformedError, and for mirrors that are refused *MirrorError or
-// *UnknownSupportError; each has a Hint.
+// *LimitError, *MalformedError, *UnclearError, *TakenError, and for mirrors that
+// are refused *MirrorError or *UnknownSupportError; each has a Hint.
 func Transform(objects []*unstructured.Unstructured, component string, t envrepo.Traffic, tags []string, s Support) ([]*unstructured.Unstructured, error) {
 	p, err := newSplit(component, t, tags, s)
 	if err != nil {
 		return nil, err
 	}
+	p.look(objects)
 	out := make([]*unstructured.Unstructured, 0, len(objects))
 	for _, object := range objects {
 		object = object.DeepCopy()
-		out = append(out, object)
-		k, known := kindOf(object, component)
-		if !known {
-			continue
-		}
-		if err := p.refuseDirect(object, k); err != nil {
+		p.added = nil
+		if err := p.rewrite(object); err != nil {
 			return nil, err
 		}
-		if k.rewrite == nil {
-			continue
-		}
-		if err := k.rewrite(object, p); err != nil {
-			return nil, err
-		}
+		out = append(append(out, p.added...), object)
 	}
 	if len(p.mirrors) > 0 && !p.mirrored {
 		return nil, &MirrorError{Component: component, Tag: p.mirrors[0].Tag,
-			Reason:      "no HTTPRoute of the release sends requests to Service " + component,
-			Alternative: "add an HTTPRoute with Service " + component + " as a backend, or remove the mirror from traffic.yaml"}
+			Reason:      "no route of the release that can mirror sends requests to Service " + component,
+			Alternative: "add an HTTPRoute, VirtualService or IngressRoute with Service " + component + " as a backend, or remove the mirror from traffic.yaml"}
 	}
 	return out, nil
+}
+
+// rewrite edits one object in place, if it is of a kind that the traffic concerns.
+func (p *split) rewrite(object *unstructured.Unstructured) error {
+	k, known := kindOf(object, p.component)
+	if !known {
+		return nil
+	}
+	if err := p.refuseDirect(object, k); err != nil || k.rewrite == nil {
+		return err
+	}
+	return k.rewrite(object, p)
+}
+
+// Companions are the objects that Transform may write besides those it is given,
+// whatever the weights and mirrors over these tags are: kind, namespace and name
+// only. Objects that cannot be read have none.
+func Companions(objects []*unstructured.Unstructured, component string, tags []string) []*unstructured.Unstructured {
+	var all []*unstructured.Unstructured
+	seen := map[string]bool{}
+	for _, object := range objects {
+		k, known := kindOf(object, component)
+		if !known || k.companions == nil {
+			continue
+		}
+		for _, c := range k.companions(object, component, tags) {
+			if id := identity(c); !seen[id] {
+				seen[id] = true
+				all = append(all, c)
+			}
+		}
+	}
+	return all
 }
 
 // Routes splits objects, in order, into what the route stage applies (objects
@@ -145,13 +185,20 @@ type kind struct {
 	references func(*unstructured.Unstructured) ([]reference, error)
 	// rewrite edits an object in place. Nil: the kind has no weights.
 	rewrite func(*unstructured.Unstructured, *split) error
+	// lists are the Services of an object with their weights, list by list. Nil: it
+	// has none.
+	lists func(*unstructured.Unstructured) ([][]weighted, error)
+	// companions lists what rewrite may add; see Companions. Nil: nothing.
+	companions func(object *unstructured.Unstructured, component string, tags []string) []*unstructured.Unstructured
 }
 
-// reference is a Service that an object sends requests to.
+// reference is a Service, or a TraefikService, that an object sends requests to.
 type reference struct {
 	field     string // path in the object
 	namespace string // the object's own by default
-	service   string
+	service   string // "" for another kind
+	traefik   string // name of a TraefikService, "" for another kind
+	doubt     string // why it is not sure that service is meant; "" when it is
 }
 
 // kindOf is the list of supported kinds; each stands in its own file.
@@ -161,14 +208,18 @@ func kindOf(object *unstructured.Unstructured, component string) (kind, bool) {
 	case gatewayGroup:
 		switch gvk.Kind {
 		case "HTTPRoute":
-			return kind{references: gatewayReferences, rewrite: httpRoute}, true
+			return kind{references: gatewayReferences, rewrite: httpRoute, lists: gatewayLists}, true
 		case "GRPCRoute":
-			return kind{references: gatewayReferences, rewrite: grpcRoute}, true
+			return kind{references: gatewayReferences, rewrite: grpcRoute, lists: gatewayLists}, true
 		case "TCPRoute", "TLSRoute", "UDPRoute":
 			return kind{references: gatewayReferences}, true
 		case "ReferenceGrant":
 			return kind{rewrite: referenceGrant}, true
 		}
+	case traefikGroup:
+		return traefikKind(gvk.Kind, traefikRoute)
+	case oldTraefikGroup:
+		return traefikKind(gvk.Kind, oldTraefikRoute)
 	case "networking.k8s.io", "extensions":
 		if gvk.Kind == "Ingress" {
 			return kind{references: ingressReferences}, true
@@ -189,6 +240,10 @@ type split struct {
 	tags      []string         // every tag, sorted
 	support   Support
 	mirrored  bool // some rule has taken the mirrors
+
+	declared map[string]bool              // identities of the release's objects
+	written  map[string]bool              // of those that were added
+	added    []*unstructured.Unstructured // those that the object in hand needs
 }
 
 func newSplit(component string, t envrepo.Traffic, tags []string, s Support) (*split, error) {
@@ -242,6 +297,20 @@ func newSplit(component string, t envrepo.Traffic, tags []string, s Support) (*s
 // service is the name of a tag's Service.
 func (p *split) service(tag string) string { return p.component + "-" + tag }
 
+// tagOf is the tag whose Service has a name, "" when it is no tag's.
+func (p *split) tagOf(service string) string {
+	if tag, ours := strings.CutPrefix(service, p.component+"-"); ours && slices.Contains(p.tags, tag) {
+		return tag
+	}
+	return ""
+}
+
+// percent is the weight of a tag, 0 when it is not listed.
+func (p *split) percent(tag string) int {
+	weight, _ := envrepo.Traffic{Weights: p.weights}.Weight(tag)
+	return weight
+}
+
 // heaviest is the tag with the highest weight, the first of several.
 func (p *split) heaviest() string {
 	best := p.weights[0]
@@ -263,10 +332,19 @@ func (p *split) refuseDirect(object *unstructured.Unstructured, k kind) error {
 		return err
 	}
 	for _, r := range references {
-		for _, tag := range p.tags {
-			if r.service == p.service(tag) && r.namespace == object.GetNamespace() {
-				return &DirectError{Object: describe(object), Field: r.field, Service: r.service, Component: p.component, Tag: tag}
-			}
+		if r.namespace != object.GetNamespace() {
+			continue
+		}
+		tag := p.tagOf(r.service)
+		switch {
+		case p.maybeService(r):
+			return &UnclearError{Object: describe(object), Field: r.field, Service: p.component,
+				Reason: fmt.Sprintf("%q is no TraefikService of the release, and Traefik gives the balancer of a Service such a name, too", r.traefik)}
+		case tag == "" && r.service != p.component:
+		case r.doubt != "":
+			return &UnclearError{Object: describe(object), Field: r.field, Service: r.service, Reason: r.doubt}
+		case tag != "":
+			return &DirectError{Object: describe(object), Field: r.field, Service: r.service, Component: p.component, Tag: tag}
 		}
 	}
 	return nil

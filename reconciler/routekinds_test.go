@@ -1,0 +1,144 @@
+package reconciler
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+const mirrorName = "api-blue-mirror-6d6fe54d68"
+
+var mirrorID = inventory.ID{Namespace: "shop", Name: mirrorName, Group: "traefik.io", Kind: "TraefikService"}
+
+func sharedWith(routes ...*unstructured.Unstructured) []*unstructured.Unstructured {
+	return append([]*unstructured.Unstructured{service("api", "api")}, routes...)
+}
+
+func ingressRoute() *unstructured.Unstructured {
+	return object(`
+apiVersion: traefik.io/v1alpha1
+kind: IngressRoute
+metadata: {name: api}
+spec: {routes: [{match: "PathPrefix(` + "`/`" + `)", services: [{name: api, port: 80}]}]}
+`)
+}
+
+// traefikWorld carries blue=100 green=0 over an IngressRoute.
+func traefikWorld(t *testing.T) *world {
+	w := newWorld(t)
+	w.tagged("blue=100 green=0", sharedWith(ingressRoute()), tag("blue", "one", 2), tag("green", "two", 2))
+	w.pass()
+	w.up("api-blue", "api-green")
+	w.pass()
+	w.after(time.Hour)
+	require.Contains(t, w.pass(), "report Ready")
+	return w
+}
+
+// want asks for other weights of the same release, in a newer commit.
+func (w *world) want(n int, weights string) {
+	w.commit(n)
+	w.tagged(weights, sharedWith(ingressRoute()), tag("blue", "one", 2), tag("green", "two", 2))
+}
+
+// A mirror of an IngressRoute needs an object that nobody wrote: it is there before
+// the route that names it, and goes when no request takes that way any more.
+func TestDecideMirrorsWithTraefik(t *testing.T) {
+	w := traefikWorld(t)
+	w.want(2, "blue=100 green=0 mirror:green=5")
+	assert.Contains(t, w.pass(), `
+record intent
+  TraefikService/`+mirrorName+`
+route blue=100 green=0 mirror:green=5
+  Service/api (update)
+  TraefikService/`+mirrorName+` (create)
+  IngressRoute/api (update)
+`)
+	assert.Contains(t, w.in.Inventory, mirrorID)
+	assert.Equal(t, "api", w.in.Live[mirrorID].GetLabels()[v1alpha1.LabelRelease])
+	w.after(time.Hour)
+	assert.Contains(t, w.pass(), "report Ready")
+
+	w.want(3, "blue=0 green=100")
+	text := w.pass()
+	assert.Contains(t, text, "route blue=0 green=100\n  Service/api (update)\n  IngressRoute/api (update)\n")
+	assert.Contains(t, text, "prune later\n  TraefikService/"+mirrorName+"\n", "requests may still be on their way through it")
+	w.after(time.Hour)
+	assert.Contains(t, w.pass(), "prune\n  TraefikService/"+mirrorName+"\n")
+	assert.NotContains(t, w.in.Inventory, mirrorID)
+}
+
+func TestDecideLeavesASickMirrorOutWithTraefik(t *testing.T) {
+	w := traefikWorld(t)
+	w.down("api-green", "")
+	w.want(2, "blue=100 green=0 mirror:green=5")
+	text := w.pass()
+	assert.NotContains(t, text, "TraefikService")
+	assert.Contains(t, text, "the mirror to tag green is left out: Deployment/api-green: 0 of 2 replicas ready")
+
+	w.up("api-green")
+	assert.Contains(t, w.pass(), "  TraefikService/"+mirrorName+" (create)\n  IngressRoute/api (update)\n")
+	w.after(time.Hour)
+	w.down("api-green", "")
+	text = w.pass()
+	assert.Contains(t, text, "route blue=100 green=0\n  Service/api (update)\n  IngressRoute/api (update)\n")
+	assert.Contains(t, text, "prune later\n  TraefikService/"+mirrorName+"\n")
+}
+
+func TestDecideHoldsWeightsWithTraefik(t *testing.T) {
+	w := traefikWorld(t)
+	w.down("api-green", "")
+	w.want(2, "blue=90 green=10")
+	assert.Contains(t, w.pass(), "hold routes: routes stay at blue=100 green=0: tag green is not ready")
+	id := inventory.ID{Namespace: "shop", Name: "api", Group: "traefik.io", Kind: "IngressRoute"}
+	services := func() any {
+		routes, _, _ := unstructured.NestedSlice(w.in.Live[id].Object, "spec", "routes")
+		return routes[0].(map[string]any)["services"]
+	}
+	blue := []any{map[string]any{"name": "api-blue", "port": int64(80), "weight": int64(100)}}
+	assert.Equal(t, blue, services())
+
+	w.edit(id, func(o *unstructured.Unstructured) {
+		routes, _, _ := unstructured.NestedSlice(o.Object, "spec", "routes")
+		routes[0].(map[string]any)["services"] = []any{map[string]any{"name": "api-green", "port": int64(80)}}
+		require.NoError(t, unstructured.SetNestedSlice(o.Object, routes, "spec", "routes"))
+	})
+	assert.Contains(t, w.pass(), "route blue=100 green=0\n  IngressRoute/api (update)\nhold routes")
+	assert.Equal(t, blue, services(), "an edit does not raise what is held")
+
+	w.up("api-green")
+	assert.Contains(t, w.pass(), "route blue=90 green=10\n")
+	w.want(3, "blue=100")
+	w.in.Live[id].SetAnnotations(nil)
+	w.edit(id, func(o *unstructured.Unstructured) {
+		routes, _, _ := unstructured.NestedSlice(o.Object, "spec", "routes")
+		routes[0].(map[string]any)["services"] = []any{map[string]any{"name": "api-green", "port": int64(80)}}
+		require.NoError(t, unstructured.SetNestedSlice(o.Object, routes, "spec", "routes"))
+	})
+	assert.NotContains(t, w.pass(), "retire tag green", "the edited route named it until now")
+}
+
+// What a route needs besides is deleted after it.
+func TestDecideLeavingReleaseWithTraefik(t *testing.T) {
+	w := traefikWorld(t)
+	w.want(2, "blue=100 green=0 mirror:green=5")
+	w.pass()
+	w.in.Gone, w.in.Rendered = true, nil
+	assert.Contains(t, w.pass(), "prune\n  IngressRoute/api\n  TraefikService/"+mirrorName+"\nprune later\n")
+}
+
+// An object of the name that somebody else has made is not taken over.
+func TestDecideLeavesAnothersTraefikService(t *testing.T) {
+	w := traefikWorld(t)
+	theirs := object("{apiVersion: traefik.io/v1alpha1, kind: TraefikService, metadata: {name: " + mirrorName + ", labels: {helm.toolkit.fluxcd.io/name: shop}}}")
+	w.in.Live[mirrorID] = theirs
+	w.want(2, "blue=100 green=0 mirror:green=5")
+	assert.Contains(t, w.pass(), "TraefikService/"+mirrorName)
+	assert.Same(t, theirs, w.in.Live[mirrorID])
+}
