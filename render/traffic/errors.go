@@ -61,6 +61,24 @@ func (e *UnclearError) Hint() string {
 	return fmt.Sprintf("write the reference so that it names Service %s and nothing else can be meant", e.Service)
 }
 
+// SubsetError says that a route names a subset of the component's Service that not
+// every tag is known to have.
+type SubsetError struct {
+	Object    string // kind namespace/name
+	Field     string // path of the reference
+	Component string
+	Subset    string
+	Reason    string
+	Remedy    string
+}
+
+func (e *SubsetError) Error() string {
+	return fmt.Sprintf("%s: %s names subset %q of Service %s: %s", e.Object, e.Field, e.Subset, e.Component, e.Reason)
+}
+
+// Hint tells what to do.
+func (e *SubsetError) Hint() string { return e.Remedy }
+
 // TakenError says that the release has an object of its own where the transform
 // would write one.
 type TakenError struct {

@@ -103,8 +103,13 @@ func gcd(numbers []int64) int64 {
 // look notes which objects the release has.
 func (p *split) look(objects []*unstructured.Unstructured) {
 	p.declared, p.written = map[string]bool{}, map[string]bool{}
+	p.policies = map[string][]*unstructured.Unstructured{}
 	for _, object := range objects {
 		p.declared[identity(object)] = true
+		if gvk := object.GroupVersionKind(); gvk.Group == istioGroup && gvk.Kind == "DestinationRule" {
+			service, _ := destinationHost(object)
+			p.policies[service] = append(p.policies[service], object)
+		}
 	}
 }
 

@@ -106,8 +106,8 @@ func (s Support) rank() int {
 // tags are all tags that the release has an overlay for. To leave mirrors out,
 // pass a Traffic without them; to check mirrors without a cluster, pass a Support
 // that has everything. Errors are of type *TrafficError, *DirectError,
-// *LimitError, *MalformedError, *UnclearError, *TakenError, and for mirrors that
-// are refused *MirrorError or *UnknownSupportError; each has a Hint.
+// *LimitError, *MalformedError, *UnclearError, *SubsetError, *TakenError, and for
+// mirrors that are refused *MirrorError or *UnknownSupportError; each has a Hint.
 func Transform(objects []*unstructured.Unstructured, component string, t envrepo.Traffic, tags []string, s Support) ([]*unstructured.Unstructured, error) {
 	p, err := newSplit(component, t, tags, s)
 	if err != nil {
@@ -216,6 +216,14 @@ func kindOf(object *unstructured.Unstructured, component string) (kind, bool) {
 		case "ReferenceGrant":
 			return kind{rewrite: referenceGrant}, true
 		}
+	case istioGroup:
+		switch gvk.Kind {
+		case "VirtualService":
+			return kind{references: istioReferences, rewrite: virtualService, lists: istioLists}, true
+		case "DestinationRule":
+			service, _ := destinationHost(object)
+			return kind{rewrite: destinationRule, companions: destinationCompanions}, service == component
+		}
 	case traefikGroup:
 		return traefikKind(gvk.Kind, traefikRoute)
 	case oldTraefikGroup:
@@ -240,6 +248,8 @@ type split struct {
 	tags      []string         // every tag, sorted
 	support   Support
 	mirrored  bool // some rule has taken the mirrors
+
+	policies map[string][]*unstructured.Unstructured // DestinationRules of the release by Service
 
 	declared map[string]bool              // identities of the release's objects
 	written  map[string]bool              // of those that were added

@@ -180,11 +180,29 @@ func TestMalformed(t *testing.T) {
 		{"Ingress", "{rules: 1}", traffic, "spec.rules is not a list"},
 		{"Ingress", "{rules: [1]}", traffic, "spec.rules[0] is not a mapping"},
 		{"Ingress", "{rules: [{http: {paths: 1}}]}", traffic, "spec.rules[0].http.paths is not a list"},
+		{"VirtualService", "1", traffic, "spec is not a mapping"},
+		{"VirtualService", "{http: {}}", traffic, "spec.http is not a list"},
+		{"VirtualService", "{tcp: [1]}", traffic, "spec.tcp[0] is not a mapping"},
+		{"VirtualService", "{http: [{route: {}}]}", traffic, "spec.http[0].route is not a list"},
+		{"VirtualService", "{http: [{route: [{}]}]}", traffic, "spec.http[0].route[0].destination is not a mapping"},
+		{"VirtualService", "{http: [{route: [{destination: {}}]}]}", traffic, "spec.http[0].route[0].destination.host is not a host"},
+		{"VirtualService", "{tls: [{route: [{destination: {host: api, subset: 1}}]}]}", traffic, "spec.tls[0].route[0].destination.subset is not a string"},
+		{"VirtualService", "{http: [{route: [{destination: {host: api}, weight: -1}]}]}", traffic, "spec.http[0].route[0].weight is not a whole number from 0 to 2147483647"},
+		{"VirtualService", "{http: [{mirrors: 1, route: [{destination: {host: api}}]}]}", mirrored, "spec.http[0].mirrors is not a list"},
+		{"IngressRoute", "1", traffic, "spec is not a mapping"},
+		{"IngressRoute", "{routes: 1}", traffic, "spec.routes is not a list"},
+		{"IngressRoute", "{routes: [1]}", traffic, "spec.routes[0] is not a mapping"},
+		{"IngressRoute", "{routes: [{services: 1}]}", traffic, "spec.routes[0].services is not a list"},
+		{"IngressRoute", "{routes: [{services: [{port: 80}]}]}", traffic, "spec.routes[0].services[0].name is not a name"},
+		{"IngressRoute", "{routes: [{services: [{name: api, weight: 0.5}]}]}", traffic, "spec.routes[0].services[0].weight is not a whole number from 0 to 2147483647"},
+		{"TraefikService", "{weighted: 1}", traffic, "spec.weighted is not a mapping"},
+		{"TraefikService", "{mirroring: {name: api, mirrors: 1}}", traffic, "spec.mirroring.mirrors is not a list"},
 		{"Service", "1", traffic, "spec is not a mapping"},
 		{"Service", "{selector: 1}", traffic, "spec.selector is not a mapping"},
 	} {
 		t.Run(test.kind+" "+test.spec, func(t *testing.T) {
-			group := map[string]string{"Ingress": "networking.k8s.io/v1", "Service": "v1"}[test.kind]
+			group := map[string]string{"Ingress": "networking.k8s.io/v1", "Service": "v1", "VirtualService": "networking.istio.io/v1",
+				"IngressRoute": "traefik.io/v1alpha1", "TraefikService": "traefik.io/v1alpha1"}[test.kind]
 			if group == "" {
 				group = "gateway.networking.k8s.io/v1"
 			}
