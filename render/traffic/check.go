@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -30,14 +31,18 @@ func Foreign(objects []*unstructured.Unstructured, tagged map[string][]string) [
 			owners[component+"-"+tag] = Finding{Component: component, Tag: tag}
 		}
 	}
-	return find(objects, func(f *Finding, _ kind) bool {
+	return find(objects, func(f *Finding, r reference, _ kind) bool {
 		owner, found := owners[f.Service]
 		if !found {
 			return false
 		}
 		f.Component, f.Tag = owner.Component, owner.Tag
-		f.Message = fmt.Sprintf("%s: %s names Service %s of tag %s, which ignores the weights of component %s", f.Object, f.Field, f.Service, f.Tag, f.Component)
 		f.Hint = fmt.Sprintf("move the route into the release of component %s and name Service %s", f.Component, f.Component)
+		if r.doubt != "" {
+			f.Message = fmt.Sprintf("%s: %s may mean Service %s of tag %s, which ignores the weights of component %s: %s", f.Object, f.Field, f.Service, f.Tag, f.Component, r.doubt)
+			return true
+		}
+		f.Message = fmt.Sprintf("%s: %s names Service %s of tag %s, which ignores the weights of component %s", f.Object, f.Field, f.Service, f.Tag, f.Component)
 		return true
 	})
 }
@@ -46,15 +51,34 @@ func Foreign(objects []*unstructured.Unstructured, tagged map[string][]string) [
 // requests to a tagged component, and that no weights are written into: routes of
 // another release, and kinds without weights. All their requests go to the tag
 // with the highest weight. tagged are the tagged components; own is the release's
-// own component, whose supported routes are split by Transform ("" for none).
+// own component, whose supported routes are split by Transform ("" for none). Of a
+// route of its own that leads over a TraefikService which the release does not have
+// nobody knows whether it is split.
 func Unweighted(objects []*unstructured.Unstructured, own string, tagged []string) []Finding {
-	return find(objects, func(f *Finding, k kind) bool {
+	has := map[string]bool{}
+	for _, object := range objects {
+		has[identity(object)] = true
+	}
+	return find(objects, func(f *Finding, r reference, k kind) bool {
+		if r.traefik != "" {
+			over := "TraefikService." + traefikGroup + " " + r.namespace + "/" + r.traefik
+			if !slices.Contains(tagged, own) || strings.Contains(r.traefik, "@") || has[over] {
+				return false
+			}
+			f.Component = own
+			f.Message = fmt.Sprintf("%s: %s names TraefikService %q, which is not in the release: whether its requests are split by the weights is not known", f.Object, f.Field, r.traefik)
+			f.Hint = fmt.Sprintf("move the TraefikService into the release of component %s, if it leads to Service %s", own, own)
+			return true
+		}
 		if !slices.Contains(tagged, f.Service) || f.Service == own && k.rewrite != nil {
 			return false
 		}
 		f.Component = f.Service
 		f.Message = fmt.Sprintf("%s: %s names Service %s: its requests are not split by the weights, all go to the tag with the highest", f.Object, f.Field, f.Service)
-		f.Hint = fmt.Sprintf("use an HTTPRoute or GRPCRoute in the release of component %s", f.Component)
+		f.Hint = fmt.Sprintf("use a route of a kind with weights (HTTPRoute, GRPCRoute, VirtualService, IngressRoute) in the release of component %s", f.Component)
+		if r.doubt != "" {
+			f.Message = fmt.Sprintf("%s: %s may mean Service %s: %s", f.Object, f.Field, f.Service, r.doubt)
+		}
 		return true
 	})
 }
@@ -62,7 +86,7 @@ func Unweighted(objects []*unstructured.Unstructured, own string, tagged []strin
 // find offers every reference of the objects to match, which completes the
 // finding or declines it. Routes that cannot be read are findings themselves:
 // what they name is not guessed.
-func find(objects []*unstructured.Unstructured, match func(*Finding, kind) bool) []Finding {
+func find(objects []*unstructured.Unstructured, match func(*Finding, reference, kind) bool) []Finding {
 	var findings []Finding
 	for _, object := range objects {
 		k, known := kindOf(object, "")
@@ -76,7 +100,7 @@ func find(objects []*unstructured.Unstructured, match func(*Finding, kind) bool)
 		}
 		for _, r := range references {
 			f := Finding{Object: describe(object), Field: r.field, Service: r.service}
-			if r.namespace == object.GetNamespace() && match(&f, k) {
+			if r.namespace == object.GetNamespace() && match(&f, r, k) {
 				findings = append(findings, f)
 			}
 		}

@@ -110,6 +110,32 @@ metadata: {name: shop, namespace: shop-production}
 spec:
   defaultBackend: {service: {name: api-blue, port: {number: 80}}}
 ---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop, namespace: shop-production}
+spec:
+  tls:
+  - route: [{destination: {host: api-green.shop-production.svc.cluster.local}}]
+  http:
+  - route: [{destination: {host: api-blue.shop-production}}, {destination: {host: api.shop-production}}, {destination: {host: api-blue.example.com}}]
+---
+apiVersion: traefik.io/v1alpha1
+kind: IngressRouteTCP
+metadata: {name: shop, namespace: shop-production}
+spec: {routes: [{services: [{name: api-green}, {name: api}, {name: web}]}]}
+---
+apiVersion: traefik.io/v1alpha1
+kind: TraefikService
+metadata: {name: shop, namespace: shop-production}
+spec: {mirroring: {name: web, mirrors: [{name: api-green}]}, weighted: {services: [{name: api-blue@kubernetescrd}, {kind: TraefikService, name: shop}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: over, namespace: shop-production}
+spec:
+  rules:
+  - backendRefs: [{group: traefik.io, kind: TraefikService, name: elsewhere}, {group: traefik.io, kind: TraefikService, name: api@internal}]
+---
 apiVersion: gateway.networking.k8s.io/v1
 kind: TLSRoute
 metadata: {name: broken, namespace: shop-production}
@@ -125,6 +151,14 @@ func TestForeign(t *testing.T) {
 			Message: "HTTPRoute shop-production/shop: spec.rules[1].backendRefs[1] names Service api-green of tag green, which ignores the weights of component api"},
 		{Object: "Ingress shop-production/shop", Field: "spec.defaultBackend", Service: "api-blue", Component: "api", Tag: "blue", Hint: hint,
 			Message: "Ingress shop-production/shop: spec.defaultBackend names Service api-blue of tag blue, which ignores the weights of component api"},
+		{Object: "VirtualService shop-production/shop", Field: "spec.http[0].route[0]", Service: "api-blue", Component: "api", Tag: "blue", Hint: hint,
+			Message: `VirtualService shop-production/shop: spec.http[0].route[0] may mean Service api-blue of tag blue, which ignores the weights of component api: Istio takes host "api-blue.shop-production" for a complete name, which no Service has; the short one is api-blue`},
+		{Object: "VirtualService shop-production/shop", Field: "spec.tls[0].route[0]", Service: "api-green", Component: "api", Tag: "green", Hint: hint,
+			Message: "VirtualService shop-production/shop: spec.tls[0].route[0] names Service api-green of tag green, which ignores the weights of component api"},
+		{Object: "IngressRouteTCP shop-production/shop", Field: "spec.routes[0].services[0]", Service: "api-green", Component: "api", Tag: "green", Hint: hint,
+			Message: "IngressRouteTCP shop-production/shop: spec.routes[0].services[0] names Service api-green of tag green, which ignores the weights of component api"},
+		{Object: "TraefikService shop-production/shop", Field: "spec.weighted.services[0]", Service: "api-blue", Component: "api", Tag: "blue", Hint: hint,
+			Message: "TraefikService shop-production/shop: spec.weighted.services[0] names Service api-blue of tag blue, which ignores the weights of component api"},
 		{Object: "TLSRoute shop-production/broken", Hint: "correct the route so that its backends can be read",
 			Message: "TLSRoute shop-production/broken: spec.rules[0].backendRefs is not a list"},
 	}, Foreign(objects, map[string][]string{"api": {"blue", "green"}, "web": {"a"}}))
@@ -134,15 +168,21 @@ func TestUnweighted(t *testing.T) {
 	objects, err := decode([]byte(others))
 	require.NoError(t, err)
 	of := func(own string) (messages []string) {
-		for _, finding := range Unweighted(objects[:2], own, []string{"api", "web"}) {
+		for _, finding := range Unweighted(objects[:len(objects)-1], own, []string{"api", "web"}) {
 			messages = append(messages, finding.Message)
 		}
 		return messages
 	}
-	web := "HTTPRoute shop-production/shop: spec.rules[0].backendRefs[0] names Service web: its requests are not split by the weights, all go to the tag with the highest"
-	api := "HTTPRoute shop-production/shop: spec.rules[1].backendRefs[0] names Service api: its requests are not split by the weights, all go to the tag with the highest"
-	assert.Equal(t, []string{web, api}, of(""))
-	assert.Equal(t, []string{web}, of("api"))
+	said := func(place, service string) string {
+		return place + " names Service " + service + ": its requests are not split by the weights, all go to the tag with the highest"
+	}
+	half := `VirtualService shop-production/shop: spec.http[0].route[1] may mean Service api: Istio takes host "api.shop-production" for a complete name, which no Service has; the short one is api`
+	web, api := said("HTTPRoute shop-production/shop: spec.rules[0].backendRefs[0]", "web"), said("HTTPRoute shop-production/shop: spec.rules[1].backendRefs[0]", "api")
+	tcpAPI, tcpWeb := said("IngressRouteTCP shop-production/shop: spec.routes[0].services[1]", "api"), said("IngressRouteTCP shop-production/shop: spec.routes[0].services[2]", "web")
+	mirroring := said("TraefikService shop-production/shop: spec.mirroring", "web")
+	assert.Equal(t, []string{web, api, half, tcpAPI, tcpWeb, mirroring}, of(""))
+	assert.Equal(t, []string{web, tcpWeb, mirroring,
+		`HTTPRoute shop-production/over: spec.rules[0].backendRefs[0] names TraefikService "elsewhere", which is not in the release: whether its requests are split by the weights is not known`}, of("api"))
 }
 
 func TestMessagesCannotSteerATerminal(t *testing.T) {
