@@ -23,7 +23,8 @@ var perTagKinds = []string{
 	"ScaledObject", "PodDisruptionBudget", "ConfigMap", "Secret", "CronJob", "Job",
 }
 
-var routeKinds = []string{"HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "VirtualService", "IngressRoute", "TraefikService", "Ingress"}
+var routeKinds = []string{"HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "VirtualService", "IngressRoute", "IngressRouteTCP", "IngressRouteUDP",
+	"TraefikService", "Ingress"}
 
 // manifest is one Kubernetes object of a file.
 type manifest struct {

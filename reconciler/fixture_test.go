@@ -344,7 +344,8 @@ func (f *fixture) read(kind, name string) (*unstructured.Unstructured, error) {
 	group := map[string]schema.GroupVersion{
 		"Deployment": {Group: "apps", Version: "v1"}, "HorizontalPodAutoscaler": {Group: "autoscaling", Version: "v2"},
 		"StatefulSet": {Group: "apps", Version: "v1"}, "Job": {Group: "batch", Version: "v1"},
-		"HTTPRoute": {Group: "gateway.networking.k8s.io", Version: "v1"},
+		"HTTPRoute":    {Group: "gateway.networking.k8s.io", Version: "v1"},
+		"IngressRoute": {Group: "traefik.io", Version: "v1alpha1"}, "TraefikService": {Group: "traefik.io", Version: "v1alpha1"},
 	}
 	gv, ok := group[kind]
 	if !ok {

@@ -356,33 +356,41 @@ func (p *pass) readSupport(ctx context.Context) error {
 	var all []traffic.Support
 	for _, o := range p.in.Rendered.Shared {
 		for _, parent := range traffic.Gateways(o) {
-			s := traffic.Support{}
-			if parent.Group == gatewayGroup && parent.Kind == "Gateway" {
-				var err error
-				if s, err = p.gatewaySupport(ctx, parent); err != nil {
-					return err
-				}
+			s, err := p.gatewaySupport(ctx, parent)
+			if err != nil {
+				return err
 			}
 			all = append(all, s)
 		}
+	}
+	if len(all) == 0 {
+		all = append(all, traffic.Support{Missing: "no route of the release names a Gateway"})
 	}
 	p.in.Support = traffic.Combine(all...)
 	return nil
 }
 
+// gatewaySupport is what one parent of a route declares. A Gateway or a GatewayClass
+// that is not there, or may not be read, is told by name: the mirror is then held
+// back with that reason, and nothing else is.
 func (p *pass) gatewaySupport(ctx context.Context, parent traffic.ParentRef) (traffic.Support, error) {
-	gateway, err := p.engine.cluster.Get(ctx, schema.GroupVersionKind{Group: gatewayGroup, Version: "v1", Kind: "Gateway"}, parent.Namespace, parent.Name)
-	if gateway == nil || err != nil {
-		return traffic.Support{}, ignoreAccess(err)
+	if parent.Group != gatewayGroup || parent.Kind != "Gateway" {
+		return traffic.Support{Missing: parent.Kind + " " + parent.Namespace + "/" + parent.Name + " is no Gateway"}, nil
+	}
+	gateway, missing, err := p.readGateway(ctx, "Gateway", parent.Namespace, parent.Name)
+	if gateway == nil {
+		return traffic.Support{Missing: missing}, err
 	}
 	name, _, _ := unstructured.NestedString(gateway.Object, "spec", "gatewayClassName")
-	s := traffic.Support{Class: name}
-	class, err := p.engine.cluster.Get(ctx, schema.GroupVersionKind{Group: gatewayGroup, Version: "v1", Kind: "GatewayClass"}, "", name)
-	if class == nil || err != nil {
-		return s, ignoreAccess(err)
+	if name == "" {
+		return traffic.Support{Missing: "Gateway " + parent.Namespace + "/" + parent.Name + " names no GatewayClass"}, nil
+	}
+	class, missing, err := p.readGateway(ctx, "GatewayClass", "", name)
+	if class == nil {
+		return traffic.Support{Class: name, Missing: missing}, err
 	}
 	features, _, _ := unstructured.NestedSlice(class.Object, "status", "supportedFeatures")
-	s.Known = true
+	s := traffic.Support{Known: true, Class: name}
 	for _, f := range features {
 		feature, _ := f.(map[string]any)
 		switch feature["name"] {
@@ -395,12 +403,19 @@ func (p *pass) gatewaySupport(ctx context.Context, parent traffic.ParentRef) (tr
 	return s, nil
 }
 
-// ignoreAccess takes a gateway that may not be read for an unknown one: the
-// mirror is then held back with that reason, and nothing else is.
-func ignoreAccess(err error) error {
-	var access *cluster.AccessError
-	if errors.As(err, &access) {
-		return nil
+// readGateway reads an object of the Gateway API, or says why it cannot.
+func (p *pass) readGateway(ctx context.Context, kind, namespace, name string) (object *unstructured.Unstructured, missing string, err error) {
+	what := kind + " " + name
+	if namespace != "" {
+		what = kind + " " + namespace + "/" + name
 	}
-	return err
+	object, err = p.engine.cluster.Get(ctx, schema.GroupVersionKind{Group: gatewayGroup, Version: "v1", Kind: kind}, namespace, name)
+	var access *cluster.AccessError
+	switch {
+	case errors.As(err, &access):
+		return nil, what + " may not be read", nil
+	case err == nil && object == nil:
+		return nil, what + " does not exist", nil
+	}
+	return object, "", err
 }

@@ -124,6 +124,79 @@ func TestDecideHoldsWeightsWithTraefik(t *testing.T) {
 	assert.NotContains(t, w.pass(), "retire tag green", "the edited route named it until now")
 }
 
+func virtualService() *unstructured.Unstructured {
+	return object(`
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: api}
+spec: {hosts: [shop.example.com], http: [{route: [{destination: {host: api}}]}]}
+`)
+}
+
+// The policies of the tags come before the route that leads to them, and their own
+// one before; what Istio says of the route is waited for.
+func TestDecideRoutesWithIstio(t *testing.T) {
+	w := newWorld(t)
+	rule := object("{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: api}, spec: {host: api, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}}")
+	blue, green := tag("blue", "one", 2), tag("green", "two", 2)
+	w.tagged("blue=100 green=0", sharedWith(virtualService(), rule), blue, green)
+	w.pass()
+	w.up("api-blue", "api-green")
+	assert.Contains(t, w.pass(), `
+route blue=100 green=0
+  Service/api (create)
+  DestinationRule/api-for-blue (create)
+  DestinationRule/api-for-green (create)
+  DestinationRule/api (create)
+  VirtualService/api (create)
+`)
+	w.after(time.Hour)
+	require.Contains(t, w.pass(), "report Ready")
+	assert.Equal(t, "blue=100 green=0", w.in.Live[inventory.ID{Namespace: "shop", Name: "api", Group: "networking.istio.io", Kind: "VirtualService"}].GetAnnotations()[v1alpha1.AnnotationTraffic])
+
+	w.commit(2)
+	w.tagged("blue=100", sharedWith(virtualService(), rule), blue, green)
+	id := inventory.ID{Namespace: "shop", Name: "api", Group: "networking.istio.io", Kind: "VirtualService"}
+	assert.Contains(t, w.pass(), "route blue=100\n  Service/api (update)\n  VirtualService/api (update)\n")
+	w.edit(id, func(o *unstructured.Unstructured) {
+		o.Object["status"] = map[string]any{"observedGeneration": o.GetGeneration(), "validationMessages": []any{
+			map[string]any{"level": "ERROR", "type": map[string]any{"code": "IST0101", "name": "ReferencedResourceNotFound"}, "documentationUrl": "https://istio.io/x"}}}
+	})
+	w.after(time.Hour)
+	text := w.last()
+	assert.Contains(t, text, "report Waiting RouteNotAccepted: VirtualService/api is not accepted: Istio's analysis: IST0101 ReferencedResourceNotFound")
+	assert.NotContains(t, text, "retire")
+	w.edit(id, func(o *unstructured.Unstructured) { delete(o.Object, "status") })
+	text = w.pass()
+	assert.Contains(t, text, "retire tag green")
+	w.after(time.Hour)
+	assert.Contains(t, text+w.pass(), "prune\n  DestinationRule/api-for-green\n")
+}
+
+// A crash between the write of a route and that of the status is seen in every kind.
+func TestDecideCrashAfterRoutingOfEveryKind(t *testing.T) {
+	for _, route := range []*unstructured.Unstructured{httpRoute(), virtualService(), ingressRoute()} {
+		t.Run(route.GetKind(), func(t *testing.T) {
+			w := newWorld(t)
+			blue, green := tag("blue", "one", 2), tag("green", "two", 2)
+			w.tagged("blue=100 green=0", sharedWith(route), blue, green)
+			w.pass()
+			w.up("api-blue", "api-green")
+			w.pass()
+			w.after(time.Hour)
+			w.commit(2)
+			w.tagged("blue=50 green=50", sharedWith(route), blue, green)
+			w.execute(Decide(w.in)) // and killed before it could report
+			w.in.routed = nil
+			w.restart()
+			w.down("api-green", "")
+			w.commit(3)
+			w.tagged("blue=40 green=60", sharedWith(route), blue, green)
+			assert.Contains(t, w.last(), "routes stay at blue=50 green=50", "not at what the status says")
+		})
+	}
+}
+
 // What a route needs besides is deleted after it.
 func TestDecideLeavingReleaseWithTraefik(t *testing.T) {
 	w := traefikWorld(t)

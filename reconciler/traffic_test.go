@@ -75,6 +75,14 @@ func TestTrafficMovesOnlyToWhatIsReady(t *testing.T) {
 		f.ready(f.bluegreen("weights: {blue: 100, green: 0}\nmirror: {green: 5}", "1", "3"))
 		assert.Equal(t, "api-blue=100 api-green=0 mirror:api-green=5", f.weights())
 	})
+	t.Run("a Gateway that does not exist is named, and the weights are routed", func(t *testing.T) {
+		content := f.bluegreen("weights: {blue: 90, green: 10, red: 0}\nmirror: {red: 5}", "1", "3").tagged(f.namespace,
+			"weights: {blue: 90, green: 10, red: 0}\nmirror: {red: 5}", map[string]string{"red": digest("4")})
+		s := f.until(content.with(files{"environments/production/api/route.yaml": strings.Replace(route, "name: shop", "name: nowhere", 1)}), "api",
+			func(s reconciler.Status) bool { return s.Reason == v1alpha1.ReasonTrafficRefused })
+		assert.Contains(t, s.Message, "Gateway "+f.namespace+"/nowhere does not exist")
+		f.eventually("the weights are routed", func() bool { return f.weights() == "api-blue=90 api-green=10 api-red=0" })
+	})
 }
 
 func statusOf(t *testing.T, report reconciler.Report, release string) reconciler.Status {

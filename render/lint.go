@@ -185,6 +185,12 @@ func (l *linter) lintOnce(p part, u *subject) {
 		if exposed(u.Unstructured) {
 			l.add(SeverityError, p, u, "is reachable from outside the cluster past the weights", "make it type ClusterIP without nodePort, and route to Service "+l.release.Name)
 		}
+	case "DestinationRule":
+		host, _, _ := unstructured.NestedString(u.Object, "spec", "host")
+		if name, _, _ := strings.Cut(host, "."); name == l.release.Component.Name {
+			l.add(SeverityError, p, u, fmt.Sprintf("is for host %s, which is no tag's Service", host),
+				"move it to "+l.release.Dir+", where it is copied for each tag, or patch spec.host in the tag overlay")
+		}
 	case "CronJob", "Job":
 		l.add(SeverityWarning, p, u, "runs once for each tag, whatever its weight", "move it to "+l.release.Dir+" if it must run once")
 	case "Deployment", "StatefulSet":

@@ -80,6 +80,17 @@ spec: {template: {metadata: {labels: {a: b}}}}
 			"error" + blue + "PersistentVolumeClaim shop-production/data-blue stands in a tag and must exist once: its data would be split among the tags\n" +
 			"error" + blue + "ServiceAccount shop-production/worker-blue stands in a tag and must exist once: its permissions and tokens are bound to its name\n" +
 			"error" + blue + "VirtualService shop-production/web-blue stands in a tag and must exist once: it would send traffic past the weights\n"},
+		{"policies of Istio for no tag's Service", more(`
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: mine}
+spec: {host: api.shop-production.svc.cluster.local}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: theirs}
+spec: {host: db}
+`), "error" + blue + "DestinationRule shop-production/mine-blue is for host api.shop-production.svc.cluster.local, which is no tag's Service\n"},
 		{"exposed Services", more(`
 apiVersion: v1
 kind: Service

@@ -158,7 +158,29 @@ func Accepted(route *unstructured.Unstructured) (pending bool, refusal string) {
 			}
 		}
 	}
+	if refusal == "" {
+		refusal = analysed(route)
+	}
 	return pending, refusal
+}
+
+// analysed is the first error that Istio's analysis has found in the last
+// generation of an object. Istio writes none unless it is told to analyse.
+func analysed(object *unstructured.Unstructured) string {
+	status, _, _ := unstructured.NestedMap(object.Object, "status")
+	if observed := fmt.Sprint(status["observedGeneration"]); observed != fmt.Sprint(object.GetGeneration()) { // an integer or a string
+		return ""
+	}
+	messages, _, _ := unstructured.NestedSlice(status, "validationMessages")
+	for _, m := range messages {
+		fields, _ := m.(map[string]any)
+		if fields["level"] == "ERROR" {
+			code, _, _ := unstructured.NestedString(fields, "type", "code")
+			name, _, _ := unstructured.NestedString(fields, "type", "name")
+			return clip(fmt.Sprintf("Istio's analysis: %s %s, see %s", code, name, text(fields["documentationUrl"])))
+		}
+	}
+	return ""
 }
 
 const unobserved = "its controller has not taken the last change in yet"

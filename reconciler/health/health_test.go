@@ -90,6 +90,10 @@ func TestAccepted(t *testing.T) {
 	parent := func(name, kind, status, generation string) string {
 		return "{parentRef: {name: " + name + "}, conditions: [{type: " + kind + ", status: \"" + status + "\", reason: Because, message: it says so, observedGeneration: " + generation + "}]}"
 	}
+	analysis := func(level, generation string) string {
+		return "status: {observedGeneration: " + generation + ", validationMessages: [{level: " + level +
+			", type: {code: IST0101, name: ReferencedResourceNotFound}, documentationUrl: \"https://istio.io/x\"}]}"
+	}
 	tests := []struct {
 		name, status string
 		pending      bool
@@ -101,6 +105,10 @@ func TestAccepted(t *testing.T) {
 		{"refused", "status: {parents: [" + parent("shop", "Accepted", "True", "3") + ", " + parent("other", "Accepted", "False", "3") + "]}", false, "other Because: it says so"},
 		{"without its backends", "status: {parents: [" + parent("shop", "ResolvedRefs", "False", "3") + "]}", false, "shop Because: it says so"},
 		{"something else", "status: {parents: [" + parent("shop", "Programmed", "False", "3") + "]}", false, ""},
+		{"analysed", analysis("ERROR", "3"), false, "Istio's analysis: IST0101 ReferencedResourceNotFound, see https://istio.io/x"},
+		{"analysed, in numbers that are strings", analysis("ERROR", `"3"`), false, "Istio's analysis: IST0101 ReferencedResourceNotFound, see https://istio.io/x"},
+		{"warned of", analysis("WARNING", "3"), false, ""},
+		{"analysed before", analysis("ERROR", "2"), false, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -50,6 +50,8 @@ func parseRequest(t testing.TB, text string) request {
 				r.support.PercentageMirror = r.support.PercentageMirror || word == "percentage"
 				r.support.MultipleMirrors = r.support.MultipleMirrors || word == "multiple"
 			}
+		case "missing":
+			r.support.Missing = strings.Join(words[1:], " ")
 		default:
 			t.Fatalf("unknown word %q", words[0])
 		}

@@ -89,6 +89,7 @@ func TestCombine(t *testing.T) {
 		{"one lacks several", []Support{all, {Known: true, PercentageMirror: true, Class: "b"}}, Support{Known: true, PercentageMirror: true, Class: "b"}},
 		{"one is unknown", []Support{all, {Class: "b"}}, Support{Class: "b"}},
 		{"first is unknown", []Support{{Class: "b"}, all}, Support{Class: "b"}},
+		{"one is missing", []Support{all, {Missing: "Gateway shop/b does not exist"}}, Support{Missing: "Gateway shop/b does not exist"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, test.want, Combine(test.in...))
