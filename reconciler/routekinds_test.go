@@ -139,11 +139,11 @@ func TestDecideRoutesWithIstio(t *testing.T) {
 	w := newWorld(t)
 	rule := object("{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: api}, spec: {host: api, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}}")
 	blue, green := tag("blue", "one", 2), tag("green", "two", 2)
-	w.tagged("blue=100 green=0", sharedWith(virtualService(), rule), blue, green)
+	w.tagged("blue=90 green=10", sharedWith(virtualService(), rule), blue, green)
 	w.pass()
 	w.up("api-blue", "api-green")
 	assert.Contains(t, w.pass(), `
-route blue=100 green=0
+route blue=90 green=10
   Service/api (create)
   DestinationRule/api-for-blue (create)
   DestinationRule/api-for-green (create)
@@ -152,7 +152,7 @@ route blue=100 green=0
 `)
 	w.after(time.Hour)
 	require.Contains(t, w.pass(), "report Ready")
-	assert.Equal(t, "blue=100 green=0", w.in.Live[inventory.ID{Namespace: "shop", Name: "api", Group: "networking.istio.io", Kind: "VirtualService"}].GetAnnotations()[v1alpha1.AnnotationTraffic])
+	assert.Equal(t, "blue=90 green=10", w.in.Live[inventory.ID{Namespace: "shop", Name: "api", Group: "networking.istio.io", Kind: "VirtualService"}].GetAnnotations()[v1alpha1.AnnotationTraffic])
 
 	w.commit(2)
 	w.tagged("blue=100", sharedWith(virtualService(), rule), blue, green)
@@ -163,7 +163,7 @@ route blue=100 green=0
 			map[string]any{"level": "ERROR", "type": map[string]any{"code": "IST0101", "name": "ReferencedResourceNotFound"}, "documentationUrl": "https://istio.io/x"}}}
 	})
 	w.after(time.Hour)
-	text := w.last()
+	text := w.pass()
 	assert.Contains(t, text, "report Waiting RouteNotAccepted: VirtualService/api is not accepted: Istio's analysis: IST0101 ReferencedResourceNotFound")
 	assert.NotContains(t, text, "retire")
 	w.edit(id, func(o *unstructured.Unstructured) { delete(o.Object, "status") })
