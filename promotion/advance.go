@@ -38,28 +38,89 @@ func (s *Service) Advance(ctx context.Context, environment string) (Advance, err
 		return a.Advance, fmt.Errorf("promoting to %s: %w", environment, err)
 	}
 	if a.policy.Auto {
+		if err := a.list(ctx); err != nil {
+			return a.Advance, err
+		}
 		a.propose(ctx)
 	}
 	tended, err := s.Tend(ctx, []string{environment})
-	a.Tended = tended
 	if err != nil {
+		a.Tended = tended
 		return a.Advance, err
 	}
 	for _, t := range tended {
-		switch {
-		case t.Err != nil:
-			a.fail("pull request #%d: %w", t.PullRequest.Number, t.Err)
-		case t.Closed == "" && a.policy.Auto:
-			a.merge(ctx, t)
-		}
-		for _, g := range t.Gates {
-			a.wake(g.Until)
-		}
+		a.follow(ctx, t)
 	}
 	for _, step := range a.Steps {
 		a.wake(step.Until)
 	}
 	return a.Advance, ctx.Err()
+}
+
+// AdvanceOne does for one pull request what Advance does for all that are open into
+// an environment; nothing is proposed, and no other is looked at unless this one is
+// about to be merged. One that is no open promotion into one of the environments is
+// left alone.
+func (s *Service) AdvanceOne(ctx context.Context, number int, environments []string) (Advance, error) {
+	p, err := s.forge.Get(ctx, number)
+	if errors.Is(err, ErrNotFound) {
+		return Advance{}, nil
+	}
+	if err != nil {
+		return Advance{}, err
+	}
+	return s.advanceOne(ctx, p, environments)
+}
+
+// AdvanceHead is AdvanceOne of the pull request whose head is a commit. Where no
+// promotion's branch is at it, the forge is asked nothing.
+func (s *Service) AdvanceHead(ctx context.Context, commit string, environments []string) (Advance, error) {
+	refs, err := s.refs(ctx)
+	if err != nil {
+		return Advance{}, err
+	}
+	for _, name := range sortedKeys(refs) {
+		branch := strings.TrimPrefix(name, headsPrefix)
+		environment, _, ok := ParseBranch(branch)
+		if refs[name] != commit || !ok || !slices.Contains(environments, environment) {
+			continue
+		}
+		list, err := s.forge.List(ctx, ListOptions{State: Open, Branch: branch})
+		if err != nil {
+			return Advance{Environment: environment}, err
+		}
+		for _, p := range list { // a branch has one
+			return s.advanceOne(ctx, p, environments)
+		}
+	}
+	return Advance{}, nil
+}
+
+func (s *Service) advanceOne(ctx context.Context, p PullRequest, environments []string) (Advance, error) {
+	environment, _, ok := ParseBranch(p.Branch)
+	if !ok || p.State != Open || !slices.Contains(environments, environment) {
+		return Advance{}, nil
+	}
+	a := advance{Service: s, occasions: map[string]*Occasion{}, Advance: Advance{Environment: environment}}
+	if err := a.open(ctx); err != nil {
+		return a.Advance, fmt.Errorf("promoting to %s: %w", environment, err)
+	}
+	a.follow(ctx, s.tend(ctx, p))
+	return a.Advance, ctx.Err()
+}
+
+// follow does what comes after a pull request was looked after.
+func (a *advance) follow(ctx context.Context, t Tended) {
+	a.Tended = append(a.Tended, t)
+	switch {
+	case t.Err != nil:
+		a.fail("pull request #%d: %w", t.PullRequest.Number, t.Err)
+	case t.Closed == "" && a.policy.Auto:
+		a.merge(ctx, t)
+	}
+	for _, g := range t.Gates {
+		a.wake(g.Until)
+	}
 }
 
 // reportRefs is where controllers of other clusters report health.
@@ -104,6 +165,7 @@ type advance struct {
 	repo      *envrepo.Repo
 	policy    envrepo.Promotion
 	pulls     []PullRequest // open, into the environment
+	listed    bool          // pulls have been read
 	occasions map[string]*Occasion
 }
 
@@ -130,9 +192,16 @@ func (a *advance) open(ctx context.Context) error {
 	a.policy = environment.Promotion
 	if err != nil || !a.policy.Auto || a.policy.From == "" {
 		a.policy.Auto = false
-		return err
 	}
-	a.pulls, err = a.forge.List(ctx, ListOptions{State: Open, Environment: a.Environment})
+	return err
+}
+
+// list reads the open pull requests, once.
+func (a *advance) list(ctx context.Context) (err error) {
+	if !a.listed {
+		a.pulls, err = a.forge.List(ctx, ListOptions{State: Open, Environment: a.Environment})
+		a.listed = err == nil
+	}
 	return err
 }
 
@@ -342,6 +411,9 @@ func (a *advance) merge(ctx context.Context, t Tended) {
 func (a *advance) awaits(ctx context.Context, t Tended) (string, error) {
 	if unmet := Unmet(t.Gates); len(unmet) > 0 {
 		return unmet[0].String(), nil
+	}
+	if err := a.list(ctx); err != nil {
+		return "", err
 	}
 	for _, c := range t.input.Components {
 		o, err := a.occasion(ctx, c.Name)

@@ -49,8 +49,10 @@ With --webhook-address it takes the webhooks of GitHub, Gitea and Forgejo as
 well, from anywhere, and believes those that are signed with a secret of
 --webhook-secret-file. The file has one a line and is read again while the
 controller runs: to replace a secret, add the new one, give it to the forge,
-remove the old one. A webhook makes the controller look at the repository,
-and nothing else.
+remove the old one. A push makes the controller look at the branch; what is said
+of a pull request or of a check makes it judge that pull request, with
+--promote. Nothing else comes of a webhook. A controller that stands by tells
+the one that leads, by the Lease.
 
 An environment is served in the namespace that is given with it,
 NAME=NAMESPACE. With the name alone, the namespace is taken from the first
@@ -253,6 +255,9 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 			return verifiedSource{branchSource{repo, nil}, a.clusterVerifier(e.config, repo, o.engineOptions)}.vouch
 		}
 	}
+	if w.webhook != nil && o.duties.promote {
+		w.webhook.asked = d.asked
+	}
 	w.config, w.run, w.vitals = e.config, d.beside(e.Run), e.Vitals
 	if w.lease, err = o.election.lease(e, w); err != nil {
 		return err
@@ -282,7 +287,12 @@ func (o electionOptions) lease(e *engine, w *work) (*lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newLease(lock, t, clock.RealClock{}, w.log), nil
+	l := newLease(lock, t, clock.RealClock{}, w.log)
+	if w.webhook != nil {
+		lock.leases.take = w.webhook.take
+		w.webhook.standby = &standby{tell: lock.tell, pause: t.retry, leads: func() bool { _, leads := l.check(); return leads }}
+	}
+	return l, nil
 }
 
 // listen opens the addresses, so that one which is taken is found out at once.

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-dev/sluice/promotion"
 	"github.com/sluice-dev/sluice/promotion/reports"
 	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/webhook"
 )
 
 // dutyOptions say what a controller does beside reconciling. Each needs the right to
@@ -48,10 +49,11 @@ type duties struct {
 	// merged on top of it; nil where commits need no signature.
 	vouch func(*remoteRepository) func(context.Context) error
 
-	looked  chan struct{} // the branch was looked at
-	changed chan struct{} // a release was, for promotions
-	stale   chan struct{} // a release was, for the reports
-	nudge   chan struct{} // look at the branch: something was merged
+	asked   *webhook.Triggers // pull requests to look after
+	looked  chan struct{}     // the branch was looked at
+	changed chan struct{}     // a release was, for promotions
+	stale   chan struct{}     // a release was, for the reports
+	nudge   chan struct{}     // look at the branch: something was merged
 
 	mu         sync.Mutex
 	herald     *promotion.Herald // nil before the repository is open
@@ -66,7 +68,7 @@ type duties struct {
 // newDuties reads the keys; nothing is opened yet.
 func (a *app) newDuties(o dutyOptions, log logr.Logger) (*duties, error) {
 	d := &duties{
-		app: a, o: o, log: log.WithName("promotions"),
+		app: a, o: o, log: log.WithName("promotions"), asked: webhook.NewTriggers(),
 		looked: make(chan struct{}, 1), changed: make(chan struct{}, 1), stale: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
 		early: map[reconciler.Key]promotion.Outcome{}, namespaces: map[string]string{}, reported: map[reconciler.Key]bool{}, said: map[string]string{},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-dev/sluice/promotion"
 	"github.com/sluice-dev/sluice/reconciler"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/webhook"
 )
 
 // reasonTransient is that of a failure which passes by itself.
@@ -63,14 +64,17 @@ const spacing = time.Second
 
 // attend looks after the promotions into the environments that are served: after a
 // look at the branch that shows something new, when a release has changed, and when
-// a gate said it would pass.
+// a gate said it would pass. What a webhook said of one pull request makes it look
+// after that one.
 func (d *duties) attend(ctx context.Context, service *promotion.Service, releases *clusterReleases, vouched func(context.Context) error) {
 	watched := map[string]bool{}
 	seen, try := "", 0
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var due time.Time // when to look though nothing happens; zero: then only
 	for {
 		forced := true
+		var asked []webhook.Event
 		select {
 		case <-ctx.Done():
 			return
@@ -78,34 +82,89 @@ func (d *duties) attend(ctx context.Context, service *promotion.Service, release
 			forced = false
 		case <-d.changed:
 		case <-timer.C:
+		case <-d.asked.Ready():
+			asked = d.asked.Take()
 		}
-		position, err := "", vouched(ctx)
-		if err == nil {
-			position, err = service.Position(ctx)
-		}
-		if err == nil && position == seen && !forced {
-			continue
-		}
-		var until time.Time
-		if err == nil {
-			until, err = d.turn(ctx, service, releases, watched)
-		}
-		d.problem("looking after promotions", err)
-		wait := until.Sub(d.app.Now())
-		if err != nil {
-			try++
-			wait = dutyBackoff(try)
+		if seen != "" && answerable(asked) {
+			due = earlier(due, d.answer(ctx, service, asked, vouched))
 		} else {
-			seen, try = position, 0
+			position, err := "", vouched(ctx)
+			if err == nil {
+				position, err = service.Position(ctx)
+			}
+			if err == nil && position == seen && !forced {
+				continue
+			}
+			if err == nil {
+				due, err = d.turn(ctx, service, releases, watched)
+			}
+			d.problem("looking after promotions", err)
+			if err != nil {
+				try++
+				due = d.app.Now().Add(dutyBackoff(try))
+			} else {
+				seen, try = position, 0
+			}
 		}
 		timer.Stop()
-		if err != nil || !until.IsZero() {
-			timer.Reset(max(wait, 0))
+		if !due.IsZero() {
+			timer.Reset(max(due.Sub(d.app.Now()), 0))
 		}
 		if !pause(ctx, spacing) {
 			return
 		}
 	}
+}
+
+// maxAnswered is how many pull requests are looked after one by one: looking at all
+// of an environment costs less than many of them.
+const maxAnswered = 10
+
+// answerable reports whether events are about few pull requests.
+func answerable(events []webhook.Event) bool {
+	return len(events) > 0 && len(events) <= maxAnswered && !slices.Contains(events, webhook.Event{Kind: webhook.Anything})
+}
+
+// answer looks after the pull requests that events are about, and says when to look
+// at all of them though nothing happens: soon, after a failure.
+func (d *duties) answer(ctx context.Context, service *promotion.Service, events []webhook.Event, vouched func(context.Context) error) (due time.Time) {
+	failures := []error{vouched(ctx)}
+	if failures[0] != nil {
+		events = nil // what the branch says is not believed
+	}
+	for _, e := range events {
+		var a promotion.Advance
+		var err error
+		if e.Kind == webhook.PullRequest {
+			a, err = service.AdvanceOne(ctx, e.Number, d.served)
+		} else {
+			a, err = service.AdvanceHead(ctx, e.Commit, d.served)
+		}
+		failures = append(append(failures, err), a.Failures...)
+		due = earlier(due, d.advanced(a))
+	}
+	err := errors.Join(failures...)
+	if d.problem("looking after a pull request", err); err != nil {
+		due = earlier(due, d.app.Now().Add(dutyBackoff(1)))
+	}
+	return due
+}
+
+// advanced tells what was done, and says when to look again though nothing happens.
+func (d *duties) advanced(a promotion.Advance) time.Time {
+	d.tell(a)
+	if len(a.Merged) > 0 {
+		poke(d.nudge)
+	}
+	return a.Until
+}
+
+// earlier is the earlier of two times, of which zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // turn looks after all environments once, and says when to look again though nothing
@@ -122,15 +181,8 @@ func (d *duties) turn(ctx context.Context, service *promotion.Service, releases 
 	var failures []error
 	for _, name := range d.served {
 		a, err := service.Advance(ctx, name)
-		failures = append(failures, err)
-		failures = append(failures, a.Failures...)
-		d.tell(a)
-		if !a.Until.IsZero() && (until.IsZero() || a.Until.Before(until)) {
-			until = a.Until
-		}
-		if len(a.Merged) > 0 {
-			poke(d.nudge)
-		}
+		failures = append(append(failures, err), a.Failures...)
+		until = earlier(until, d.advanced(a))
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

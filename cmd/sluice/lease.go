@@ -103,9 +103,15 @@ func newLease(lock resourcelock.Interface, t term, clock clock.WithDelayedExecut
 	return l
 }
 
-// newLeaseLock is the Lease object in the cluster. Events about it are not
-// recorded: the log says the same, and needs no right to write events.
-func newLeaseLock(config *rest.Config, namespace, name string, t term) (resourcelock.Interface, error) {
+// leaseLock is the Lease object in the cluster.
+type leaseLock struct {
+	*resourcelock.LeaseLock
+	leases *toldLeases
+}
+
+// newLeaseLock connects to the Lease. Events about it are not recorded: the log says
+// the same, and needs no right to write events.
+func newLeaseLock(config *rest.Config, namespace, name string, t term) (*leaseLock, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("naming the holder of the lease: %w", err)
@@ -116,11 +122,12 @@ func newLeaseLock(config *rest.Config, namespace, name string, t term) (resource
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the cluster for leader election: %w", err)
 	}
-	return &resourcelock.LeaseLock{
+	leases := &toldLeases{LeasesGetter: client}
+	return &leaseLock{&resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Client:     client,
+		Client:     leases,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
-	}, nil
+	}, leases}, nil
 }
 
 // leaseName is the same for all controllers of these environments of this

@@ -21,11 +21,14 @@ import (
 
 	"github.com/sluice-dev/sluice/internal/testcluster"
 	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/webhook"
 )
 
 // actor is a controller whose engine is the test.
 type actor struct {
 	work   *work
+	lock   *leaseLock
+	told   chan []webhook.Event // while it leads
 	end    context.CancelFunc
 	begun  chan struct{} // it leads
 	asked  chan struct{} // it has been asked to stop
@@ -44,7 +47,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 func newActor(t *testing.T, namespace, name string) *actor {
 	t.Helper()
-	a := &actor{begun: make(chan struct{}), asked: make(chan struct{}), finish: make(chan struct{}), cutOff: make(chan error, 1), ended: make(chan error, 1), sent: map[string]bool{}}
+	a := &actor{begun: make(chan struct{}), asked: make(chan struct{}), finish: make(chan struct{}), cutOff: make(chan error, 1), ended: make(chan error, 1), told: make(chan []webhook.Event, 10), sent: map[string]bool{}}
 	config := testcluster.Start(t)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -59,6 +62,8 @@ func newActor(t *testing.T, namespace, name string) *actor {
 	ctrllog.SetLogger(silent)
 	lock, err := newLeaseLock(config, namespace, name, terms)
 	require.NoError(t, err)
+	lock.leases.take = func(events []webhook.Event) { a.told <- events }
+	a.lock = lock
 	a.work = &work{
 		config: config, log: silent, metricsAddress: "0", lease: newLease(lock, terms, clock.RealClock{}, silent),
 		vitals: func() reconciler.Vitals { return reconciler.Vitals{} },

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,15 +40,24 @@ func (o webhookOptions) check() error {
 	return nil
 }
 
-// webhookServer takes webhooks. All that an authentic one does is make the
-// controller look at the repository now, as a POST to the notify address does,
-// and a flood of them is one look.
+// webhookServer takes webhooks. All that an authentic one does is cause a look: of
+// a push at the repository, as a POST to the notify address does, of anything else
+// at the one pull request that it is about. A flood of them is one look at each.
 type webhookServer struct {
 	listener net.Listener
 	server   *http.Server
 	triggers *webhook.Triggers
 	log      logr.Logger
-	posted   chan<- struct{} // of room for one
+	posted   chan<- struct{}   // of room for one
+	asked    *webhook.Triggers // pull requests to look after; nil: nobody does
+	standby  *standby          // nil: this controller leads, always
+}
+
+// standby is what a controller knows that may have to stand by.
+type standby struct {
+	leads func() bool
+	tell  func(context.Context, []webhook.Event) error // the one that leads
+	pause time.Duration                                // between two tellings
 }
 
 // newWebhookServer listens on the address, and reads the secrets.
@@ -70,18 +81,51 @@ func newWebhookServer(o webhookOptions, posted chan<- struct{}, log logr.Logger)
 	return s, nil
 }
 
-// forward hands on what there is to look at until ctx ends.
+// forward hands on what there is to look at until ctx ends: here when this
+// controller leads, else to the one that does.
 func (s *webhookServer) forward(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.triggers.Ready():
-			s.log.V(1).Info("told by webhook", "events", len(s.triggers.Take()))
+		}
+		events := s.triggers.Take()
+		s.log.V(1).Info("told by webhook", "events", len(events))
+		if s.standby == nil || s.standby.leads() {
+			s.take(events)
+			continue
+		}
+		if err := s.standby.tell(ctx, s.wanted(events)); err != nil {
+			s.log.Info("the controller that leads could not be told of a webhook; trying again", "error", err.Error())
+			for _, e := range events {
+				s.triggers.Add(e)
+			}
+		}
+		if !pause(ctx, s.standby.pause+rand.N(s.standby.pause)) {
+			return nil // what comes meanwhile is told at once, in one write
+		}
+	}
+}
+
+// wanted are the events that a controller with these flags does something about.
+func (s *webhookServer) wanted(events []webhook.Event) []webhook.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(e webhook.Event) bool {
+		return s.asked == nil && (e.Kind == webhook.PullRequest || e.Kind == webhook.Check)
+	})
+}
+
+// take has the controller look.
+func (s *webhookServer) take(events []webhook.Event) {
+	for _, e := range s.wanted(events) {
+		if e.Kind == webhook.Push || e.Kind == webhook.Anything {
 			select {
 			case s.posted <- struct{}{}:
 			default: // one is waiting already, and it will see this too
 			}
+		}
+		if e.Kind != webhook.Push && s.asked != nil {
+			s.asked.Add(e)
 		}
 	}
 }
