@@ -157,6 +157,13 @@ type Build struct {
 	Checks    []Check
 }
 
+// ClockSkew is how far the clocks of those who write to the repository may be
+// apart.
+const ClockSkew = 5 * time.Minute
+
+// Ahead reports whether the record says that the build is made in the future.
+func (b Build) Ahead(now time.Time) bool { return b.CreatedAt.After(now.Add(ClockSkew)) }
+
 // Source is the commit a build was made from.
 type Source struct {
 	Repository string

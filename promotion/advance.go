@@ -275,8 +275,8 @@ func (s *Service) yield(ctx context.Context, target string, r Request, open []Pu
 	return nil
 }
 
-// occasion gathers what automation has to know of a component. What costs a walk
-// through history, or a request, is left out where there is nothing to promote.
+// occasion gathers what automation has to know of a component. A walk through history
+// is left out at rest, and requests where there is nothing to promote.
 func (a *advance) occasion(ctx context.Context, name string) (*Occasion, error) {
 	if o := a.occasions[name]; o != nil {
 		return o, nil
@@ -297,7 +297,7 @@ func (a *advance) occasion(ctx context.Context, name string) (*Occasion, error) 
 	if slices.Contains(o.Pins, o.Source) && len(a.pulls) == 0 {
 		return o, nil // nothing newer, at rest
 	}
-	if o.Builds, err = a.repo.Builds(name); err != nil {
+	if err := a.recall(ctx, o); err != nil {
 		return nil, err
 	}
 	o.SourceHealth = a.report(ctx, a.policy.From, name)
@@ -316,25 +316,37 @@ func (s *Service) report(ctx context.Context, environment, component string) Hea
 	return report
 }
 
-// look adds to an occasion what it takes to judge the digests of a list.
-func (a *advance) look(ctx context.Context, o *Occasion, list []string) (err error) {
-	if o.Builds == nil {
-		if o.Builds, err = a.repo.Builds(o.Component); err != nil {
-			return err
-		}
+// recall adds to an occasion what the repository's history tells.
+func (a *advance) recall(ctx context.Context, o *Occasion) error {
+	if o.recalled {
+		return nil
 	}
-	history, err := a.declared(ctx, a.target, a.policy.From, o.Component)
+	builds, err := a.repo.Builds(o.Component)
 	if err != nil {
 		return err
 	}
-	for _, digest := range list {
-		if movedOn(history, o.Builds, digest) {
-			o.MovedOn = append(o.MovedOn, digest)
-		}
+	if o.declared, err = a.declared(ctx, a.target, a.policy.From, o.Component); err != nil {
+		return err
 	}
 	if o.Had, err = a.had(ctx, a.target, a.Environment, o.Component); err != nil {
 		return err
 	}
+	o.Builds = plausible(builds, a.now(), slices.Concat(o.declared, o.Had)...)
+	o.recalled = true
+	return nil
+}
+
+// look adds to an occasion what it takes to judge the digests of a list.
+func (a *advance) look(ctx context.Context, o *Occasion, list []string) error {
+	if err := a.recall(ctx, o); err != nil {
+		return err
+	}
+	for _, digest := range list {
+		if movedOn(o.declared, o.Builds, digest) {
+			o.MovedOn = append(o.MovedOn, digest)
+		}
+	}
+	o.looked = true
 	o.TargetHealth = a.report(ctx, a.Environment, o.Component)
 	if since := declaredSince(o.Had); since != "" && IsCommit(o.TargetHealth.Revision) {
 		seen, err := a.Service.repo.IsAncestor(since, o.TargetHealth.Revision)
@@ -420,7 +432,7 @@ func (a *advance) awaits(ctx context.Context, t Tended) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if o.Had == nil { // nothing of it was to be proposed
+		if !o.looked { // nothing of it was to be proposed
 			if err := a.look(ctx, o, nil); err != nil {
 				return "", err
 			}

@@ -336,3 +336,24 @@ func (s *shop) advanceWhile(do func()) promotion.Advance {
 	require.NoError(s, err)
 	return a
 }
+
+// TestAdvanceAfterABuildOfTheFuture: a record that claims to be made in a year, and
+// runs in the target, keeps no later build from being promoted.
+func TestAdvanceAfterABuildOfTheFuture(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	future := build("web", "b")
+	future.CreatedAt = now.AddDate(1, 0, 0)
+	s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) { return envrepo.RecordBuild(t, future) })
+	s.deploy("web", "b", "")
+	s.health.ready("production", "web", digest("b"), now.Add(-time.Hour))
+	next := build("web", "c")
+	next.CreatedAt = now.Add(30 * time.Second)
+	s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) { return envrepo.RecordBuild(t, next) })
+	s.edit(func(t *envrepo.Tree) (envrepo.Summary, error) {
+		return envrepo.Deploy(t, "staging", "web", next.Digest, "", false)
+	})
+	s.health.ready("staging", "web", next.Digest, now.Add(-time.Hour))
+	assert.Equal(t, []int{1}, s.advance().Merged)
+	assert.Contains(t, s.file(s.main(), "environments/production/web/kustomization.yaml"), next.Digest)
+}

@@ -28,6 +28,9 @@ type Occasion struct {
 	TargetHealth HealthReport
 	TargetSeen   bool // what it says is of the commit that brought Pins, or of a later one
 
+	declared         []declaration // what the source has declared, newest first
+	recalled, looked bool          // Had and declared are known; the rest is
+
 	Open      []string // digests that open pull requests bring
 	Back      int      // an open pull request that goes back to what the target has had; 0: none does
 	Withdrawn []Withdrawal

@@ -41,6 +41,27 @@ func (e *RequestError) Hint() string {
 	return ""
 }
 
+// OlderError refuses to replace the proposal of a build by that of an older one.
+type OlderError struct {
+	Number                 int
+	Component, Environment string
+	Digest                 string // asked for
+	Open                   string // what the pull request proposes
+}
+
+func (e *OlderError) Error() string {
+	return fmt.Sprintf("promoting %s of %s to %s: pull request #%d proposes %s, a newer build",
+		short(e.Digest), e.Component, e.Environment, e.Number, short(e.Open))
+}
+
+// Unwrap says that it is a refusal.
+func (e *OlderError) Unwrap() error { return ErrRefused }
+
+// Hint says what to do.
+func (e *OlderError) Hint() string {
+	return fmt.Sprintf("--force proposes the older one in its place; `sluice pr show %d` shows the newer one", e.Number)
+}
+
 // ConflictError names the files that both sides of a pull request changed to
 // different content.
 type ConflictError struct {

@@ -117,6 +117,7 @@ func (c *component) gather(ctx context.Context) ([]ComponentInput, error) {
 	c.readSource(ctx)
 	// A broken record of another build is no reason to know nothing of this one.
 	c.builds, _ = c.before.Builds(c.name)
+	c.builds = plausible(c.builds, c.now())
 	inputs := make([]ComponentInput, len(changes))
 	for i, change := range changes {
 		inputs[i] = c.input(change)
@@ -205,7 +206,7 @@ func (c *component) readPast(ctx context.Context, in *ComponentInput) (err error
 		return nil
 	}
 	history, err := c.declared(ctx, c.revision, from, c.name)
-	in.MovedOn = err == nil && movedOn(history, c.builds, in.New)
+	in.MovedOn = err == nil && movedOn(history, plausible(c.builds, c.now(), history...), in.New)
 	return err
 }
 

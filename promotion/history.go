@@ -125,6 +125,28 @@ func movedOn(history []declaration, builds []envrepo.Build, digest string) bool 
 	return !slices.ContainsFunc(history[:last], func(d declaration) bool { return !newer(builds, d.digest, digest) })
 }
 
+// plausible are builds with the times that records can have, newest first. Builds are
+// ordered by a time that whoever records them says. One that is said to be made after
+// an environment had it was made before; of one that is said to be made in the future
+// nobody knows when. Else it would keep every build that comes after it from being
+// newer.
+func plausible(builds []envrepo.Build, now time.Time, declared ...declaration) []envrepo.Build {
+	builds = slices.Clone(builds)
+	for i := range builds {
+		b := &builds[i]
+		for _, d := range declared {
+			if d.digest == b.Digest && b.Ahead(d.at) {
+				b.CreatedAt = d.at
+			}
+		}
+		if b.Ahead(now) {
+			b.CreatedAt = time.Time{}
+		}
+	}
+	slices.SortStableFunc(builds, func(a, b envrepo.Build) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return builds
+}
+
 // newer reports whether a build is newer than another, by their records.
 func newer(builds []envrepo.Build, digest, than string) bool {
 	a, known := created(builds, digest)

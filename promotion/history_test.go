@@ -88,3 +88,26 @@ soak pending: health in staging is not known: nobody reports it`},
 		}, want: "order failed: staging has dddddddddddd, not cccccccccccc"},
 	}
 }
+
+func TestPlausible(t *testing.T) {
+	now := at("2026-11-21T12:00:00Z")
+	built := func(c, when string) envrepo.Build { return envrepo.Build{Digest: digest(c), CreatedAt: at(when)} }
+	builds := []envrepo.Build{built("e", "2026-11-21T12:04:00Z"), built("d", "2027-01-01T00:00:00Z"), built("c", "2026-11-21T11:00:00Z"), built("a", "2026-11-21T09:00:00Z")}
+	order := func(builds []envrepo.Build) (text string) {
+		for _, b := range builds {
+			text += b.Digest[7:8]
+		}
+		return text
+	}
+	alone := plausible(builds, now)
+	assert.Equal(t, "ecad", order(alone), "nobody knows when d was made; e's clock goes fast")
+	assert.False(t, newer(alone, digest("d"), digest("a")))
+	assert.True(t, builds[1].CreatedAt.Equal(at("2027-01-01T00:00:00Z")), "what was given is left as it is")
+
+	had := declaration{digest("d"), at("2026-11-21T10:00:00Z")}
+	for _, then := range []time.Time{now, at("2027-02-01T00:00:00Z")} {
+		declared := plausible(builds, then, declaration{digest("d"), at("2026-11-21T11:30:00Z")}, had)
+		assert.Equal(t, "ecda", order(declared), "it was made before it was declared, also when its own time has come")
+		assert.True(t, newer(declared, digest("c"), digest("d")))
+	}
+}

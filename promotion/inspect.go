@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/gitrepo"
@@ -68,6 +69,7 @@ func (s *Service) inspect(ctx context.Context, p PullRequest) (judgement, error)
 
 // head is a pull request's head beside the target branch.
 type head struct {
+	now                time.Time
 	environment        string
 	revision           string            // of the target branch
 	base, target, head *gitrepo.Snapshot // the project at the merge base, the target and the head
@@ -82,7 +84,7 @@ type head struct {
 }
 
 func (s *Service) openHead(target, commit, environment string) (*head, error) {
-	h := &head{environment: environment, revision: target, components: map[string][]string{}}
+	h := &head{now: s.now(), environment: environment, revision: target, components: map[string][]string{}}
 	base, err := s.repo.MergeBase(target, commit)
 	if err != nil {
 		return nil, err

@@ -90,6 +90,7 @@ func (h *head) overtaken() string {
 			releases[i] = rel
 		}
 		builds, _ := repos[2].Builds(component) // without them nothing is newer
+		builds = plausible(builds, h.now)
 		for _, change := range digestChanges(releases[0], releases[1]) {
 			reason := beyond(change, releases[0], releases[2], builds)
 			if reason == "" {

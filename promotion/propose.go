@@ -2,6 +2,7 @@ package promotion
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ type Request struct {
 	// Back goes back to Digest, which the target has had before: a rollback. It goes
 	// to Tag whatever traffic that has, and asks nothing of the environment before.
 	Back bool
+
+	// Force has Digest replace a newer build that an open pull request proposes.
+	Force bool
 
 	forward bool  // automation asks: it makes no promotion of an open rollback
 	open    []int // for automation: the pull requests of the component that it saw open
@@ -115,6 +119,9 @@ func (s *Service) propose(ctx context.Context, r Request) (Proposal, error) {
 	if err != nil {
 		return Proposal{}, err
 	}
+	if err := s.keepNewer(refs, project, r, open); err != nil {
+		return Proposal{}, err
+	}
 	if plan.tree.Empty() {
 		return s.already(ctx, plan, open)
 	}
@@ -139,6 +146,38 @@ func (s *Service) propose(ctx context.Context, r Request) (Proposal, error) {
 		return Proposal{}, err
 	}
 	return s.finish(ctx, p, plan, open)
+}
+
+// keepNewer refuses a digest that would take the place of a newer build, which an open
+// pull request proposes. One that is renewed from the source environment follows that,
+// and a rollback goes back on purpose.
+func (s *Service) keepNewer(refs map[string]string, project *gitrepo.Snapshot, r Request, open []PullRequest) error {
+	if r.Digest == "" || r.Back || r.Force {
+		return nil
+	}
+	repo, err := envrepo.Open(project)
+	if err != nil {
+		return err
+	}
+	component := r.Components[0]
+	builds, err := repo.Builds(component)
+	if err != nil {
+		return err
+	}
+	builds = plausible(builds, s.now())
+	for _, p := range open {
+		if !slices.Contains(p.Components, component) {
+			continue
+		}
+		// Where the branch is now: a forge may show that a moment later.
+		p.Head = cmp.Or(refs[headsPrefix+p.Branch], p.Head)
+		for _, change := range s.changes(project.Revision(), p, component) {
+			if newer(builds, change.new, r.Digest) {
+				return &OlderError{Number: p.Number, Component: component, Environment: r.To, Digest: r.Digest, Open: change.new}
+			}
+		}
+	}
+	return nil
 }
 
 // finish closes what the new pull request replaces and publishes the gates.

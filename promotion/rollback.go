@@ -20,29 +20,35 @@ func (s *Service) hasHad(ctx context.Context, revision, environment, component, 
 }
 
 // takesBack reports whether the head of an open pull request goes back, of a
-// component, to a digest that the target has had. A head that cannot be read does not.
+// component, to a digest that the target has had.
 func (s *Service) takesBack(target string, p PullRequest, component string, had []declaration) bool {
+	return slices.ContainsFunc(s.changes(target, p, component), func(c digestChange) bool {
+		return c.old != c.new && slices.ContainsFunc(had, func(d declaration) bool { return d.digest == c.new })
+	})
+}
+
+// changes are the digests of a component that the head of an open pull request
+// changes; none of a head that cannot be read.
+func (s *Service) changes(target string, p PullRequest, component string) []digestChange {
 	base, err := s.repo.MergeBase(target, p.Head)
 	if err != nil || base == "" {
-		return false
+		return nil
 	}
 	var releases [2]envrepo.Release
 	for i, revision := range []string{base, p.Head} {
 		project, err := s.snapshot(revision)
 		if err != nil {
-			return false
+			return nil
 		}
 		repo, err := envrepo.Open(project)
 		if err != nil {
-			return false
+			return nil
 		}
 		if releases[i], err = repo.PartialRelease(p.Environment, component); err != nil {
-			return false
+			return nil
 		}
 	}
-	return slices.ContainsFunc(digestChanges(releases[0], releases[1]), func(c digestChange) bool {
-		return c.old != c.new && slices.ContainsFunc(had, func(d declaration) bool { return d.digest == c.new })
-	})
+	return digestChanges(releases[0], releases[1])
 }
 
 // goesBack reports whether every component of a promotion returns to what the target

@@ -628,3 +628,47 @@ func TestMergeWhileOthersWrite(t *testing.T) {
 	assert.Len(t, builds, 20, "no build is lost")
 	assert.Contains(t, s.file(s.main(), "environments/production/api/green/kustomization.yaml"), digest("b"))
 }
+
+// A proposal is not replaced by one of an older build, also not when both are made at
+// the same time, unless that is meant.
+func TestAnOlderBuildReplacesNoNewerProposal(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	s.record("web", "b")
+	s.record("web", "c")
+	older := promotion.Request{Components: []string{"web"}, To: "production", Digest: digest("b")}
+	var group sync.WaitGroup
+	errs := make([]error, 8)
+	for i := range errs {
+		_, _, service := s.connect()
+		r := older
+		if i%2 == 0 {
+			r.Digest = digest("c")
+		}
+		group.Go(func() { _, errs[i] = service.Propose(t.Context(), r) })
+	}
+	group.Wait()
+	var refused *promotion.OlderError
+	for i, err := range errs {
+		if err != nil {
+			assert.ErrorAs(t, err, &refused)
+			assert.Equal(t, 1, i%2, "the newer one is refused nowhere")
+		}
+	}
+	_, err := s.service.Propose(t.Context(), older)
+	require.ErrorAs(t, err, &refused)
+	assert.EqualError(t, err, "promoting bbbbbbbbbbbb of web to production: pull request #1 proposes cccccccccccc, a newer build")
+	assert.Contains(t, refused.Hint(), "--force")
+	assert.Equal(t, "Promote web to production: cccccccccccc", s.get(1).Title)
+
+	older.Force = true
+	s.propose(older)
+	s.propose(older)
+	assert.Equal(t, "Promote web to production: bbbbbbbbbbbb", s.get(1).Title)
+	older.Force, older.Digest = false, digest("c")
+	s.propose(older)
+	assert.Equal(t, "Promote web to production: cccccccccccc", s.get(1).Title)
+	list, err := s.service.List(t.Context(), promotion.ListOptions{})
+	require.NoError(t, err)
+	assert.Len(t, list, 1)
+}

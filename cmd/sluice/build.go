@@ -97,7 +97,7 @@ func (a *app) runBuildRecord(c *cobra.Command, o buildRecordOptions) error {
 	defer repo.Close()
 	var stopped error
 	done, err := repo.change(c.Context(), func(t *envrepo.Tree) (summary envrepo.Summary, err error) {
-		summary, stopped, err = recordBuild(c.Context(), t, build)
+		summary, stopped, err = recordBuild(c.Context(), t, build, a.Now())
 		return summary, err
 	})
 	if err != nil {
@@ -131,6 +131,10 @@ func (a *app) buildFromFlags(o buildRecordOptions) (envrepo.Build, error) {
 			return b, usagef("--created-at %q is not a time such as 2026-11-21T10:00:00Z", o.createdAt)
 		}
 		b.CreatedAt = at.UTC()
+		if b.Ahead(a.Now()) {
+			return b, withHint(usagef("--created-at %s is in the future: builds made until then would not be newer", o.createdAt),
+				"give the time at which the image was built, or leave it out; it is %s here", a.Now().UTC().Format(time.RFC3339))
+		}
 	}
 	for _, arg := range o.checks {
 		check, err := parseCheck(arg)

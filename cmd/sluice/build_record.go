@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
@@ -16,13 +17,13 @@ import (
 // stopped says why. A build that is recorded already deploys nothing, whatever has
 // been deployed since; stopped is then set as long as it is the newest one and could
 // not be deployed.
-func recordBuild(ctx context.Context, t *envrepo.Tree, b envrepo.Build) (done envrepo.Summary, stopped, err error) {
+func recordBuild(ctx context.Context, t *envrepo.Tree, b envrepo.Build, now time.Time) (done envrepo.Summary, stopped, err error) {
 	trial := envrepo.NewTree(t)
 	tried, deployErr := envrepo.RecordBuild(trial, b)
 	if deployErr == nil {
 		stopped = contractHolds(ctx, t, trial, b)
 		if stopped == nil && !tried.Changed {
-			stopped = notDeployedYet(ctx, t, b, &tried)
+			stopped = notDeployedYet(ctx, t, b, now, &tried)
 		}
 	}
 	if deployErr == nil && stopped == nil {
@@ -139,7 +140,7 @@ func plainConfig(files fs.FS, environment, component string) string {
 // digest that is not there any more may have been rolled back; but a pipeline that is
 // run again must not turn green while keys are missing. It only looks at the newest
 // build of the component.
-func notDeployedYet(ctx context.Context, t *envrepo.Tree, b envrepo.Build, said *envrepo.Summary) error {
+func notDeployedYet(ctx context.Context, t *envrepo.Tree, b envrepo.Build, now time.Time, said *envrepo.Summary) error {
 	repo, err := envrepo.Open(t)
 	if err != nil {
 		return nil
@@ -149,7 +150,9 @@ func notDeployedYet(ctx context.Context, t *envrepo.Tree, b envrepo.Build, said 
 		return nil
 	}
 	recorded, err := repo.Build(b.Component, b.Digest)
-	if err != nil || slices.ContainsFunc(builds, func(other envrepo.Build) bool { return other.CreatedAt.After(recorded.CreatedAt) }) {
+	if err != nil || slices.ContainsFunc(builds, func(other envrepo.Build) bool {
+		return other.CreatedAt.After(recorded.CreatedAt) && !other.Ahead(now)
+	}) {
 		return nil
 	}
 	environment := repo.Project().Environments[0]

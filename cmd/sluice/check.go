@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -98,7 +99,7 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 		environments = environmentNames(v.Repo.Project())
 	}
 	result := checked{Findings: []finding{}, kinds: componentKinds{}}
-	for _, f := range slices.Concat(declarations(v.Repo), expressions(v.Repo), dependencies(v.Repo), strangers(v), acknowledgements(v.Repo)) {
+	for _, f := range slices.Concat(declarations(v.Repo, a.Now()), expressions(v.Repo), dependencies(v.Repo), strangers(v), acknowledgements(v.Repo)) {
 		result.add(f)
 	}
 	for _, env := range environments {
@@ -131,7 +132,7 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 }
 
 // declarations decodes what no release leads to: every component and build.
-func declarations(repo *envrepo.Repo) []finding {
+func declarations(repo *envrepo.Repo, now time.Time) []finding {
 	components, err := repo.Components()
 	if err != nil {
 		return []finding{errorFinding("", err)}
@@ -141,8 +142,15 @@ func declarations(repo *envrepo.Repo) []finding {
 		if _, err := repo.Component(name); err != nil {
 			found = append(found, errorFinding(name, err))
 		}
-		if _, err := repo.Builds(name); err != nil {
+		builds, err := repo.Builds(name)
+		if err != nil {
 			found = append(found, errorFinding(name, err))
+		}
+		for _, b := range builds {
+			if b.Ahead(now) {
+				found = append(found, finding{Severity: "warning", Release: name, File: "builds/" + name + "/" + b.ID() + ".yaml",
+					Message: "createdAt is in the future, so nobody can tell which builds are newer", Hint: "correct it to the time at which it was recorded: `git log` of the file has it"})
+			}
 		}
 	}
 	return found

@@ -11,6 +11,7 @@ import (
 type promoteOptions struct {
 	to, tag, build string
 	bluegreen, all bool
+	force          bool
 }
 
 func newPromoteCommand(a *app) *cobra.Command {
@@ -24,6 +25,9 @@ request for a component and an environment: proposing a newer build updates it.
 Into an environment with tags it goes to the tag without traffic, and weights
 are left alone.
 
+--build proposes another build, such as one that a broken one came after. In
+place of a newer build that is proposed already it does so with --force only.
+
 The health of the environment before is read from the cluster at hand, or from
 the reports that its controller signs, where --report-key gives their key.`,
 		Example: `  sluice promote api --to staging
@@ -34,6 +38,9 @@ the reports that its controller signs, where --report-key gives their key.`,
 			if o.all == (len(args) == 1) {
 				return withHint(usagef("name one component, or --all"), "sluice promote COMPONENT --to ENVIRONMENT, or sluice promote --all --to ENVIRONMENT")
 			}
+			if o.force && o.build == "" {
+				return withHint(usagef("--force is for --build, which is missing"), "without --build the environment before says which build is proposed")
+			}
 			return a.runPromote(c, args, o)
 		},
 	}
@@ -41,6 +48,7 @@ the reports that its controller signs, where --report-key gives their key.`,
 	_ = c.MarkFlagRequired("to")
 	c.Flags().BoolVar(&o.all, "all", false, "propose every component whose digest differs, in one pull request")
 	c.Flags().StringVar(&o.build, "build", "", "propose this recorded `build` instead of what runs in the environment before")
+	c.Flags().BoolVar(&o.force, "force", false, "with --build: also in place of a newer build that is proposed")
 	tagFlags(c, &o.tag, &o.bluegreen)
 	for _, one := range []string{"build", "tag", "bluegreen"} {
 		c.MarkFlagsMutuallyExclusive("all", one)
@@ -54,7 +62,7 @@ func (a *app) runPromote(c *cobra.Command, components []string, o promoteOptions
 		return err
 	}
 	defer service.Done()
-	request := promotion.Request{Components: components, All: o.all, To: o.to, Tag: o.tag, BlueGreen: o.bluegreen}
+	request := promotion.Request{Components: components, All: o.all, To: o.to, Tag: o.tag, BlueGreen: o.bluegreen, Force: o.force}
 	if o.build != "" {
 		build, err := service.project.Build(components[0], o.build)
 		if err != nil {
