@@ -2,6 +2,7 @@ package envrepo
 
 import (
 	"fmt"
+	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -15,7 +16,7 @@ var buildFields = fieldTable{
 	"source":   {"repository", "commit", "ref", "message"},
 	"run":      {"id", "url"},
 	"config":   {"required", "optional"},
-	"checks[]": {"name", "status", "summary"},
+	"checks[]": {"name", "status", "summary", "url"},
 }
 
 var statusPattern = regexp.MustCompile(`^[a-z][-_a-z0-9]{0,62}$`)
@@ -75,6 +76,7 @@ func decodeChecks(o object) []Check {
 			Name:    c.text("name", matching(wordPattern, "the name of a check")),
 			Status:  c.text("status", matching(statusPattern, "a word such as passed or failed")),
 			Summary: c.text("summary", nil),
+			URL:     c.text("url", pageProblem),
 		}
 		c.require("name")
 		c.require("status")
@@ -85,6 +87,27 @@ func decodeChecks(o object) []Check {
 		checks = append(checks, check)
 	}
 	return checks
+}
+
+// maxURL is the longest address of a page, in bytes.
+const maxURL = 2000
+
+// pageProblem says why s is not the address of a page that people can be sent to; ""
+// when it is.
+func pageProblem(s string) string {
+	if len(s) > maxURL {
+		return fmt.Sprintf("has %d bytes, more than %d", len(s), maxURL)
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || strings.ContainsFunc(s, unprintable) || strings.ContainsAny(s, " \\"):
+		return "must be an address such as https://ci.example.com/runs/8841"
+	case u.Scheme != "https" && u.Scheme != "http":
+		return "must begin with https:// or http://"
+	case u.User != nil:
+		return "must have no user name or password"
+	}
+	return ""
 }
 
 // digestProblem says why s is not a digest, with the remedy for the commonest

@@ -616,7 +616,7 @@ func TestRecordBuild(t *testing.T) {
 			Source: Source{Repository: "https://github.com/shop/api", Commit: "1234567", Ref: "refs/heads/main", Message: "Fix: the \"cart\"\n\nIt was # broken\n"},
 			Run:    Run{ID: "8841", URL: "https://ci.example.com/8841"},
 			Config: &Contract{Required: []string{"DATABASE_URL"}, Optional: []string{"NO"}},
-			Checks: []Check{{Name: "trivy", Status: "passed", Summary: "0 critical"}, {Name: "unit", Status: "failed"}}}
+			Checks: []Check{{Name: "trivy", Status: "passed", Summary: "0 critical", URL: "https://ci.example.com/8841/trivy"}, {Name: "unit", Status: "failed"}}}
 		if change != nil {
 			change(&b)
 		}
@@ -650,6 +650,7 @@ new builds/api/9999ffff0000.yaml
 +- name: trivy
 +  status: passed
 +  summary: 0 critical
++  url: https://ci.example.com/8841/trivy
 +- name: unit
 +  status: failed
 `

@@ -183,6 +183,7 @@ type Check struct {
 	Name    string
 	Status  string
 	Summary string
+	URL     string // where people see it; http or https
 }
 
 // Release is one component in one environment as the repository declares it:

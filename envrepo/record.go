@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -62,6 +63,9 @@ func record(t *Tree, b Build, deploy func(*Tree, *Repo, Component, string, *Summ
 			if old.Run != b.Run {
 				summary.note("the record names another run, %s: the first one stays", orNone(strings.TrimSpace(old.Run.ID+" "+old.Run.URL)))
 			}
+			if !slices.Equal(old.Checks, b.Checks) {
+				summary.note("the record has other links of its checks: the first ones stay")
+			}
 			return summary, nil
 		}
 		if err := layer.WriteFile(file, data); err != nil {
@@ -91,7 +95,12 @@ func normalize(b Build, component Component, summary *Summary) (Build, error) {
 	if !b.CreatedAt.IsZero() {
 		b.CreatedAt = b.CreatedAt.UTC().Truncate(time.Second)
 	}
-	for _, u := range []*string{&b.Source.Repository, &b.Run.URL} {
+	b.Checks = slices.Clone(b.Checks)
+	urls := []*string{&b.Source.Repository, &b.Run.URL}
+	for i := range b.Checks {
+		urls = append(urls, &b.Checks[i].URL)
+	}
+	for _, u := range urls {
 		if clean, ok := withoutPassword(*u); ok {
 			*u = clean
 			summary.note("removed the password from the URL %s", clean)
@@ -117,6 +126,10 @@ func (b Build) bounded() error {
 		{"run id", b.Run.ID}, {"run URL", b.Run.URL}}
 	for _, check := range b.Checks {
 		lines = append(lines, text{"summary of check " + clip(check.Name), check.Summary})
+		if problem := pageProblem(check.URL); check.URL != "" && problem != "" {
+			return refuse("give the address of the check's report, or leave it out", "recording build %s: the URL %q of check %s %s",
+				b.ID(), clip(check.URL), clip(check.Name), problem)
+		}
 	}
 	for _, line := range append(lines, text{"source message", b.Source.Message}) {
 		if len(line.value) > maxRecordText {
@@ -186,8 +199,9 @@ func withoutPassword(s string) (string, bool) {
 }
 
 // differences names the fields in which two records differ. When and in which run
-// of a pipeline it was recorded is no part of a build's identity: a pipeline that
-// builds the same bytes of the same commit again has nothing new to say.
+// of a pipeline it was recorded, and where that shows its checks, is no part of a
+// build's identity: a pipeline that builds the same bytes of the same commit again
+// has nothing new to say.
 func differences(a, b Build) []string {
 	var fields []string
 	for _, f := range []struct {
@@ -195,13 +209,21 @@ func differences(a, b Build) []string {
 		a, b any
 	}{
 		{"component", a.Component, b.Component}, {"image", a.Image, b.Image}, {"digest", a.Digest, b.Digest},
-		{"source", a.Source, b.Source}, {"config", a.Config, b.Config}, {"checks", a.Checks, b.Checks},
+		{"source", a.Source, b.Source}, {"config", a.Config, b.Config}, {"checks", withoutURLs(a.Checks), withoutURLs(b.Checks)},
 	} {
 		if !reflect.DeepEqual(f.a, f.b) {
 			fields = append(fields, f.name)
 		}
 	}
 	return fields
+}
+
+func withoutURLs(checks []Check) []Check {
+	checks = slices.Clone(checks)
+	for i := range checks {
+		checks[i].URL = ""
+	}
+	return checks
 }
 
 // autoDeploy deploys a build that was just recorded.
@@ -286,6 +308,7 @@ func encodeBuild(file string, b Build) ([]byte, error) {
 		add(check, "name", textNode(c.Name))
 		add(check, "status", textNode(c.Status))
 		add(check, "summary", textNode(c.Summary))
+		add(check, "url", textNode(c.URL))
 		checks.Content = append(checks.Content, check)
 	}
 	add(root, "checks", checks)
@@ -300,6 +323,9 @@ func encodeBuild(file string, b Build) ([]byte, error) {
 	fields := differences(got, b)
 	if got.Run != b.Run {
 		fields = append(fields, "run")
+	}
+	if len(fields) == 0 && !slices.Equal(got.Checks, b.Checks) {
+		fields = append(fields, "checks")
 	}
 	if len(fields) > 0 || !got.CreatedAt.Equal(b.CreatedAt) {
 		return nil, refuse("", "recording build %s: %s cannot be written as it is", b.ID(), strings.Join(fields, ", "))

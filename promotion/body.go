@@ -281,7 +281,14 @@ func checksText(in Input, c ComponentInput) string {
 				fmt.Fprintf(&b, "- and %d more\n", len(c.NewBuild.Checks)-i)
 				break
 			}
-			fmt.Fprintf(&b, "- %s %s", foreign(check.Name), foreign(check.Status))
+			name := foreign(check.Name)
+			switch {
+			case safeURL(check.URL):
+				name = link(name, check.URL)
+			case check.URL != "":
+				name += " " + foreign(check.URL)
+			}
+			fmt.Fprintf(&b, "- %s %s", name, foreign(check.Status))
 			if check.Summary != "" {
 				fmt.Fprintf(&b, ": %s", foreign(check.Summary))
 			}

@@ -29,7 +29,7 @@ func sound() Input {
 			},
 			Run:    envrepo.Run{ID: "8841", URL: "https://ci.example.com/runs/8841"},
 			Config: &envrepo.Contract{Required: []string{"CACHE_ADDR", "DATABASE_URL"}},
-			Checks: []envrepo.Check{{Name: "trivy", Status: "passed", Summary: "0 critical"}, {Name: "unit", Status: "passed"}},
+			Checks: []envrepo.Check{{Name: "trivy", Status: "passed", Summary: "0 critical", URL: "https://ci.example.com/runs/8841/trivy"}, {Name: "unit", Status: "passed"}},
 		}
 	}
 	old := build("a", "2026-11-20T10:00:00Z", "1", "Start")

@@ -94,7 +94,7 @@ func poisoned(attack string) Input {
 	b := *c.NewBuild
 	b.Source = envrepo.Source{Repository: attack, Commit: attack, Message: attack}
 	b.Run = envrepo.Run{ID: attack, URL: attack}
-	b.Checks = []envrepo.Check{{Name: attack, Status: attack, Summary: attack}}
+	b.Checks = []envrepo.Check{{Name: attack, Status: attack, Summary: attack, URL: attack}, {Name: "x", Status: "passed", URL: "https://evil.example.com/](javascript:x)"}}
 	c.NewBuild = &b
 	c.OldBuild = &b
 	c.Between = []envrepo.Build{b}

@@ -140,6 +140,7 @@ func TestActionRecords(t *testing.T) {
 		"inputs.component":    "api",
 		"inputs.digest":       `sha256:$(touch pwned)`,
 		"inputs.checks":       "trivy=passed:0 critical; `touch pwned`\n\nunit=passed\n--help=x\n",
+		"inputs.check-urls":   "trivy=https://ci.example.com/$(touch pwned)\n",
 		"inputs.contract":     "config \"contract\".yaml",
 	}}
 	r.fakes(map[string]string{"sluice": `env > "$0.env"; echo '{"message": "record build"}'; exit 5`})
@@ -147,7 +148,7 @@ func TestActionRecords(t *testing.T) {
 
 	assert.Equal(t, 5, r.run(a), "the exit code is the command's")
 	want := []string{"build", "record", "--component=api", "--digest=sha256:$(touch pwned)", "--branch=main", "--output=json",
-		"--contract=config \"contract\".yaml", "--check=trivy=passed:0 critical; `touch pwned`", "--check=unit=passed", "--check=--help=x"}
+		"--contract=config \"contract\".yaml", "--check=trivy=passed:0 critical; `touch pwned`", "--check=unit=passed", "--check=--help=x", "--check-url=trivy=https://ci.example.com/$(touch pwned)"}
 	assert.Equal(t, want, r.arguments("sluice"))
 	assert.NoFileExists(t, filepath.Join(r.dir, "pwned"))
 	env, err := os.ReadFile(filepath.Join(r.dir, "bin", "sluice.env"))

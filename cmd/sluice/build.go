@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ type buildRecordOptions struct {
 	component, image, digest                       string
 	sourceCommit, sourceURL, sourceRef, sourceText string
 	runURL, runID, contract, createdAt             string
-	checks                                         []string
+	checks, checkURLs                              []string
 	noCI                                           bool
 }
 
@@ -58,7 +59,8 @@ Actions or GitLab CI set. Of a pull request that is built as a trial merge, the
 commit is the one that was pushed.`,
 		Example: `  sluice build record --component api --image registry.example.com/shop/api \
     --digest sha256:3f2a… --source-commit 9f8e… --source-url https://github.com/shop/api \
-    --run-url https://ci.example.com/runs/8841 --check trivy=passed:"0 critical"`,
+    --run-url https://ci.example.com/runs/8841 --check trivy=passed:"0 critical" \
+    --check-url trivy=https://ci.example.com/runs/8841/trivy`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runBuildRecord(c, o) },
 	}
@@ -74,6 +76,7 @@ commit is the one that was pushed.`,
 	f.StringVar(&o.runID, "run-id", "", "number of the CI run")
 	f.StringVar(&o.createdAt, "created-at", "", "`time` of the build, RFC 3339 (default: now)")
 	f.StringArrayVar(&o.checks, "check", nil, "outcome of a check, `NAME=STATUS[:SUMMARY]` (repeatable)")
+	f.StringArrayVar(&o.checkURLs, "check-url", nil, "page of a check's report, `NAME=URL` (repeatable)")
 	f.StringVar(&o.contract, "contract", "", "YAML `file` with the configuration the build needs: required and optional lists")
 	f.BoolVar(&o.noCI, "no-ci", false, "take nothing from the environment of the pipeline")
 	_ = c.MarkFlagRequired("component")
@@ -146,6 +149,9 @@ func (a *app) buildFromFlags(o buildRecordOptions) (envrepo.Build, error) {
 		}
 		b.Checks = append(b.Checks, check)
 	}
+	if err := linkChecks(b.Checks, o.checkURLs); err != nil {
+		return b, err
+	}
 	if o.contract != "" {
 		contract, err := a.readContract(o.contract)
 		if err != nil {
@@ -164,6 +170,25 @@ func parseCheck(arg string) (envrepo.Check, error) {
 		return envrepo.Check{}, withHint(usagef("--check %q is not NAME=STATUS[:SUMMARY]", arg), `for example --check trivy=passed:"0 critical"`)
 	}
 	return envrepo.Check{Name: name, Status: status, Summary: summary}, nil
+}
+
+// linkChecks gives checks the pages that NAME=URL name.
+func linkChecks(checks []envrepo.Check, args []string) error {
+	for _, arg := range args {
+		name, address, ok := strings.Cut(arg, "=")
+		if !ok || name == "" || address == "" {
+			return withHint(usagef("--check-url %q is not NAME=URL", arg), "for example --check-url trivy=https://ci.example.com/runs/8841/trivy")
+		}
+		i := slices.IndexFunc(checks, func(c envrepo.Check) bool { return c.Name == name })
+		switch {
+		case i < 0:
+			return withHint(usagef("--check-url %s=…: there is no check %s", name, name), "give its outcome as well: --check %s=passed", name)
+		case checks[i].URL != "":
+			return usagef("--check-url %s=… is given twice", name)
+		}
+		checks[i].URL = address
+	}
+	return nil
 }
 
 // readContract reads a file of the form {required: […], optional: […]}, or
@@ -231,6 +256,7 @@ type checkView struct {
 	Name    string `json:"name"`
 	Status  string `json:"status"`
 	Summary string `json:"summary,omitempty"`
+	URL     string `json:"url,omitempty"`
 }
 
 func viewBuild(b envrepo.Build, environments []string) buildView {
@@ -423,7 +449,7 @@ func buildTable(t *table, b buildView) {
 		t.row("run", strings.TrimSpace(b.Run.ID+" "+b.Run.URL))
 	}
 	for _, c := range b.Checks {
-		t.row("check", strings.TrimSpace(c.Name+" "+c.Status+" "+c.Summary))
+		t.row("check", strings.Join(strings.Fields(c.Name+" "+c.Status+" "+c.Summary+" "+c.URL), " "))
 	}
 	t.row("deployed in", strings.Join(b.Environments, ", "))
 }
