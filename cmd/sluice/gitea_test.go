@@ -75,6 +75,8 @@ func TestConnectGitea(t *testing.T) {
 		{name: "the same host in the clear", remote: "http://git.example.com/shop/e.git", url: "https://git.example.com", token: token, err: "is not on https://git.example.com"},
 		{name: "no token", remote: "https://git.example.com/shop/e.git", url: "https://git.example.com", err: "there is no token"},
 		{name: "a path", remote: "/srv/shop.git", url: "https://git.example.com", token: token, err: "not the address of a repository"},
+		{name: "a server in the clear", remote: "http://git.example.com/shop/e.git", url: "http://git.example.com", token: token, err: "http://git.example.com, is not https"},
+		{name: "a server on this machine", remote: "http://127.0.0.1:3000/shop/e.git", url: "http://127.0.0.1:3000", token: token, signsIn: true},
 		{name: "a server's URL that is none", remote: "https://git.example.com/shop/e.git", url: "git.example.com", token: token, err: "is not like https://"},
 	}
 	for _, tt := range tests {

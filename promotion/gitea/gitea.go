@@ -91,6 +91,9 @@ func Connect(o Options) (*Site, error) {
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, &OptionError{"the server's URL is not like https://git.example.com", "give it with --gitea-url"}
+	case promotion.Readable(u):
+		return nil, &OptionError{"the server's URL, " + u.Redacted() + ", is not https",
+			"a token is never sent in the clear: give --gitea-url https://" + u.Host + "; http is for a server on this machine"}
 	case !nameFormat.MatchString(o.Owner) || !nameFormat.MatchString(o.Name):
 		return nil, &OptionError{fmt.Sprintf("%q is not the OWNER/NAME of a repository on %s", o.Owner+"/"+o.Name, u.Host),
 			"the repository's URL must end in OWNER/NAME or OWNER/NAME.git"}

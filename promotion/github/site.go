@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -189,8 +188,9 @@ func apiURL(raw string) (*url.URL, error) {
 		// The value is not quoted: it may hold a password.
 		return nil, &OptionError{"the address of the API is not a plain URL", "give --github-url as https://HOST; the token goes into SLUICE_GITHUB_TOKEN"}
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
-		return nil, &OptionError{"the address of the API, " + u.Redacted() + ", is not https", "a token is never sent in the clear"}
+	if promotion.Readable(u) {
+		return nil, &OptionError{"the address of the API, " + u.Redacted() + ", is not https",
+			"a token is never sent in the clear: give --github-url https://" + u.Host}
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	if u.Host = strings.ToLower(u.Host); u.Host == "github.com" || strings.HasSuffix(u.Host, ".ghe.com") && !strings.HasPrefix(u.Host, "api.") {
@@ -201,11 +201,6 @@ func apiURL(raw string) (*url.URL, error) {
 	}
 	u.Path += "/"
 	return u, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // ownAPI reports whether a host is that of an API of GitHub's own servers. Of nobody
