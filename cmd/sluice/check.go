@@ -45,6 +45,9 @@ type reached struct {
 	Environment string   `json:"environment"`
 	Component   string   `json:"component"`
 	Files       []string `json:"files"`
+
+	Changes []objectDiff `json:"changes"`           // of what is rendered, secrets masked
+	Problem string       `json:"problem,omitempty"` // why they are not known
 }
 
 func newCheckCommand(a *app) *cobra.Command {
@@ -59,8 +62,9 @@ result: digests that pin nothing, configuration keys that are missing, objects
 that must not stand in a tag, routes that would ignore the weights.
 
 With --base, it also lists what a change since that commit does without a
-promotion: the environments that changed files below components/ reach, the
-environments whose gates are changed in sluice.yaml, and digests changed by hand
+promotion: the environments that changed files below components/ reach, and how
+each object there changes, rendered without keys and with secrets masked (long
+differences are cut; -o yaml and -o json have them whole), the environments whose gates are changed in sluice.yaml, and digests changed by hand
 where a promotion is due. --publish shows that as the statuses sluice/… of the
 commit that --ref names, so that a branch can require them of every pull
 request.`,
@@ -368,7 +372,7 @@ func reachedSince(before, v *view) ([]reached, error) {
 			}
 			closure, _ := render.InputClosure(v.FS, rel) // what is wrong with it has been reported, too
 			if files := within(changed, closure.Paths); len(files) > 0 {
-				list = append(list, reached{env.Name, name, files})
+				list = append(list, reached{Environment: env.Name, Component: name, Files: files, Changes: []objectDiff{}})
 			}
 		}
 	}
@@ -399,7 +403,7 @@ func (a *app) printChecked(v *view, result checked) error {
 			t.line(findingText(f))
 		}
 		for _, r := range result.Reached {
-			t.line(fmt.Sprintf("reached: %s/%s is changed without a promotion by %s", r.Environment, r.Component, strings.Join(r.Files, ", ")))
+			reachedLines(t, r)
 		}
 		for _, name := range result.Policies {
 			t.line(fmt.Sprintf("policy: what guards promotions into %s is changed by sluice.yaml", name))

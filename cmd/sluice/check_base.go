@@ -7,8 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
+	"github.com/sluice-dev/sluice/render/diff"
 )
 
 // since is what a change does that no promotion carries.
@@ -53,11 +56,76 @@ func (a *app) changedSince(ctx context.Context, v *view, base string) (since, er
 	if err != nil {
 		return since{}, err
 	}
+	for i := range list {
+		if err := compareReached(ctx, before, v, &list[i]); err != nil {
+			return since{}, err
+		}
+	}
 	return since{
 		Reached:  list,
 		Policies: changedPolicies(before.Repo.Project(), v.Repo.Project()),
 		Digests:  digestsByHand(before.Repo, v.Repo),
 	}, nil
+}
+
+// compareReached adds to a release how what is rendered of it changes. One that does
+// not render is among the findings; here it only leaves the difference unknown.
+func compareReached(ctx context.Context, before, after *view, r *reached) error {
+	var objects [2][]*unstructured.Unstructured
+	var values []string
+	for i, v := range []*view{before, after} {
+		if _, there, err := optionalRelease(v.Repo, r.Environment, r.Component); err == nil && !there {
+			continue // it is new
+		}
+		result, err := renderRelease(ctx, v, r.Environment, r.Component, keyless)
+		if err == nil {
+			objects[i], err = displayed(result)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			r.Problem = fmt.Sprintf("%s does not render: %v", []string{"what was there before", "the result"}[i], err)
+			return nil
+		}
+		values = append(values, result.Values...)
+	}
+	for _, c := range diff.Objects(objects[0], objects[1], diff.Mask{Values: values}) {
+		if c.Kind != diff.None {
+			r.Changes = append(r.Changes, objectDiff{c.ID, c.Kind, c.Text})
+		}
+	}
+	return nil
+}
+
+// How much of the differences is shown to people; programs get all.
+const (
+	maxShownLines   = 30  // of one object
+	maxShownRelease = 200 // of all objects of a release
+)
+
+// reachedLines prints a release that is reached, and how its objects change.
+func reachedLines(t *table, r reached) {
+	t.line(printable(fmt.Sprintf("reached: %s/%s is changed without a promotion by %s", r.Environment, r.Component, strings.Join(r.Files, ", "))))
+	switch {
+	case r.Problem != "":
+		t.line(printable("  " + r.Problem))
+	case len(r.Changes) == 0:
+		t.line("  no object changes")
+	}
+	shown := 0
+	for _, c := range r.Changes {
+		t.line(printable("  " + c.Change + " " + c.Object))
+		lines := strings.Split(strings.TrimRight(c.Diff, "\n"), "\n")
+		fit := max(0, min(len(lines), maxShownLines, maxShownRelease-shown))
+		for _, line := range lines[:fit] {
+			t.line(printable("    " + line))
+		}
+		if rest := len(lines) - fit; rest > 0 {
+			t.line(fmt.Sprintf("    … %s: -o yaml shows all", count(rest, "more line")))
+		}
+		shown += fit
+	}
 }
 
 // changedPolicies lists the environments that other gates guard than before, one that
