@@ -104,9 +104,9 @@ func TestPlausible(t *testing.T) {
 	assert.False(t, newer(alone, digest("d"), digest("a")))
 	assert.True(t, builds[1].CreatedAt.Equal(at("2027-01-01T00:00:00Z")), "what was given is left as it is")
 
-	had := declaration{digest("d"), at("2026-11-21T10:00:00Z")}
+	had := declaration{digest: digest("d"), at: at("2026-11-21T10:00:00Z")}
 	for _, then := range []time.Time{now, at("2027-02-01T00:00:00Z")} {
-		declared := plausible(builds, then, declaration{digest("d"), at("2026-11-21T11:30:00Z")}, had)
+		declared := plausible(builds, then, declaration{digest: digest("d"), at: at("2026-11-21T11:30:00Z")}, had)
 		assert.Equal(t, "ecda", order(declared), "it was made before it was declared, also when its own time has come")
 		assert.True(t, newer(declared, digest("c"), digest("d")))
 	}
