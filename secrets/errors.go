@@ -1,51 +1,124 @@
 package secrets
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/getsops/sops/v3"
 	sopsage "github.com/getsops/sops/v3/age"
+	"github.com/getsops/sops/v3/hckms"
+	"github.com/getsops/sops/v3/keys"
+	"github.com/getsops/sops/v3/kms"
+	sopspgp "github.com/getsops/sops/v3/pgp"
 )
 
 // NoKeyError says that none of the given keys opens the file.
 type NoKeyError struct {
-	File       string
-	Recipients []string // age public keys the file is encrypted for
-	OtherTypes []string // key types in the file that are not supported, such as pgp
+	File string
+	// Keys are what the file is encrypted for, as .sops.yaml names it: age
+	// recipients, fingerprints, addresses and resource names.
+	Keys []string
+	// Failed are the errors of those that are configured, each a *SourceError.
+	Failed []error
 }
 
 func (e *NoKeyError) Error() string {
-	if len(e.Recipients) == 0 {
-		return fmt.Sprintf("%s: no key opens it: it is encrypted for %s keys only, which are not supported",
-			e.File, strings.Join(e.OtherTypes, ", "))
+	msg := fmt.Sprintf("%s: no key opens it: it is encrypted for %s", e.File, strings.Join(e.Keys, ", "))
+	for _, err := range e.Failed {
+		msg += "; " + err.Error()
 	}
-	return fmt.Sprintf("%s: no key opens it: it is encrypted for %s", e.File, strings.Join(e.Recipients, ", "))
+	return msg
+}
+
+func (e *NoKeyError) Unwrap() []error { return e.Failed }
+
+// Temporary reports whether it may pass by itself: a key service did not answer.
+func (e *NoKeyError) Temporary() bool {
+	return slices.ContainsFunc(e.Failed, func(err error) bool {
+		t, ok := err.(interface{ Temporary() bool })
+		return ok && t.Temporary()
+	})
 }
 
 // Hint says how to give a key.
 func (e *NoKeyError) Hint() string {
-	if len(e.Recipients) == 0 {
-		return "encrypt it for an age recipient (sops updatekeys), then give its identity with --age-key-file ENVIRONMENT=PATH"
+	for _, err := range e.Failed {
+		if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
+			return h.Hint()
+		}
 	}
-	return "give the identity of one of these recipients with --age-key-file ENVIRONMENT=PATH"
+	if slices.ContainsFunc(e.Keys, func(k string) bool { return strings.HasPrefix(k, "age1") || strings.HasPrefix(k, "ssh-") }) {
+		return "give the identity of one of these recipients with --age-key-file ENVIRONMENT=PATH"
+	}
+	return "name one of these keys, with its credentials, in the file of --key-sources ENVIRONMENT=FILE: keys that a file names are not used otherwise"
 }
 
-func newNoKeyError(path string, m sops.Metadata) *NoKeyError {
-	e := &NoKeyError{File: path}
+func newNoKeyError(path string, m sops.Metadata, failed []error) *NoKeyError {
+	e := &NoKeyError{File: path, Failed: failed}
 	for _, group := range m.KeyGroups {
 		for _, key := range group {
-			list, name := &e.OtherTypes, key.TypeToIdentifier()
-			if a, ok := key.(*sopsage.MasterKey); ok {
-				list, name = &e.Recipients, printable(a.Recipient)
-			}
-			if !slices.Contains(*list, name) {
-				*list = append(*list, name)
+			if name := masterKeyName(key); !slices.Contains(e.Keys, name) {
+				e.Keys = append(e.Keys, name)
 			}
 		}
 	}
 	return e
+}
+
+// SourceError says that a key which is configured cannot be used.
+type SourceError struct {
+	Key       string // as .sops.yaml names it
+	Reason    string
+	Remedy    string
+	Transient bool // it may pass by itself
+	Err       error
+}
+
+func (e *SourceError) Error() string { return e.Key + ": " + e.Reason }
+
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// Temporary reports whether it may pass by itself.
+func (e *SourceError) Temporary() bool { return e.Transient }
+
+// Hint says what to do about it.
+func (e *SourceError) Hint() string {
+	var file *KeyFileError
+	switch {
+	case e.Remedy != "":
+		return e.Remedy
+	case errors.As(e.Err, &file):
+		return file.Hint()
+	case e.Transient:
+		return "the key service is asked again by itself; see that it is up and can be reached"
+	}
+	return "see the key, its address and the credentials in the file of --key-sources"
+}
+
+// ofKey says which key an error of a request is about.
+func ofKey(err error, key string) error {
+	if s := (*SourceError)(nil); errors.As(err, &s) && s.Key == "" {
+		s.Key = key
+	}
+	return err
+}
+
+// masterKeyName is a key that a file names, as .sops.yaml would. The file may
+// be hostile.
+func masterKeyName(key keys.MasterKey) string {
+	switch k := key.(type) {
+	case *sopsage.MasterKey:
+		return printable(k.Recipient)
+	case *sopspgp.MasterKey:
+		return "pgp " + oneLine(k.Fingerprint)
+	case *kms.MasterKey:
+		return oneLine(k.Arn)
+	case *hckms.MasterKey:
+		return "hckms " + oneLine(k.KeyID) + " (not supported)"
+	}
+	return oneLine(key.ToString())
 }
 
 // printable keeps a recipient of a hostile file from breaking a terminal or a
@@ -111,11 +184,13 @@ func (e *FormatError) Hint() string {
 	return "check the file with: sops decrypt " + oneLine(e.File)
 }
 
-// KeyFileError says what is wrong with an identity file. It never quotes it.
+// KeyFileError says what is wrong with a file of keys or credentials. It never
+// quotes it.
 type KeyFileError struct {
 	File   string
 	Line   int
 	Reason string
+	Remedy string
 }
 
 func (e *KeyFileError) Error() string {
@@ -125,9 +200,12 @@ func (e *KeyFileError) Error() string {
 	return e.File + ": " + e.Reason
 }
 
-// Hint says what an identity file holds.
+// Hint says what such a file holds.
 func (e *KeyFileError) Hint() string {
-	return "an identity file holds lines AGE-SECRET-KEY-1…, as age-keygen writes them"
+	if e.Remedy != "" {
+		return e.Remedy
+	}
+	return "an identity file holds lines AGE-SECRET-KEY-1…, as age-keygen writes them, or one SSH private key"
 }
 
 // RecipientError says that a new file cannot be encrypted for its recipients.
@@ -145,5 +223,5 @@ func (e *RecipientError) Error() string {
 
 // Hint says what a recipient is.
 func (e *RecipientError) Hint() string {
-	return "a recipient is an age public key, age1…, as age-keygen -y prints it"
+	return "a recipient is an age public key, age1… as age-keygen -y prints it, or an SSH public key"
 }

@@ -1,106 +1,90 @@
 package secrets
 
 import (
-	"bufio"
-	"bytes"
+	"context"
+	"errors"
 	"fmt"
-	"io"
-	"os"
+	"slices"
 	"strings"
 
-	"filippo.io/age"
+	"github.com/getsops/sops/v3/keys"
 )
 
-// Keys are the private keys of one environment. The zero value and nil hold
-// none. Keys are safe for concurrent use once loaded.
+// Keys are the key sources of one environment: identities that were read from
+// files, and key services that are asked. The zero value and nil hold none.
+// Keys are safe for concurrent use once they are put together.
 type Keys struct {
-	identities []age.Identity
-	recipients []string
+	sources []source
 }
 
-// maxKeyFile bounds an identity file, in bytes.
-const maxKeyFile = 1 << 20
-
-// LoadAgeKeys reads age identities (AGE-SECRET-KEY-1…, one a line) from the
-// file. Empty lines and lines that start with # are skipped.
-func LoadAgeKeys(path string) (*Keys, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading age identities: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading age identities: %w", err)
-	}
-	return ParseAgeKeys(path, data)
+// source opens and seals data keys with the master keys that it was configured
+// for. It never uses an address, a key or a credential that a SOPS file names:
+// what the file says is compared with the configuration and nothing else.
+type source interface {
+	// open decrypts the data key that the master key of a file holds. The error
+	// is errNotConfigured when the source has no such key, else a *SourceError.
+	open(ctx context.Context, master keys.MasterKey) ([]byte, error)
+	// seal encrypts a data key into the master key, with the errors of open.
+	seal(ctx context.Context, master keys.MasterKey, dataKey []byte) error
+	// names are what the source opens, as .sops.yaml names it: public keys,
+	// fingerprints, addresses and resource names.
+	names() []string
+	// remote sources send requests; they are asked after the others.
+	remote() bool
 }
 
-// ParseAgeKeys reads age identities as [LoadAgeKeys] does. Name is used in
-// errors, which are *KeyFileError and never quote the input.
-func ParseAgeKeys(name string, data []byte) (*Keys, error) {
-	if len(data) > maxKeyFile {
-		return nil, &KeyFileError{File: name, Reason: "it is larger than 1 MiB"}
-	}
-	k := &Keys{}
-	sc := bufio.NewScanner(bytes.NewReader(data))
-	for n := 1; sc.Scan(); n++ {
-		line := strings.TrimSpace(sc.Text())
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		id, err := age.ParseX25519Identity(line)
-		if err != nil {
-			// The error of age may quote parts of a mistyped key.
-			return nil, &KeyFileError{File: name, Line: n, Reason: notAnIdentity(line)}
-		}
-		k.identities = append(k.identities, id)
-		k.recipients = append(k.recipients, id.Recipient().String())
-	}
-	if sc.Err() != nil {
-		return nil, &KeyFileError{File: name, Reason: "it has a line that is too long"}
-	}
-	if len(k.identities) == 0 {
-		return nil, &KeyFileError{File: name, Reason: "it holds no age identity"}
-	}
-	return k, nil
-}
+// errNotConfigured says that a master key is none of the source's.
+var errNotConfigured = errors.New("the key is not configured")
 
-// notAnIdentity says what a line is that should be an identity.
-func notAnIdentity(line string) string {
-	switch {
-	case strings.HasPrefix(line, "age1"):
-		return "this is a recipient (public key), not an identity"
-	case strings.HasPrefix(line, "-----BEGIN"):
-		return "SSH and PEM keys are not supported, only age X25519 identities"
-	case strings.HasPrefix(line, "AGE-PLUGIN-"):
-		return "age plugins are not supported: they run programs"
-	case strings.HasPrefix(line, "AGE-SECRET-KEY-"):
-		return "the identity is malformed or not of type X25519"
-	}
-	return "this is not an age identity"
-}
-
-// Add adds the keys of other.
+// Add adds the key sources of other.
 func (k *Keys) Add(other *Keys) {
-	if other == nil {
-		return
+	if other != nil {
+		k.sources = append(k.sources, other.sources...)
 	}
-	k.identities = append(k.identities, other.identities...)
-	k.recipients = append(k.recipients, other.recipients...)
 }
 
-// Recipients returns the public keys (age1…) in the order of loading.
+// Names returns what the keys open, as .sops.yaml names it: age recipients,
+// fingerprints of OpenPGP keys and the names of keys in key services, in the
+// order of loading. None of it is secret.
+func (k *Keys) Names() []string {
+	var out []string
+	if k != nil {
+		for _, s := range k.sources {
+			out = append(out, s.names()...)
+		}
+	}
+	return out
+}
+
+// Recipients returns the age recipients (age1…, ssh-…) in the order of loading.
 func (k *Keys) Recipients() []string {
-	if k == nil {
-		return nil
-	}
-	return append([]string(nil), k.recipients...)
+	return slices.DeleteFunc(k.Names(), func(n string) bool {
+		return !strings.HasPrefix(n, "age1") && !strings.HasPrefix(n, "ssh-")
+	})
 }
 
-// String shows public keys only, so that keys which slip into a log line say
+// String shows public names only, so that keys which slip into a log line say
 // nothing.
-func (k *Keys) String() string { return "age keys for " + strings.Join(k.Recipients(), ", ") }
+func (k *Keys) String() string { return "keys for " + strings.Join(k.Names(), ", ") }
 
 // GoString is String: %#v would walk into the private keys.
 func (k *Keys) GoString() string { return k.String() }
+
+// Format is String whatever the verb: %+v of a value, not a pointer, would
+// walk into them too.
+func (k Keys) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.String()) }
+
+// locals are the sources that need no request, remotes the others.
+func (k *Keys) split() (locals, remotes []source) {
+	if k == nil {
+		return nil, nil
+	}
+	for _, s := range k.sources {
+		if s.remote() {
+			remotes = append(remotes, s)
+		} else {
+			locals = append(locals, s)
+		}
+	}
+	return locals, remotes
+}

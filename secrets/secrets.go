@@ -1,19 +1,21 @@
 // Package secrets reads and writes SOPS files: bytes in, bytes out.
 //
-// Call [LoadAgeKeys] once for each environment, then [Keys.Open] on every file
-// of that environment: a file that SOPS did not write comes back as it is.
-// Where no key may be used (pull-request heads, CI without keys) call
+// Call [LoadAgeKeys] or [LoadKeySources] once for each environment, then
+// [Keys.Open] on every file of that environment: a file that SOPS did not write
+// comes back as it is. Where no key may be used (pull-request heads, CI without keys) call
 // [OpenKeyless], and [Names] to learn which names a file defines.
 //
 // The package never looks for keys: no environment variable, home folder,
-// agent, command or network endpoint is consulted, only identities that were
-// given. It never writes a file. No error of it holds plaintext or a private
+// agent, command, metadata service or proxy is consulted, and no address that a
+// SOPS file names; only keys, key services and credentials that were given. It
+// never writes a file. No error of it holds plaintext or a private
 // key; errors of SOPS and of the YAML, JSON and INI parsers do at times, so
 // none of their texts is ever passed on.
 package secrets
 
 import (
 	"bytes"
+	"context"
 	"crypto/subtle"
 	"fmt"
 	"slices"
@@ -23,7 +25,6 @@ import (
 	"github.com/getsops/sops/v3"
 	"github.com/getsops/sops/v3/aes"
 	"github.com/getsops/sops/v3/cmd/sops/formats"
-	"github.com/getsops/sops/v3/keyservice"
 	"github.com/getsops/sops/v3/logging"
 )
 
@@ -68,9 +69,6 @@ func (k *Keys) Open(path string, data []byte) (o Opened, err error) {
 	tree, err := loadTree(path, format, data)
 	if err != nil {
 		return Opened{}, err
-	}
-	if k == nil || len(k.identities) == 0 {
-		return Opened{}, newNoKeyError(path, tree.Metadata)
 	}
 	values, err := decryptTree(path, tree, k)
 	if err != nil {
@@ -137,16 +135,27 @@ func Names(path string, data []byte) (names []string, err error) {
 }
 
 // Encrypt makes a new SOPS file from plaintext for the given age recipients
-// (age1…). Path decides the format as it does for the sops command: dotenv,
-// YAML, JSON, INI, else binary. Keys that end in _unencrypted stay readable.
-func Encrypt(path string, plaintext []byte, recipients []string) (out []byte, err error) {
+// (age1…, ssh-…). Path decides the format as it does for the sops command:
+// dotenv, YAML, JSON, INI, else binary. Keys that end in _unencrypted stay
+// readable.
+func Encrypt(path string, plaintext []byte, recipients []string) ([]byte, error) {
+	rule, err := RuleFor(recipients)
+	if err != nil {
+		return nil, err
+	}
+	return (*Keys)(nil).Encrypt(path, plaintext, rule)
+}
+
+// Encrypt makes a new SOPS file from plaintext as a creation rule says. For age
+// recipients no keys are needed; other keys of the rule must be among k.
+func (k *Keys) Encrypt(path string, plaintext []byte, rule Rule) (out []byte, err error) {
 	var o Opened
 	defer recoverAs(path, &o, &err)
 	quiet()
 	if IsEncrypted(path, plaintext) {
 		return nil, &FormatError{File: path, Reason: "it is encrypted already"}
 	}
-	group, err := keyGroup(recipients)
+	metadata, err := rule.metadata()
 	if err != nil {
 		return nil, err
 	}
@@ -162,22 +171,16 @@ func Encrypt(path string, plaintext []byte, recipients []string) (out []byte, er
 	if store.HasSopsTopLevelKey(branches[0]) {
 		return nil, &FormatError{File: path, Reason: "the name sops is reserved for the metadata of SOPS"}
 	}
-	tree := sops.Tree{Branches: branches, Metadata: sops.Metadata{
-		KeyGroups:         []sops.KeyGroup{group},
-		UnencryptedSuffix: sops.DefaultUnencryptedSuffix,
-		Version:           sopsVersion,
-	}}
-	svc := keyservice.NewCustomLocalClient(&ageServer{})
-	dataKey, errs := tree.GenerateDataKeyWithKeyServices([]keyservice.KeyServiceClient{svc})
-	if len(errs) > 0 {
-		return nil, &FormatError{File: path, Reason: "its data key could not be made"}
+	tree := sops.Tree{Branches: branches, Metadata: metadata}
+	dataKey, err := k.newDataKey(context.Background(), &tree.Metadata)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	cipher := aes.NewCipher()
 	mac, err := tree.Encrypt(dataKey, cipher)
 	if err != nil {
 		return nil, &FormatError{File: path, Reason: "it holds a value that SOPS cannot encrypt"}
 	}
-	tree.Metadata.LastModified = time.Now().UTC()
 	tree.Metadata.MessageAuthenticationCode, err = cipher.Encrypt(mac, dataKey, macContext(tree.Metadata))
 	if err != nil {
 		return nil, &FormatError{File: path, Reason: "its authentication code could not be made"}
@@ -206,11 +209,9 @@ func plain(path string, data []byte) (Opened, error) {
 // authentication code has been verified.
 func decryptTree(path string, tree *sops.Tree, k *Keys) ([]string, error) {
 	quiet()
-	svc := keyservice.NewCustomLocalClient(&ageServer{identities: k.identities})
-	dataKey, err := tree.Metadata.GetDataKeyWithKeyServices(
-		[]keyservice.KeyServiceClient{svc}, sops.DefaultDecryptionOrder)
-	if err != nil || len(dataKey) != dataKeySize {
-		return nil, newNoKeyError(path, tree.Metadata)
+	dataKey, err := k.dataKey(context.Background(), path, tree.Metadata)
+	if err != nil {
+		return nil, err
 	}
 	cipher := &recordingCipher{aes: aes.NewCipher()}
 	computed, err := tree.Decrypt(dataKey, cipher)
