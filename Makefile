@@ -39,8 +39,9 @@ control-plane:
 	@cp deploy/crds/*.yaml $(BIN)/crds/sluice/
 
 .PHONY: tools
-tools: control-plane ## Build the development control plane, a Gitea and the linter into bin/ (cold: some fifteen minutes, once)
+tools: control-plane ## Build what the tests run (control plane, Gitea, Vault's transit engine, sops) and the linter into bin/ (cold: some fifteen minutes, once)
 	@$(MAKE) --no-print-directory -C dev/gitea tools BIN=$(BIN)
+	@$(MAKE) --no-print-directory -C dev/vault tools BIN=$(BIN)
 	@go -C dev/lint build -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 
 .PHONY: test

@@ -427,23 +427,8 @@ func TestOpenCutOffAnywhere(t *testing.T) {
 
 // No key but the given ones is used, no program is run, no address is called.
 func TestOpenUsesNothingAmbient(t *testing.T) {
-	dir := t.TempDir()
-	home := filepath.Join(dir, "home")
-	for _, p := range []string{"home/.config/sops/age/keys.txt", "home/.ssh/id_ed25519"} {
-		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, p)), 0o700))
-		require.NoError(t, os.WriteFile(filepath.Join(dir, p), fixture(t, "development.agekey"), 0o600))
-	}
-	ran := filepath.Join(dir, "ran")
-	t.Setenv("HOME", home)
-	t.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
-	t.Setenv("SOPS_AGE_KEY", string(fixture(t, "development.agekey")))
-	t.Setenv("SOPS_AGE_KEY_FILE", "testdata/development.agekey")
-	t.Setenv("SOPS_AGE_KEY_CMD", "touch "+ran)
-	t.Setenv("SOPS_AGE_SSH_PRIVATE_KEY_CMD", "touch "+ran)
-
 	called, address := listen(t)
-	t.Setenv("VAULT_ADDR", "http://"+address)
-	t.Setenv("VAULT_TOKEN", "x")
+	ran := hostileEnvironment(t, address)
 	vault := fmt.Sprintf(`"hc_vault": [{"vault_address": "http://%s", "engine_path": "e", "key_name": "k", `+
 		`"created_at": "2026-01-01T00:00:00Z", "enc": "vault:v1:x"}], "age": `, address)
 	js := swap(t, fixture(t, "sops", "config.json"), `"age": `, vault)
@@ -459,8 +444,73 @@ func TestOpenUsesNothingAmbient(t *testing.T) {
 	o, err := keysOf(t, "development").Open("config.json", js)
 	require.NoError(t, err, "a Vault key beside ours is no hindrance")
 	assert.True(t, o.Encrypted)
+
+	// The same with every kind of key, configured or not.
+	for _, kind := range keyKinds(t, t.TempDir()) {
+		keys := load(t, kind.sources)
+		sealed, err := keys.Encrypt("s.env", []byte("A=b\n"), ruleOf(t, kind.rule))
+		require.NoError(t, err, kind.name)
+		_, err = keys.Open("s.env", sealed)
+		require.NoError(t, err, kind.name)
+		_, err = keysOf(t, "production").Open("s.env", sealed)
+		require.Error(t, err, kind.name)
+	}
+	// Proxies are left alone for addresses of this host anyway: one that is not.
+	token := put(t, t.TempDir(), "token", "x")
+	away := load(t, "vault: [{keys: [https://vault.invalid/v1/transit/keys/a], tokenFile: "+token+"}]\n")
+	_, err = away.Encrypt("s.env", []byte("A=b\n"), ruleOf(t, "hc_vault_transit_uri: https://vault.invalid/v1/transit/keys/a"))
+	require.ErrorContains(t, err, "https://vault.invalid cannot be reached")
+
 	assert.NoFileExists(t, ran)
 	assert.Zero(t, called.Load())
+}
+
+// hostileEnvironment points every variable and file that SOPS and the SDKs of
+// key services look at to keys that would fit, to an address, or to a program
+// that leaves the returned file behind.
+func hostileEnvironment(t *testing.T, address string) (ran string) {
+	dir := t.TempDir()
+	home := filepath.Join(dir, "home")
+	ran = filepath.Join(dir, "ran")
+	for p, content := range map[string]string{
+		".config/sops/age/keys.txt": string(fixture(t, "development.agekey")),
+		".ssh/id_ed25519":           string(fixture(t, "ssh_ed25519")),
+		".ssh/id_rsa":               string(fixture(t, "ssh_rsa")),
+		".vault-token":              "x",
+		".gnupg/secring.gpg":        string(fixture(t, "pgp_rsa.gpg")),
+		".aws/config":               "[default]\ncredential_process = touch " + ran + "\n",
+		".aws/credentials":          "[default]\naws_access_key_id = x\naws_secret_access_key = x\n",
+		".config/gcloud/application_default_credentials.json": `{"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x"}`,
+	} {
+		p = filepath.Join(home, p)
+		require.NoError(t, os.MkdirAll(filepath.Dir(p), 0o700))
+		require.NoError(t, os.WriteFile(p, []byte(content), 0o600))
+	}
+	bin := filepath.Join(dir, "bin")
+	require.NoError(t, os.Mkdir(bin, 0o700))
+	for _, name := range []string{"gpg", "gpg2", "gpgconf", "gpg-agent", "az", "azd", "pwsh", "gcloud", "aws", "vault", "age-plugin-yubikey", "sh"} {
+		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n: > "+ran+"\n"), 0o700))
+	}
+	url := "http://" + address
+	for name, value := range map[string]string{
+		"HOME": home, "XDG_CONFIG_HOME": filepath.Join(home, ".config"), "PATH": bin, "GNUPGHOME": filepath.Join(home, ".gnupg"),
+		"SOPS_AGE_KEY": string(fixture(t, "development.agekey")), "SOPS_AGE_KEY_FILE": "testdata/development.agekey",
+		"SOPS_AGE_KEY_CMD": "touch " + ran, "SOPS_AGE_SSH_PRIVATE_KEY_CMD": "touch " + ran,
+		"SOPS_AGE_SSH_PRIVATE_KEY_FILE": "testdata/ssh_ed25519", "SOPS_GPG_EXEC": filepath.Join(bin, "gpg"),
+		"SOPS_GCP_KMS_ENDPOINT": url, "SOPS_GCP_KMS_CLIENT_TYPE": "rest",
+		"VAULT_ADDR": url, "VAULT_AGENT_ADDR": url, "VAULT_TOKEN": "x", "VAULT_HTTP_PROXY": url, "VAULT_NAMESPACE": "x",
+		"AWS_ENDPOINT_URL": url, "AWS_ENDPOINT_URL_KMS": url, "AWS_ENDPOINT_URL_STS": url, "AWS_ACCESS_KEY_ID": "x",
+		"AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "x", "AWS_PROFILE": "x", "AWS_EC2_METADATA_SERVICE_ENDPOINT": url,
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": url, "AWS_ROLE_ARN": "x", "AWS_WEB_IDENTITY_TOKEN_FILE": "testdata/ssh_rsa",
+		"GOOGLE_APPLICATION_CREDENTIALS": filepath.Join(home, ".config/gcloud/application_default_credentials.json"),
+		"GOOGLE_CREDENTIALS":             "{}", "GOOGLE_OAUTH_ACCESS_TOKEN": "x", "GCE_METADATA_HOST": address,
+		"AZURE_CLIENT_ID": "x", "AZURE_CLIENT_SECRET": "x", "AZURE_TENANT_ID": "x", "AZURE_AUTHORITY_HOST": url,
+		"IDENTITY_ENDPOINT": url, "IDENTITY_HEADER": "x", "MSI_ENDPOINT": url,
+		"HTTP_PROXY": url, "HTTPS_PROXY": url, "ALL_PROXY": url, "http_proxy": url, "https_proxy": url,
+	} {
+		t.Setenv(name, value)
+	}
+	return ran
 }
 
 // listen counts connections.
