@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -104,7 +105,7 @@ func (d *decision) judgeBroken(v *Verdict, why string) {
 // scheduleBroken sets when a release with broken tags is seen again. Its files
 // stay what they are, but what opens the encrypted ones may answer again.
 func (d *decision) scheduleBroken(v *Verdict) {
-	v.After = retryRender
+	v.After = retryBroken(d.in.Rendered)
 	if v.Reconciling {
 		v.After = cmp.Or(drained(d.in, d.routes.had.RoutedAt), recheckMax)
 	}
@@ -116,6 +117,14 @@ func (d *decision) scheduleBroken(v *Verdict) {
 // anyBroken reports whether a tag of the result is broken.
 func anyBroken(r *render.Result) bool {
 	return slices.ContainsFunc(r.Tags, func(t render.TagObjects) bool { return t.Broken != nil })
+}
+
+// retryBroken is when broken tags are tried again: soon where that may be enough.
+func retryBroken(r *render.Result) time.Duration {
+	if slices.ContainsFunc(r.Tags, func(t render.TagObjects) bool { return t.Broken != nil && temporary(t.Broken) }) {
+		return retryMax
+	}
+	return retryRender
 }
 
 // brokenHint is what to do about broken tags.

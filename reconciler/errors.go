@@ -221,16 +221,23 @@ func failure(err error) Verdict {
 	case errors.As(err, &prune):
 		v.Reason = v1alpha1.ReasonPruneFailed
 	}
-	if v.Reason == v1alpha1.ReasonRenderFailed {
+	if v.Reason == v1alpha1.ReasonRenderFailed && !temporary(err) {
 		return v
 	}
-	if !permanent(err) {
+	if v.Reason == v1alpha1.ReasonRenderFailed || !permanent(err) {
 		v.State, v.Stalled, v.Reconciling = StateWaiting, false, true
 		v.Reason = v1alpha1.ReasonTransientError
 	} else if v.Reason == "" {
 		v.Reason = v1alpha1.ReasonApplyFailed
 	}
 	return v
+}
+
+// temporary reports whether an error of rendering says of itself that it may
+// pass: a key service does not answer, and the files are as they should be.
+func temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
 }
 
 // permanent reports whether any part of an error will come again.

@@ -193,12 +193,12 @@ func changed(ctx context.Context, env *environment, rel *release, unsure []sight
 
 // retryAfter is when to come back to a release whose pass ended with an error:
 // soon, and less and less so. Files that do not render will not until there are
-// others.
+// others, unless it was a key service that did not answer.
 func (l *loop) retryAfter(key Key, err error) time.Duration {
 	var render *RenderError
 	var unsettled *UnsettledError
 	switch {
-	case errors.As(err, &render):
+	case errors.As(err, &render) && !temporary(err):
 		return retryRender
 	case errors.As(err, &unsettled):
 		return contestMin + rand.N(contestMin) // every try is many writes

@@ -265,7 +265,7 @@ func (r *release) begin(scope bool) {
 func (r *release) renderedAt(hash string, now time.Time) *render.Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if hash == "" || r.renderedHash != hash || anyBroken(r.rendered) && now.Sub(r.renderedTime) >= retryRender {
+	if hash == "" || r.renderedHash != hash || anyBroken(r.rendered) && now.Sub(r.renderedTime) >= retryBroken(r.rendered) {
 		return nil
 	}
 	return r.rendered

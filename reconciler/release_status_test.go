@@ -172,6 +172,10 @@ var verdicts = []struct {
 		w.ensure()
 		return failure(&RenderError{Release: "api", Err: errors.New("no")})
 	}, "Ready=False(RenderFailed) Reconciling=False(RenderFailed) Stalled=True(RenderFailed): Failed"},
+	{"a key service that does not answer", func(w *world) Verdict {
+		w.ensure()
+		return failure(&RenderError{Release: "api", Err: fmt.Errorf("rendering: %w", unanswered{})})
+	}, "Ready=False(TransientError) Reconciling=True(TransientError) Stalled=False(TransientError): InProgress"},
 	{"a refused object", func(w *world) Verdict {
 		w.ensure()
 		return failure(&ApplyError{Objects: []*ObjectError{{inventory.ID{Name: "a"}, invalid}}})
@@ -298,4 +302,26 @@ func TestReleaseBeforeItsStatus(t *testing.T) {
 	now := metav1.NewTime(start)
 	w.in.Last.DeletionTimestamp = &now
 	assert.Contains(t, conditionsOf(t, w.in.Last), ": Terminating")
+}
+
+// unanswered is an error of rendering that may pass by itself.
+type unanswered struct{}
+
+func (unanswered) Error() string   { return "the key service does not answer" }
+func (unanswered) Temporary() bool { return true }
+
+// What a key service keeps from being rendered is tried again soon, files that do
+// not render are not.
+func TestRetriesOfWhatDoesNotRender(t *testing.T) {
+	broken := func(errs ...error) *render.Result {
+		r := &render.Result{}
+		for _, err := range errs {
+			r.Tags = append(r.Tags, render.TagObjects{Broken: err})
+		}
+		return r
+	}
+	assert.Equal(t, retryRender, retryBroken(broken(nil, errors.New("no"))))
+	assert.Equal(t, retryMax, retryBroken(broken(errors.New("no"), fmt.Errorf("tag: %w", unanswered{}))))
+	assert.True(t, temporary(&RenderError{Err: errors.Join(errors.New("no"), unanswered{})}))
+	assert.False(t, temporary(&RenderError{Err: errors.New("no")}))
 }
