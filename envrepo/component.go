@@ -1,16 +1,19 @@
 package envrepo
 
 import (
+	"regexp"
 	"slices"
 	"time"
 )
 
 var componentFields = fieldTable{
-	"":         {"apiVersion", "kind", "metadata", "image", "config", "dependsOn", "healthTimeout", "health", "autoDeploy", "paused"},
+	"":         {"apiVersion", "kind", "metadata", "image", "config", "dependsOn", "healthTimeout", "health", "secretsIn", "autoDeploy", "paused"},
 	"metadata": {"name"},
 	"config":   {"required", "optional"},
 	"health[]": {"apiVersion", "kind", "ready", "failed", "message"},
 }
+
+var secretKindPattern = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,62}(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 const (
 	defaultHealthTimeout = 5 * time.Minute
@@ -45,6 +48,7 @@ func decodeComponent(file, name string, data []byte) (Component, error) {
 		})
 		c.HealthTimeout = o.duration("healthTimeout", defaultHealthTimeout, time.Second, maxHealthTimeout)
 		c.Health = decodeHealth(o, file)
+		c.SecretsIn = o.texts("secretsIn", secretKindProblem)
 		if o.has("autoDeploy") {
 			autoDeploy := o.flag("autoDeploy")
 			c.AutoDeploy = &autoDeploy
@@ -55,6 +59,14 @@ func decodeComponent(file, name string, data []byte) (Component, error) {
 		return Component{}, err
 	}
 	return c, nil
+}
+
+// secretKindProblem judges a kind that may hold decrypted values.
+func secretKindProblem(s string) string {
+	if s == "Secret" {
+		return "may hold decrypted values anyway"
+	}
+	return matching(secretKindPattern, "a kind, KIND or KIND.GROUP such as License.example.com")(s)
 }
 
 // decodeImage decodes the required name of an image.

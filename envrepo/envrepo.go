@@ -112,6 +112,7 @@ type Component struct {
 	DependsOn     []string
 	HealthTimeout time.Duration // default 5m
 	Health        []HealthRule  // of kinds that are not judged by kstatus
+	SecretsIn     []string      // kinds besides Secret that may hold decrypted values: KIND or KIND.GROUP
 	AutoDeploy    *bool         // overrides the environment's
 	Paused        bool
 }

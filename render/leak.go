@@ -83,6 +83,23 @@ func isSecret(u *unstructured.Unstructured) bool {
 	return u.GetKind() == "Secret" && u.GetAPIVersion() == "v1"
 }
 
+// mayHold reports whether decrypted values may stand in a field: in the data of
+// a Secret, and in kinds that the component allows outside what names the object.
+func mayHold(u *unstructured.Unstructured, path, kinds []string) bool {
+	if len(path) == 0 {
+		return false
+	}
+	if isSecret(u) {
+		return path[0] == "data" || path[0] == "stringData"
+	}
+	switch path[0] {
+	case "apiVersion", "kind", "metadata":
+		return false
+	}
+	kind := u.GroupVersionKind()
+	return slices.Contains(kinds, kind.GroupKind().String())
+}
+
 // checkCiphertext refuses values that SOPS encrypted and nobody decrypted
 // (flux2 #4945), in base64 too.
 func checkCiphertext(f folder) error {
@@ -132,8 +149,8 @@ type leak struct {
 // an image): whether one really was decrypted shows in a second build of the
 // masked files, where it is gone. Values that are public in this way are
 // noted: masking them would hide ordinary text and nothing else.
-func (b *builder) checkLeaks(ctx context.Context, folders []folder, values []string) {
-	for _, l := range findLeaks(folders, values) {
+func (b *builder) checkLeaks(ctx context.Context, folders []folder, values, kinds []string) {
+	for _, l := range findLeaks(folders, values, kinds) {
 		f := &folders[l.folder]
 		if f.err != nil || ctx.Err() != nil {
 			continue
@@ -150,12 +167,12 @@ func (b *builder) checkLeaks(ctx context.Context, folders []folder, values []str
 		u := f.objects[l.object]
 		f.err = &ObjectError{Dir: f.dir, Object: redact(objectName(u), values), Field: redact(l.field.String(), values),
 			Reason: "holds a decrypted value: only the data of a Secret may",
-			Remedy: "move the value to a Secret (of a manifest encrypt data and stringData only), or keep it in plain text if it is none"}
+			Remedy: "move the value to a Secret (of a manifest encrypt data and stringData only), keep it in plain text if it is none, or allow the kind by secretsIn in component.yaml"}
 	}
 }
 
 // findLeaks returns the first suspect string of each object field.
-func findLeaks(folders []folder, values []string) []leak {
+func findLeaks(folders []folder, values, kinds []string) []leak {
 	if len(values) == 0 {
 		return nil
 	}
@@ -176,9 +193,8 @@ func findLeaks(folders []folder, values []string) []leak {
 			continue
 		}
 		for j, u := range f.objects {
-			secret := isSecret(u)
 			eachString(u.Object, func(s field) bool {
-				if secret && len(s.path) > 0 && (s.path[0] == "data" || s.path[0] == "stringData") {
+				if mayHold(u, s.path, kinds) {
 					return true
 				}
 				if holds(s.value) || holds(decoded(s.value)) {

@@ -69,6 +69,8 @@ type Result struct {
 	// the release holds in plain text as well are left out.
 	Values  []string
 	Keyless []string // files whose values could not be shown, sorted
+	// Plain are the values of Secrets that stand in the repository unencrypted.
+	Plain []PlainSecret
 }
 
 // TagObjects are the objects of one deployment tag.
@@ -169,7 +171,7 @@ func Inspect(ctx context.Context, req Request) (*Result, []Finding, error) {
 	if err := b.check(ctx, rel, folders); err != nil {
 		return nil, nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
 	}
-	res := &Result{Release: rel, Shared: folders[0].objects, Values: b.maskable(), Keyless: b.keyless()}
+	res := &Result{Release: rel, Shared: folders[0].objects, Values: b.maskable(), Keyless: b.keyless(), Plain: b.plain(folders)}
 	for i, f := range folders[1:] {
 		t := TagObjects{Name: rel.Tags[i].Name, Digest: rel.Tags[i].Digest, Objects: f.objects}
 		if f.err != nil {
@@ -184,7 +186,7 @@ func Inspect(ctx context.Context, req Request) (*Result, []Finding, error) {
 // with a tag is kept in its folder; the error is that of what exists once. Leaks
 // come first: the errors of the other checks name objects.
 func (b *builder) check(ctx context.Context, rel envrepo.Release, folders []folder) error {
-	b.checkLeaks(ctx, folders, b.values())
+	b.checkLeaks(ctx, folders, b.values(), rel.Component.SecretsIn)
 	for i := range folders {
 		f := &folders[i]
 		for _, check := range []func() error{

@@ -8,6 +8,7 @@ import (
 
 	"github.com/getsops/sops/v3"
 	"github.com/getsops/sops/v3/aes"
+	"go.yaml.in/yaml/v3"
 )
 
 // recordingCipher is one operation's cipher (aes.Cipher is not safe for
@@ -83,6 +84,58 @@ func maskable(values []string) []string {
 		return strings.Compare(a, b)
 	})
 	return slices.Compact(out)
+}
+
+// maxInner bounds the decrypted binary files that are looked into, in bytes.
+const maxInner = 256 << 10
+
+// innerValues are the values inside a binary file that was encrypted whole: of a
+// JSON patch what it puts in, of other YAML or JSON every text, of lines NAME=value
+// what stands behind the sign. Whoever reads the file takes them out one by one.
+func innerValues(data string) (out []string) {
+	if len(data) > maxInner {
+		return nil
+	}
+	for line := range strings.Lines(data) {
+		if _, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			out = append(out, strings.TrimSpace(value))
+		}
+	}
+	dec := yaml.NewDecoder(strings.NewReader(data))
+	for {
+		var doc yaml.Node
+		if dec.Decode(&doc) != nil {
+			return out
+		}
+		for _, root := range doc.Content {
+			if root.Kind == yaml.SequenceNode && len(root.Content) > 0 && lookup(root.Content[0], "op") != nil {
+				for _, operation := range root.Content {
+					out = appendTexts(out, lookup(operation, "value"))
+				}
+			} else if root.Kind != yaml.ScalarNode {
+				out = appendTexts(out, root)
+			}
+		}
+	}
+}
+
+// appendTexts adds the scalars below a node. Aliases are not followed: what they
+// stand for is there once already.
+func appendTexts(out []string, n *yaml.Node) []string {
+	switch {
+	case n == nil:
+	case n.Kind == yaml.ScalarNode:
+		out = append(out, n.Value)
+	case n.Kind == yaml.MappingNode:
+		for i := 1; i < len(n.Content); i += 2 {
+			out = appendTexts(out, n.Content[i])
+		}
+	default:
+		for _, item := range n.Content {
+			out = appendTexts(out, item)
+		}
+	}
+	return out
 }
 
 // trivial reports whether a value is so common that masking it would hide

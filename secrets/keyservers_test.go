@@ -359,7 +359,9 @@ func newAzureKeyVault(t testing.TB) *keyServer {
 			writeJSON200(w, map[string]string{"kid": s.URL + "/keys/production/" + azureTestVersion, "value": base64.RawURLEncoding.EncodeToString(out)})
 		}
 	}
-	encrypt := operate(func(v []byte) ([]byte, error) { return rsa.EncryptOAEP(sha256.New(), rand.Reader, &key.PublicKey, v, nil) })
+	encrypt := operate(func(v []byte) ([]byte, error) {
+		return rsa.EncryptOAEP(sha256.New(), rand.Reader, &key.PublicKey, v, nil)
+	})
 	decrypt := operate(func(v []byte) ([]byte, error) { return rsa.DecryptOAEP(sha256.New(), nil, key, v, nil) })
 	mux.HandleFunc("POST /keys/production/encrypt", encrypt)
 	mux.HandleFunc("POST /keys/production/{version}/encrypt", encrypt)

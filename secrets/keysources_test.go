@@ -88,7 +88,7 @@ func gcpKind(t testing.TB, dir string) keyKind {
 	return keyKind{
 		name: "gcp", rule: "gcp_kms: " + gcpTestKey, group: "gcp_kms: [{resource_id: " + gcpTestKey + "}]",
 		sources: fmt.Sprintf("gcpKMS: [{keys: [%q], endpoint: %q, serviceAccountFile: %q}]\n", gcpTestKey, s.URL, put(t, dir, "account.json", account)),
-		env: []string{"SOPS_GCP_KMS_ENDPOINT=" + s.URL, "SOPS_GCP_KMS_CLIENT_TYPE=rest", "GOOGLE_OAUTH_ACCESS_TOKEN=an-access-token"}, server: s,
+		env:     []string{"SOPS_GCP_KMS_ENDPOINT=" + s.URL, "SOPS_GCP_KMS_CLIENT_TYPE=rest", "GOOGLE_OAUTH_ACCESS_TOKEN=an-access-token"}, server: s,
 	}
 }
 

@@ -57,7 +57,8 @@ func IsEncrypted(path string, data []byte) bool {
 // nil or empty Keys included, is a *NoKeyError.
 //
 // Values holds the decrypted values as text, in every form in which the
-// plaintext file shows them. Values that are too common to be masked are left
+// plaintext file shows them, and what stands inside of a binary file that is
+// YAML, JSON or dotenv. Values that are too common to be masked are left
 // out: shorter than four bytes, numbers of fewer than six digits, booleans and
 // nulls; so are encrypted comments.
 func (k *Keys) Open(path string, data []byte) (o Opened, err error) {
@@ -77,6 +78,9 @@ func (k *Keys) Open(path string, data []byte) (o Opened, err error) {
 	out, err := emit(path, format, tree.Branches)
 	if err != nil {
 		return Opened{}, err
+	}
+	if format == formats.Binary {
+		values = append(values, innerValues(string(out))...)
 	}
 	return Opened{Data: out, Values: maskable(values), Encrypted: true}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-dev/sluice/render"
 	"github.com/sluice-dev/sluice/render/contract"
 	"github.com/sluice-dev/sluice/render/traffic"
+	"github.com/sluice-dev/sluice/secrets"
 )
 
 // finding is one thing that check found.
@@ -38,6 +39,7 @@ type checked struct {
 
 	told  map[finding]int // index in Findings, by the finding without its release
 	kinds componentKinds
+	rules *secrets.Rules // of .sops.yaml; nil without one
 }
 
 // reached is a release that a change of shared files reaches without promotion.
@@ -106,6 +108,18 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 	for _, f := range slices.Concat(declarations(v.Repo, a.Now()), expressions(v.Repo), dependencies(v.Repo), strangers(v), acknowledgements(v.Repo)) {
 		result.add(f)
 	}
+	rules, err := creationRules(v.FS)
+	if err == nil {
+		var found []finding
+		found, err = unencrypted(v.FS, rules)
+		for _, f := range found {
+			result.add(f)
+		}
+	}
+	if err != nil {
+		result.add(errorFinding("", err))
+	}
+	result.rules = rules
 	for _, env := range environments {
 		if _, err := v.Repo.Environment(env); err != nil {
 			return checked{}, err
@@ -205,6 +219,9 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 			result.add(errorFinding(id, err))
 			result.kinds.unknown(name)
 			continue
+		}
+		for _, f := range plainSecrets(id, r.Plain, result.rules) {
+			result.add(f)
 		}
 		rendered[name] = r
 		result.kinds.add(r)

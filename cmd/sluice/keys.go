@@ -11,22 +11,50 @@ import (
 )
 
 // keyring holds the decryption keys of each environment. Keys come only from
-// --age-key-file: nothing is taken from the process's surroundings.
+// --age-key-file and --key-sources: nothing is taken from the process's
+// surroundings.
 type keyring map[string]*secrets.Keys
 
-// loadKeys reads the files of --age-key-file. A file without an environment is
-// for the one environment in use; with several it would hand every
-// environment's secrets to every other. One that is bound to another of the known
-// environments is left unread, so that the same flags go with every command.
+// keyArgument is one --age-key-file or --key-sources.
+type keyArgument struct {
+	flag, arg string
+	load      func(path string) (*secrets.Keys, error)
+}
+
+func (a *app) keyArguments() []keyArgument {
+	var out []keyArgument
+	for _, arg := range a.ageKeyFiles {
+		out = append(out, keyArgument{"--age-key-file", arg, secrets.LoadAgeKeys})
+	}
+	for _, arg := range a.keySources {
+		out = append(out, keyArgument{"--key-sources", arg, secrets.LoadKeySources})
+	}
+	return out
+}
+
+func (k keyArgument) String() string { return k.flag + " " + k.arg }
+
+// environment is the one that the keys are bound to.
+func (k keyArgument) environment() (env, file string, bound bool) {
+	if env, file, bound = strings.Cut(k.arg, "="); !bound {
+		return "", k.arg, false
+	}
+	return env, file, true
+}
+
+// loadKeys reads the files of --age-key-file and --key-sources. A file without
+// an environment is for the one environment in use; with several it would hand
+// every environment's secrets to every other. One that is bound to another of
+// the known environments is left unread, so that the same flags go with every
+// command.
 func (a *app) loadKeys(inUse, known []string) (keyring, error) {
 	keys := keyring{}
-	for _, arg := range a.ageKeyFiles {
-		env, file, bound := strings.Cut(arg, "=")
+	for _, arg := range a.keyArguments() {
+		env, file, bound := arg.environment()
 		if !bound {
-			file = arg
 			if len(inUse) != 1 {
-				return nil, withHint(usagef("--age-key-file %s names no environment, and %d are in use (%s)", arg, len(inUse), strings.Join(inUse, ", ")),
-					"bind the key to its environment: --age-key-file ENVIRONMENT=%s", arg)
+				return nil, withHint(usagef("%s names no environment, and %d are in use (%s)", arg, len(inUse), strings.Join(inUse, ", ")),
+					"bind the keys to their environment: %s ENVIRONMENT=%s", arg.flag, file)
 			}
 			env = inUse[0]
 		}
@@ -34,11 +62,11 @@ func (a *app) loadKeys(inUse, known []string) (keyring, error) {
 			if slices.Contains(known, env) {
 				continue
 			}
-			return nil, withHint(usagef("--age-key-file %s: environment %q is not in use", arg, env), "in use: %s", strings.Join(inUse, ", "))
+			return nil, withHint(usagef("%s: environment %q is not in use", arg, env), "in use: %s", strings.Join(inUse, ", "))
 		}
-		k, err := secrets.LoadAgeKeys(a.abs(file))
+		k, err := arg.load(a.abs(file))
 		if err != nil {
-			return nil, fmt.Errorf("--age-key-file %s: %w", arg, err)
+			return nil, fmt.Errorf("%s: %w", arg, err)
 		}
 		if have := keys[env]; have != nil {
 			have.Add(k)

@@ -21,7 +21,7 @@ func newRenderCommand(a *app) *cobra.Command {
 		Use:   "render [COMPONENT…] --environment ENVIRONMENT",
 		Short: "Print the objects of releases, weights and decryption applied",
 		Long: `Prints what the reconciler would apply: Kustomize's output with encrypted files
-decrypted (where --age-key-file is given) and routes carrying the weights.
+decrypted (where keys are given) and routes carrying the weights.
 Decrypted values are masked; without keys a placeholder stands for them.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			v, err := a.openView(c.Context(), ref, fromWorktree)

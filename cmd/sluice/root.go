@@ -18,6 +18,7 @@ type app struct {
 	kubeconfig  string
 	context     string
 	ageKeyFiles []string
+	keySources  []string
 
 	signingKeyFile string
 
@@ -93,7 +94,8 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVar(&a.project, "project", "", "`folder` of sluice.yaml in the repository (default: the nearest one above the current folder, else the root)")
 	f.StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig `file` (default: KUBECONFIG, then the usual places)")
 	f.StringVar(&a.context, "context", "", "`name` of the kubeconfig context")
-	f.StringArrayVar(&a.ageKeyFiles, "age-key-file", nil, "age private key of an environment, `[ENVIRONMENT=]PATH` (repeatable)")
+	f.StringArrayVar(&a.ageKeyFiles, "age-key-file", nil, "age or SSH private key of an environment, `[ENVIRONMENT=]PATH` (repeatable)")
+	f.StringArrayVar(&a.keySources, "key-sources", nil, "keys of an environment in OpenPGP keyrings and key services, `[ENVIRONMENT=]PATH` (repeatable)")
 	f.StringVar(&a.signingKeyFile, "signing-key", a.Getenv("SLUICE_SIGNING_KEY_FILE"), "private key `file` that signs commits, SSH or OpenPGP (SLUICE_SIGNING_KEY_FILE)")
 	f.StringVarP(&a.output, "output", "o", "", "output `format` of reading commands: table (as wide as the terminal), wide, yaml or json")
 	a.addForgeFlags(root)

@@ -289,9 +289,9 @@ func (a *app) keysFor(files *envrepo.Repo, served []string, o engineOptions) []s
 	if !o.stays {
 		return known
 	}
-	for _, arg := range a.ageKeyFiles {
-		if env, _, bound := strings.Cut(arg, "="); bound && !slices.Contains(known, env) {
-			a.note("note: --age-key-file %s: environment %s is not served; the key is left unread", arg, env)
+	for _, arg := range a.keyArguments() {
+		if env, _, bound := arg.environment(); bound && !slices.Contains(known, env) {
+			a.note("note: %s: environment %s is not served; the key is left unread", arg, env)
 			known = append(known, env)
 		}
 	}

@@ -29,7 +29,7 @@ func usage(c *cobra.Command) error {
 		fmt.Fprintf(&b, "\nFlags of every command:\n%s\n", strings.TrimRight(c.PersistentFlags().FlagUsagesWrapped(helpWidth), " \n"))
 		fmt.Fprintf(&b, "\n\"%s COMMAND --help\" explains a command.\n", c.Name())
 	} else {
-		fmt.Fprintf(&b, "\nEvery command has --repo, --branch, --project, --kubeconfig, --context,\n--age-key-file and -o; \"sluice --help\" explains them.\n")
+		fmt.Fprintf(&b, "\nEvery command has --repo, --branch, --project, --kubeconfig, --context,\n--age-key-file, --key-sources and -o; \"sluice --help\" explains them.\n")
 	}
 	_, err := c.OutOrStdout().Write([]byte(b.String()))
 	return err

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/sluice-dev/sluice/render"
+	"github.com/sluice-dev/sluice/secrets"
+)
+
+// creationRules are the rules of the project's .sops.yaml, nil when it has none.
+func creationRules(fsys fs.FS) (*secrets.Rules, error) {
+	data, err := fs.ReadFile(fsys, secrets.RulesFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return secrets.ParseRules(secrets.RulesFile, data)
+}
+
+// unencrypted finds files that .sops.yaml says are encrypted, and are not: those
+// for which a rule goes that chooses by more than the folder (docs/adr/0026).
+func unencrypted(fsys fs.FS, rules *secrets.Rules) (found []finding, err error) {
+	for _, dir := range []string{"components", "environments"} {
+		err := fs.WalkDir(fsys, dir, func(p string, d fs.DirEntry, err error) error {
+			switch {
+			case errors.Is(err, fs.ErrNotExist) && p == dir:
+				return nil
+			case err != nil:
+				return err
+			case !d.Type().IsRegular() || !rules.Demands(p):
+				return nil
+			}
+			data, err := fs.ReadFile(fsys, p)
+			if err != nil {
+				return err
+			}
+			if !secrets.IsEncrypted(p, data) {
+				found = append(found, plaintextFinding("", p, p))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("looking for plaintext: %w", err)
+		}
+	}
+	return found, nil
+}
+
+// plainSecrets judges the values of Secrets that a release reads in plain text:
+// an error where a rule of .sops.yaml goes for their file.
+func plainSecrets(id string, plain []render.PlainSecret, rules *secrets.Rules) (found []finding) {
+	for _, s := range plain {
+		if _, ok := rules.For(s.File); !ok || rules.Demands(s.File) { // the latter are found by name
+			continue
+		}
+		if s.Inline {
+			found = append(found, finding{Severity: "warning", Release: id, File: s.File,
+				Message: s.As + " holds values of a Secret in plain text",
+				Hint:    "move them to a file that is encrypted, such as secrets.env, and name it in secretGenerator.envs"})
+			continue
+		}
+		where := s.File
+		if s.Line > 0 {
+			where = fmt.Sprintf("%s:%d", s.File, s.Line)
+		}
+		found = append(found, plaintextFinding(id, s.File, where))
+	}
+	return found
+}
+
+func plaintextFinding(release, file, where string) finding {
+	return finding{Severity: "error", Release: release, File: where,
+		Message: "is in plain text although a rule of " + secrets.RulesFile + " goes for it",
+		Hint:    "encrypt it with: sops encrypt --in-place " + quoteArgument(file) + "; what was pushed in plain text must be changed too"}
+}
+
+// quoteArgument makes a path fit for a shell.
+func quoteArgument(p string) string {
+	if strings.ContainsFunc(p, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+@%", r))
+	}) {
+		return "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
+	}
+	return p
+}
