@@ -364,6 +364,9 @@ func TestOpenErrors(t *testing.T) {
 		{"many keys", dev, "c.json", swap(t, js, `"age": [`, `"age": [`+strings.Repeat(`{"recipient": "age1x", "enc": "x"},`, 101)),
 			"c.json: it names more than 100 keys"},
 		{"too large", dev, "s.env", append(bytes.Repeat([]byte("#\n"), MaxSize/2), env...), "s.env: it is larger than 5 MiB"},
+		{"fifty megabytes", dev, "v.yaml", append(bytes.Clone(yml), bytes.Repeat([]byte("#\n"), 25<<20)...), "v.yaml: it is larger than 5 MiB"},
+		{"an age plugin", keysOf(t, "production"), "c.json", swap(t, js, devKey, "age1yubikey1qwt50d05nh5vutpdzmlg"),
+			"c.json" + noKey + "age1yubikey1qwt50d05nh5vutpdzmlg"},
 		{"long INI", dev, "a.ini", append(bytes.Repeat([]byte(";\n"), 10_001), fixture(t, "sops", "app.ini")...), "a.ini: it has more than 10,000 lines"},
 	}
 	for _, tt := range tests {

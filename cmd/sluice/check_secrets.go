@@ -60,7 +60,7 @@ func plainSecrets(id string, plain []render.PlainSecret, rules *secrets.Rules) (
 		}
 		if s.Inline {
 			found = append(found, finding{Severity: "warning", Release: id, File: s.File,
-				Message: s.As + " holds values of a Secret in plain text",
+				Message: s.File + ": " + s.As + " holds values of a Secret in plain text",
 				Hint:    "move them to a file that is encrypted, such as secrets.env, and name it in secretGenerator.envs"})
 			continue
 		}
@@ -74,8 +74,8 @@ func plainSecrets(id string, plain []render.PlainSecret, rules *secrets.Rules) (
 }
 
 func plaintextFinding(release, file, where string) finding {
-	return finding{Severity: "error", Release: release, File: where,
-		Message: "is in plain text although a rule of " + secrets.RulesFile + " goes for it",
+	return finding{Severity: "error", Release: release, File: file,
+		Message: where + ": is in plain text although a rule of " + secrets.RulesFile + " goes for it",
 		Hint:    "encrypt it with: sops encrypt --in-place " + quoteArgument(file) + "; what was pushed in plain text must be changed too"}
 }
 
