@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -202,6 +204,57 @@ func testBehaviour(t *testing.T, kubeconfig string) {
 			t.Errorf("%s has %d ready replicas, want none (%v)", name, deployment.Status.ReadyReplicas, err)
 		}
 		removeDeployment(ctx, t, client, name)
+	}
+	testGateAndHook(ctx, t, client)
+}
+
+// testGateAndHook checks that a pod with a readiness gate is ready as its owner
+// says, and that one that sleeps before it stops is there meanwhile.
+func testGateAndHook(ctx context.Context, t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	const gate, sleep = "example.com/serving", 2
+	pods := client.CoreV1().Pods("default")
+	_, err := pods.Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "gated", Labels: map[string]string{"app": "gated"}},
+		Spec: corev1.PodSpec{
+			ReadinessGates: []corev1.PodReadinessGate{{ConditionType: gate}},
+			Containers: []corev1.Container{{
+				Name: "app", Image: "app@sha256:600d" + digestRest,
+				Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: sleep}}},
+			}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := func(kind corev1.PodConditionType, status corev1.ConditionStatus) func(*corev1.Pod) bool {
+		return func(pod *corev1.Pod) bool {
+			return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind && c.Status == status })
+		}
+	}
+	awaitPod(ctx, t, client, "gated", has(corev1.ContainersReady, corev1.ConditionTrue)) // and not ready
+	watcher, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: "app=gated"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Stop()
+	for _, status := range []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionTrue} {
+		patch := fmt.Sprintf(`{"status":{"conditions":[{"type":%q,"status":%q}]}}`, gate, status)
+		if _, err := pods.Patch(ctx, "gated", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+		await(ctx, t, watcher, fmt.Sprintf("readiness %s of a pod whose gate is %s", status, status), func(e watch.Event) bool {
+			pod, ok := e.Object.(*corev1.Pod)
+			return ok && has(gate, status)(pod) && has(corev1.PodReady, status)(pod)
+		})
+	}
+	begin := time.Now()
+	if err := pods.Delete(ctx, "gated", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await(ctx, t, watcher, "the pod to be gone", func(e watch.Event) bool { return e.Type == watch.Deleted })
+	if took := time.Since(begin); took < (sleep-1)*time.Second {
+		t.Errorf("the pod was gone after %s, before its hook had slept", took)
 	}
 }
 
