@@ -53,11 +53,19 @@ test: tools build lint ## Lint, then every test with -race, on a real control pl
 short: ## The tests that need no control plane
 	go test -short ./api/... ./envrepo/... ./gitrepo/... ./promotion/... ./render/... ./secrets/... ./webhook/...
 
+# With a Traefik that is there: make e2e TRAEFIK=/usr/bin/traefik
+.PHONY: e2e
+e2e: control-plane build ## Real requests through a real gateway: zero loss, exact splits (cold: ten minutes more, once; then ten)
+	@$(MAKE) --no-print-directory -C dev/gateway $(if $(TRAEFIK),crds,tools) BIN=$(BIN)
+	SLUICE_E2E_BIN=$(BIN) SLUICE_E2E_TRAEFIK=$(if $(TRAEFIK),$(shell command -v $(TRAEFIK)),$(BIN)/traefik) \
+	  go test -tags e2e -count 1 -v -timeout 40m ./e2e $(if $(RUN),-run '$(RUN)')
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
 	  if [ -n "$$unformatted" ]; then echo "gofmt -w wanted:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+	go vet -tags e2e ./e2e
 	@test -x $(BIN)/staticcheck || go -C dev/lint build -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(BIN)/staticcheck ./...
 
