@@ -117,6 +117,11 @@ func enter() error {
 		args = append(args, "--manifests", manifests)
 	}
 	args = append(append(args, "--", self), os.Args[1:]...)
+	// The death signal belongs to a thread, and only the one that calls Exec stays.
+	runtime.LockOSThread()
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0); errno != 0 {
+		return fmt.Errorf("asking to end with the process that waits: %w", errno)
+	}
 	return fmt.Errorf("starting %s: %w", devcluster, syscall.Exec(devcluster, args, env))
 }
 
