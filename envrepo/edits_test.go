@@ -825,6 +825,7 @@ func TestEditsOfABrokenProject(t *testing.T) {
 		"rollback": func(tree *Tree) (Summary, error) { return Rollback(tree, "e", "c", "", digestA) },
 		"add":      func(tree *Tree) (Summary, error) { return AddComponent(tree, ComponentSpec{Name: "c"}) },
 		"tag":      func(tree *Tree) (Summary, error) { return TagComponent(tree, "e", "c", nil) },
+		"untag":    func(tree *Tree) (Summary, error) { return RemoveTags(tree, "e", "c", nil) },
 	} {
 		assert.Contains(t, outcome(t, broken, do), "error: sluice.yaml:1: missing required field \"apiVersion\" in Project", name)
 		assert.Contains(t, outcome(t, fstest.MapFS{}, do), "error: reading sluice.yaml: no such file", name)

@@ -343,6 +343,23 @@ func (e *TagInUseError) Error() string {
 // Hint says what to do about it.
 func (e *TagInUseError) Hint() string { return e.hint }
 
+// TrafficChangedError says that a condition on the present weights does not hold.
+type TrafficChangedError struct {
+	Environment, Component string
+	Current                Traffic
+	Expected               []Weight
+}
+
+func (e *TrafficChangedError) Error() string {
+	return fmt.Sprintf("traffic of %s in %s is %s now, not %s: nothing was changed", e.Component, e.Environment, e.Current, printable(clip(formatWeights(e.Expected))))
+}
+
+// Hint says what to do about it.
+func (e *TrafficChangedError) Hint() string {
+	return fmt.Sprintf("somebody has changed it: look at it and decide again (`sluice traffic get %s --environment %s`, `sluice history %s --environment %s`)",
+		e.Component, e.Environment, e.Component, e.Environment)
+}
+
 // EditError refuses an edit for a reason that has no type of its own.
 type EditError struct {
 	Message string

@@ -18,6 +18,24 @@ func SetTraffic(t *Tree, env, component string, tr Traffic) (Summary, error) {
 	})
 }
 
+// RequireTraffic fails with *TrafficChangedError unless a tagged release has exactly
+// these weights, whatever their order: a tag of weight 0 is not one that is left out.
+// An edit that calls it first is conditional, also when it is made again on newer
+// files.
+func RequireTraffic(t *Tree, env, component string, want []Weight) error {
+	_, rel, err := openRelease(t, env, component)
+	if err != nil {
+		return err
+	}
+	if !rel.Tagged() {
+		return &UntaggedError{Environment: env, Component: component}
+	}
+	if !sameShares(rel.Traffic.Weights, want) {
+		return &TrafficChangedError{Environment: env, Component: component, Current: *rel.Traffic, Expected: want}
+	}
+	return nil
+}
+
 // editTraffic lets shift decide the new traffic of a tagged release, checks
 // and writes it. In rel, Traffic is empty where the file's is not valid.
 func editTraffic(t *Tree, env, component string, shift func(Release) (Traffic, Summary, error)) (Summary, error) {
