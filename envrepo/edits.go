@@ -179,7 +179,7 @@ func withTraffic(file string, src []byte, tags []string, want Traffic) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	if !sameTraffic(got, want) {
+	if !got.Equal(want) {
 		return nil, &FileError{File: file, Message: fmt.Sprintf("editing the traffic failed: the file says %s afterwards", got), hint: "edit the file by hand"}
 	}
 	return out, nil
@@ -219,9 +219,9 @@ func (f *yamlFile) setShares(n *yaml.Node, shares []Weight) {
 	f.rewrite(n, func(i int) bool { return find(n.Content[2*i].Value) < 0 }, add...)
 }
 
-// sameTraffic compares without regard to order.
-func sameTraffic(a, b Traffic) bool {
-	return sameShares(a.Weights, b.Weights) && sameShares(a.Mirrors, b.Mirrors)
+// Equal compares without regard to order.
+func (t Traffic) Equal(other Traffic) bool {
+	return sameShares(t.Weights, other.Weights) && sameShares(t.Mirrors, other.Mirrors)
 }
 
 func sameShares(a, b []Weight) bool {

@@ -97,7 +97,7 @@ func FuzzTraffic(f *testing.F) {
 		require.NoError(t, err)
 		got, err := decodeTraffic("traffic.yaml", tags, back)
 		require.NoError(t, err)
-		require.True(t, sameTraffic(tr, got))
+		require.True(t, tr.Equal(got))
 	})
 }
 

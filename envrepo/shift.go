@@ -11,7 +11,7 @@ import (
 // valid: this is also how it is repaired.
 func SetTraffic(t *Tree, env, component string, tr Traffic) (Summary, error) {
 	return editTraffic(t, env, component, func(rel Release) (Traffic, Summary, error) {
-		if sameTraffic(*rel.Traffic, tr) {
+		if rel.Traffic.Equal(tr) {
 			return tr, Summary{Message: fmt.Sprintf("traffic of %s is %s already", inEnvironment(rel, ""), rel.Traffic)}, nil
 		}
 		return tr, Summary{Message: fmt.Sprintf("set traffic of %s to %s", inEnvironment(rel, ""), tr)}, nil
@@ -68,7 +68,7 @@ func editTraffic(t *Tree, env, component string, shift func(Release) (Traffic, S
 		if err := checkTraffic(rel, want); err != nil {
 			return Summary{}, err
 		}
-		if invalid == nil && sameTraffic(current, want) {
+		if invalid == nil && current.Equal(want) {
 			return summary, nil
 		}
 		pauseNotes(&summary, rel)
@@ -130,7 +130,7 @@ func PromoteTraffic(t *Tree, env, component, to string) (Summary, error) {
 			want.Weights = append(want.Weights, Weight{Tag: target, Percent: 100})
 		}
 		summary := Summary{Message: fmt.Sprintf("promote %s to all traffic of %s", target, inEnvironment(rel, ""))}
-		if sameTraffic(*rel.Traffic, want) {
+		if rel.Traffic.Equal(want) {
 			summary.Message = fmt.Sprintf("%s has all traffic of %s already", target, inEnvironment(rel, ""))
 		} else if len(rel.Traffic.Mirrors) > 0 {
 			summary.note("cleared the mirror %s", formatWeights(rel.Traffic.Mirrors))

@@ -106,7 +106,7 @@ func TestSettingTrafficLeavesNothingOfTheOneBefore(t *testing.T) {
 		require.NoError(t, err)
 		rel, err := repo.Release("production", "api")
 		require.NoError(t, err)
-		require.True(t, sameTraffic(*rel.Traffic, want), "%d: %s is not %s", i, rel.Traffic, want)
+		require.True(t, rel.Traffic.Equal(want), "%d: %s is not %s", i, rel.Traffic, want)
 		require.NoError(t, RequireTraffic(tree, "production", "api", want.Weights))
 	}
 }

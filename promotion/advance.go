@@ -115,7 +115,7 @@ func (a *advance) follow(ctx context.Context, t Tended) {
 	switch {
 	case t.Err != nil:
 		a.fail("pull request #%d: %w", t.PullRequest.Number, t.Err)
-	case t.Closed == "" && a.policy.Auto:
+	case t.Closed == "" && a.policy.Auto && KindOf(t.PullRequest.Branch) == KindPromotion:
 		a.merge(ctx, t)
 	}
 	for _, g := range t.Gates {
@@ -129,7 +129,7 @@ const reportRefs = "refs/sluice/reports/*"
 // Position is a text that is another one when something has changed in the
 // repository that Advance goes by. It costs one request.
 func (s *Service) Position(ctx context.Context) (string, error) {
-	refs, err := s.repo.FetchRefs(ctx, headsPrefix+s.branch, headsPrefix+BranchPrefix+"*", reportRefs)
+	refs, err := s.repo.FetchRefs(ctx, append(HeadRefs(), headsPrefix+s.branch, reportRefs)...)
 	if err != nil {
 		return "", err
 	}
@@ -199,7 +199,7 @@ func (a *advance) open(ctx context.Context) error {
 // list reads the open pull requests, once.
 func (a *advance) list(ctx context.Context) (err error) {
 	if !a.listed {
-		a.pulls, err = a.forge.List(ctx, ListOptions{State: Open, Environment: a.Environment})
+		a.pulls, err = a.forge.List(ctx, ListOptions{Kind: KindPromotion, State: Open, Environment: a.Environment})
 		a.listed = err == nil
 	}
 	return err
@@ -360,7 +360,7 @@ func (a *advance) look(ctx context.Context, o *Occasion, list []string) error {
 			}
 		}
 	}
-	closed, err := a.forge.List(ctx, ListOptions{State: Closed, Environment: a.Environment, Component: o.Component})
+	closed, err := a.forge.List(ctx, ListOptions{Kind: KindPromotion, State: Closed, Environment: a.Environment, Component: o.Component})
 	if err != nil {
 		return err
 	}

@@ -427,7 +427,10 @@ func (h *Herald) commentText(p PullRequest, o Outcome) string {
 			fmt.Fprintf(&b, "- %s is being applied\n", foreign(component))
 		}
 	}
-	if failed {
+	switch {
+	case failed && KindOf(p.Branch) == KindTraffic:
+		b.WriteString("\nReverting the merge goes back, as does `sluice traffic promote`.\n")
+	case failed:
 		b.WriteString("\nAutomatic promotion of what has failed stops here, until a newer build or a person goes on. " +
 			"`sluice rollback` goes back, as does reverting the merge.\n")
 	}

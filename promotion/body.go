@@ -27,9 +27,12 @@ const (
 	maxNamesText   = 2_000  // characters of one list of names
 )
 
-// Title returns the title of a promotion's pull request, also the subject of
+// Title returns the title of a pull request, also the subject of
 // its commit.
 func Title(in Input) string {
+	if in.Kind == KindTraffic {
+		return trafficTitle(in)
+	}
 	if len(in.Components) == 1 {
 		c := in.Components[0]
 		if c.Returns {
@@ -44,7 +47,11 @@ func Title(in Input) string {
 // does to traffic and whether it is safe. The same facts give the same text.
 // Nothing foreign in it is markup, and nothing of a Secret is in it.
 func Body(in Input) string {
-	footer := "\n---\nSluice writes this text and renews it with `sluice promote`. " +
+	command := "sluice promote"
+	if in.Kind == KindTraffic {
+		command = "sluice traffic"
+	}
+	footer := "\n---\nSluice writes this text and renews it with `" + command + "`. " +
 		"The gates are published as statuses of the head; whoever merges judges them anew.\n"
 	sections := make([]string, len(in.Components))
 	used := 2 * maxRest // a difference may be longer than its share by the names that it ends with
@@ -99,6 +106,9 @@ func foreign(text string) string { return code(cut(plain(text), maxForeign)) }
 
 // facts is everything about one component but the rendered difference.
 func facts(in Input, c ComponentInput) string {
+	if in.Kind == KindTraffic {
+		return trafficFacts(in, c)
+	}
 	var b strings.Builder
 	old := "nothing yet"
 	if c.Old != "" {

@@ -17,6 +17,10 @@ func TestParseBranch(t *testing.T) {
 		{"sluice/promote/production/-api", "", ""},
 		{"sluice/promote/production/Api", "", ""},
 		{"sluice/promote/production/api\n", "", ""},
+		{"sluice/traffic/production/api", "production", "api"},
+		{"sluice/traffic/production/all", "", ""},
+		{"sluice/traffic/production", "", ""},
+		{"sluice/traffic/production/sluice/promote", "", ""},
 		{"main", "", ""},
 		{"", "", ""},
 	}
@@ -33,10 +37,12 @@ func TestParseBranch(t *testing.T) {
 func FuzzParseBranch(f *testing.F) {
 	f.Add("sluice/promote/production/api")
 	f.Add("sluice/promote/a/b/c")
+	f.Add("sluice/traffic/production/api")
 	f.Add("main")
 	f.Fuzz(func(t *testing.T, branch string) {
 		if environment, component, ok := ParseBranch(branch); ok {
-			assert.Equal(t, branch, BranchName(environment, component))
+			names := map[Kind]string{KindPromotion: BranchName(environment, component), KindTraffic: TrafficBranch(environment, component)}
+			assert.Equal(t, branch, names[KindOf(branch)])
 		}
 	})
 }

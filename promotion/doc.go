@@ -1,7 +1,8 @@
 // Package promotion carries a digest from one environment to the next by pull
-// request: it proposes, shows the evidence, judges the gates and merges.
+// request: it proposes, shows the evidence, judges the gates and merges. Changes of
+// traffic that are to be reviewed go the same way.
 //
-// Call New, then Service.Propose; Service.Gates says what a pull request
+// Call New, then Service.Propose or Service.ProposeTraffic; Service.Gates says what a pull request
 // waits for and Service.Merge merges it. Both Body and Judge are pure
 // functions over one gathered Input, so what people read and what is decided
 // come from the same facts.

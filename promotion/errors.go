@@ -36,7 +36,7 @@ func (e *RequestError) Hint() string {
 	case ErrHeadMoved:
 		return "look at it again: `sluice pr show " + fmt.Sprint(e.Number) + "`"
 	case ErrClosed:
-		return "propose again with `sluice promote`; it makes a new pull request"
+		return "propose it again (`sluice promote`, `sluice traffic set --pr`): that makes a new pull request"
 	}
 	return ""
 }
@@ -78,7 +78,7 @@ func (e *ConflictError) Unwrap() error { return ErrMergeConflict }
 
 // Hint says what to do.
 func (e *ConflictError) Hint() string {
-	return "run `sluice promote` again: it renews the pull request from what is live now"
+	return "propose it again (`sluice promote`, `sluice traffic set --pr`): that renews the pull request from what is live now"
 }
 
 // GatesError says which gates keep a pull request from being merged.

@@ -181,7 +181,7 @@ func (s Spec) Check(target string) error {
 	_, _, ok := ParseBranch(s.Branch)
 	switch {
 	case !ok:
-		return fmt.Errorf("opening a pull request: %q is not the branch of a promotion", s.Branch)
+		return fmt.Errorf("opening a pull request: %q is not the branch of a promotion or a change of traffic", s.Branch)
 	case s.Target != target:
 		return fmt.Errorf("opening a pull request into %q: this forge merges into %s", s.Target, target)
 	case !IsCommit(s.Head):
@@ -201,6 +201,7 @@ type MergeSpec struct {
 
 // ListOptions selects pull requests; zero fields select all.
 type ListOptions struct {
+	Kind        Kind
 	State       State
 	Environment string
 	Component   string
@@ -209,7 +210,8 @@ type ListOptions struct {
 
 // Selects reports whether p is among the ones that o asks for.
 func (o ListOptions) Selects(p PullRequest) bool {
-	return (o.State == "" || o.State == p.State) &&
+	return (o.Kind == "" || o.Kind == KindOf(p.Branch)) &&
+		(o.State == "" || o.State == p.State) &&
 		(o.Environment == "" || o.Environment == p.Environment) &&
 		(o.Component == "" || slices.Contains(p.Components, o.Component)) &&
 		(o.Branch == "" || o.Branch == p.Branch)

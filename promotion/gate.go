@@ -71,10 +71,7 @@ func Unmet(gates []Gate) []Gate {
 // order, so that a gate that policy stopped asking for leaves no old verdict
 // behind.
 func Judge(in Input) []Gate {
-	chain := []struct {
-		name  string
-		judge func(Input) Gate
-	}{
+	chain := []rule{
 		{GateScope, judgeScope},
 		{GateFresh, judgeFresh},
 		{GateOrder, judgeOrder},
@@ -83,13 +80,22 @@ func Judge(in Input) []Gate {
 		{GateHealthy, judgeHealthy},
 		{GateSoak, judgeSoak},
 	}
+	if in.Kind == KindTraffic {
+		chain = trafficGates
+	}
 	gates := make([]Gate, 0, len(chain))
-	for _, link := range chain {
-		g := link.judge(in)
-		g.Name = link.name
+	for _, rule := range chain {
+		g := rule.judge(in)
+		g.Name = rule.name
 		gates = append(gates, g)
 	}
 	return gates
+}
+
+// rule is one gate of a chain.
+type rule struct {
+	name  string
+	judge func(Input) Gate
 }
 
 func passed(format string, a ...any) Gate {
@@ -148,6 +154,9 @@ func later(a, b time.Time) time.Time {
 }
 
 func promoteAgain(in Input) string {
+	if in.Kind == KindTraffic {
+		return fmt.Sprintf("`sluice traffic set COMPONENT --environment %s --tags TAG=PERCENT,… --pr` renews the pull request", in.Environment)
+	}
 	if len(in.Components) == 1 {
 		return fmt.Sprintf("`sluice promote %s --to %s` renews the pull request", in.Components[0].Name, in.Environment)
 	}

@@ -42,7 +42,7 @@ type judgement struct {
 // wrong with one component becomes part of the Input, not an error.
 func (s *Service) gather(ctx context.Context, g gathering) (judgement, error) {
 	j := judgement{input: Input{
-		Now: s.now(), Environment: g.environment, Branch: s.branch, Target: g.target, Head: g.head,
+		Now: s.now(), Kind: KindOf(g.head), Environment: g.environment, Branch: s.branch, Target: g.target, Head: g.head,
 	}, reads: []string{sluiceFile}}
 	before, err := envrepo.Open(g.before)
 	if err != nil {
@@ -56,14 +56,18 @@ func (s *Service) gather(ctx context.Context, g gathering) (judgement, error) {
 	if err != nil {
 		return j, err
 	}
-	j.input.Declared, j.input.Policy = true, environment.Promotion
+	j.input.Declared, j.input.Policy, j.input.Drain = true, environment.Promotion, environment.Traffic.Drain
 	after, err := envrepo.Open(g.after)
 	if err != nil {
 		return j, nil // a head that breaks sluice.yaml is out of scope, and the gates say so
 	}
 	for _, name := range g.components {
 		c := component{Service: s, before: before, after: after, revision: g.before.Revision(), environment: environment, name: name}
-		inputs, err := c.gather(ctx)
+		gather := c.gather
+		if j.input.Kind == KindTraffic {
+			gather = c.gatherTraffic
+		}
+		inputs, err := gather(ctx)
 		if err != nil {
 			return j, err
 		}
@@ -99,11 +103,7 @@ type component struct {
 func (c *component) gather(ctx context.Context) ([]ComponentInput, error) {
 	c.old, c.oldErr = c.before.Release(c.environment.Name, c.name)
 	c.new, c.newErr = c.after.Release(c.environment.Name, c.name)
-	c.reads = []string{
-		path.Join("components", c.name),
-		path.Join("environments", c.environment.Name, c.name),
-		path.Join("environments", c.environment.Promotion.From, c.name),
-	}
+	c.reads = append(c.folders(), path.Join("environments", c.environment.Promotion.From, c.name))
 	if c.newErr != nil {
 		return []ComponentInput{{Name: c.name, RenderError: c.newErr.Error()}}, ctx.Err()
 	}
@@ -111,7 +111,7 @@ func (c *component) gather(ctx context.Context) ([]ComponentInput, error) {
 	if len(changes) == 0 {
 		return nil, ctx.Err()
 	}
-	if err := c.render(ctx); err != nil {
+	if err := c.render(ctx, render.Build); err != nil {
 		return nil, err
 	}
 	c.readSource(ctx)
@@ -131,13 +131,18 @@ func (c *component) gather(ctx context.Context) ([]ComponentInput, error) {
 	return inputs, ctx.Err()
 }
 
+// folders are those of the component and of its release.
+func (c *component) folders() []string {
+	return []string{path.Join("components", c.name), path.Join("environments", c.environment.Name, c.name)}
+}
+
 // render renders the release before and after, keyless, and compares.
-func (c *component) render(ctx context.Context) error {
+func (c *component) render(ctx context.Context, renderer func(context.Context, render.Request) (*render.Result, error)) error {
 	build := func(repo *envrepo.Repo, rel envrepo.Release, err error) (*render.Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		return render.Build(ctx, render.Request{FS: repo.FS(), Release: rel, Decrypt: c.decrypt})
+		return renderer(ctx, render.Request{FS: repo.FS(), Release: rel, Decrypt: c.decrypt})
 	}
 	c.oldRender, c.oldErr = build(c.before, c.old, c.oldErr)
 	c.newRender, c.newErr = build(c.after, c.new, c.newErr)

@@ -29,9 +29,19 @@ type HealthReport struct {
 
 	// Failed says that it will not become ready without a person or another commit.
 	Failed bool
+	// Tags are the deployments of a tagged release, where they are known one by one.
+	Tags []TagHealth
 	// Served are digests that were replaced by a commit while they served and were
 	// ready, oldest first.
 	Served []Served
+}
+
+// TagHealth tells how one deployment of a tagged release is doing.
+type TagHealth struct {
+	Tag     string
+	Digest  string // that runs
+	Ready   bool
+	Message string // why it is not ready
 }
 
 // Served is a digest that had the most requests, and from when to when it was ready.

@@ -8,25 +8,28 @@ import (
 	"github.com/sluice-dev/sluice/render/diff"
 )
 
-// Input is all that is known of a promotion, read once: Body and Judge are
+// Input is all that is known of a pull request, read once: Body and Judge are
 // pure functions over it. Policy, build records and what the source declares
 // are always the target branch's, never the head's.
 type Input struct {
 	Now         time.Time
+	Kind        Kind              // what it is: a promotion where it says nothing
 	Environment string            // the target environment
 	Declared    bool              // the target branch has the environment
 	Policy      envrepo.Promotion // of the target environment
+	Drain       time.Duration     // of the target environment, before an unlisted tag is scaled to zero
 	Branch      string            // the branch that everything is judged against
 	Target      string            // the branch the pull request merges into
 	Head        string            // the head branch
-	Components  []ComponentInput  // what the head changes, by name
+	Components  []ComponentInput  // what the head changes, by name; one where it changes traffic
 
-	Foreign   []string // what the head changes beside the digests, as "file: what"
+	Foreign   []string // what the head changes beside the digests, or the traffic, as "file: what"
 	Conflicts []string // files that both sides changed to different content
 	Stale     []string // files that decide the render and changed on the target branch since the head was made
 }
 
-// ComponentInput is what is known of one component of a promotion.
+// ComponentInput is what is known of one component of a pull request. Of a change of
+// traffic, that is no digest.
 type ComponentInput struct {
 	Name string
 	Tag  string // the tag that the digest goes to; "" when the release is untagged
@@ -47,6 +50,7 @@ type ComponentInput struct {
 
 	OldTraffic *envrepo.Traffic // nil: untagged
 	NewTraffic *envrepo.Traffic
+	Shares     []Share // of a change of traffic: every tag that is listed, before or after
 
 	Contracts   []ContractInput
 	RenderError string        // the merged result does not render: why
@@ -55,6 +59,29 @@ type ComponentInput struct {
 	Keyless     []string      // files whose values cannot be shown
 
 	Health HealthReport // of the source environment
+}
+
+// Share is what a change of traffic does to one tag.
+type Share struct {
+	Tag      string
+	Digest   string
+	Build    *envrepo.Build // nil: no record
+	Old, New Portion
+	Broken   string     // why its overlay cannot be read or rendered
+	Health   *TagHealth // nil: not known
+}
+
+// Portion is what a tag gets of the requests.
+type Portion struct {
+	Listed bool // its pods run
+	Weight int  // percent
+	Mirror int  // percent that is copied to it
+}
+
+// Gains reports whether the tag has to be ready for the change: it gets more requests
+// or copies than before, or begins to run.
+func (s Share) Gains() bool {
+	return s.New.Weight > s.Old.Weight || s.New.Mirror > s.Old.Mirror || s.New.Listed && !s.Old.Listed
 }
 
 // ContractInput is a config contract held against the merged result.

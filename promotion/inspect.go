@@ -20,8 +20,8 @@ import (
 //     changed since;
 //  2. what merging makes, file by file: the head's files over the target's,
 //     the target's where both changed (a conflict);
-//  3. the scope: the promotion done again on the merge base must give the very
-//     bytes of the head, so that nothing else can ride along;
+//  3. the scope: the promotion, or the change of traffic, done again on the merge
+//     base must give the very bytes of the head, so that nothing else can ride along;
 //  4. whether what decides the render has changed on the target since;
 //  5. the evidence about the merged result.
 func (s *Service) inspect(ctx context.Context, p PullRequest) (judgement, error) {
@@ -31,9 +31,9 @@ func (s *Service) inspect(ctx context.Context, p PullRequest) (judgement, error)
 	if p.State != Open {
 		return judgement{}, &RequestError{Number: p.Number, Reason: ErrClosed, Detail: "it is " + string(p.State)}
 	}
-	environment, _, ok := ParseBranch(p.Branch)
+	environment, component, ok := ParseBranch(p.Branch)
 	if !ok {
-		return judgement{}, &RequestError{Number: p.Number, Reason: ErrRefused, Detail: p.Branch + " is not the branch of a promotion"}
+		return judgement{}, &RequestError{Number: p.Number, Reason: ErrRefused, Detail: p.Branch + " is not the branch of a promotion or a change of traffic"}
 	}
 	refs, err := s.refs(ctx)
 	if err != nil {
@@ -47,19 +47,29 @@ func (s *Service) inspect(ctx context.Context, p PullRequest) (judgement, error)
 		return fail(err)
 	}
 	h.merge()
-	h.had = func(component, digest string) bool {
-		had, err := s.hasHad(ctx, h.revision, environment, component, digest)
-		return err == nil && had
+	components := []string{component}
+	if h.kind = KindOf(p.Branch); h.kind == KindTraffic {
+		h.scopeTraffic(component)
+	} else {
+		h.had = func(component, digest string) bool {
+			had, err := s.hasHad(ctx, h.revision, environment, component, digest)
+			return err == nil && had
+		}
+		h.scope()
+		components = sortedKeys(h.components)
 	}
-	h.scope()
 	j, err := s.gather(ctx, gathering{
-		before: h.target, after: h.merged, environment: environment, components: sortedKeys(h.components),
+		before: h.target, after: h.merged, environment: environment, components: components,
 		head: p.Branch, target: p.Target,
 	})
 	if err != nil {
 		return fail(err)
 	}
-	j.target, j.overtaken = h.revision, h.overtaken()
+	if j.target = h.revision; h.kind == KindTraffic {
+		j.overtaken = h.trafficOvertaken(component)
+	} else {
+		j.overtaken = h.overtaken()
+	}
 	j.input.Conflicts, j.input.Foreign = h.conflicts, h.foreign
 	if j.input.Stale, err = s.stale(h.base, h.target, j.input); err != nil {
 		return fail(err)
@@ -69,6 +79,7 @@ func (s *Service) inspect(ctx context.Context, p PullRequest) (judgement, error)
 
 // head is a pull request's head beside the target branch.
 type head struct {
+	kind               Kind
 	now                time.Time
 	environment        string
 	revision           string            // of the target branch
@@ -214,8 +225,12 @@ func (h *head) replay(again *envrepo.Tree, before, after *envrepo.Repo, componen
 	return ""
 }
 
-// compare holds the head's files against those of the promotion done again.
+// compare holds the head's files against those of the same change done again.
 func (h *head) compare(again *envrepo.Tree) {
+	what := "a promotion"
+	if h.kind == KindTraffic {
+		what = "a change of traffic"
+	}
 	writes := again.Writes()
 	for _, name := range h.changed {
 		want, written := writes[name]
@@ -225,13 +240,13 @@ func (h *head) compare(again *envrepo.Tree) {
 		case err != nil:
 			h.foreign = append(h.foreign, plain(err.Error()))
 		case !written:
-			h.foreign = append(h.foreign, name+" is not what a promotion changes")
+			h.foreign = append(h.foreign, name+" is not what "+what+" changes")
 		case !bytes.Equal(want, have):
-			h.foreign = append(h.foreign, name+" changes more than a promotion would")
+			h.foreign = append(h.foreign, name+" changes more than "+what+" would")
 		}
 	}
 	for _, name := range sortedKeys(writes) {
-		h.foreign = append(h.foreign, name+" lacks what a promotion changes")
+		h.foreign = append(h.foreign, name+" lacks what "+what+" changes")
 	}
 	slices.Sort(h.foreign)
 	h.foreign = slices.Compact(h.foreign)

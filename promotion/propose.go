@@ -95,57 +95,77 @@ func (e *RequestConflictError) Hint() string {
 	return "name one component (with --tag, --bluegreen or --build), or use --all alone"
 }
 
+// ground is what a proposal is made on: one state of the target branch and the pull
+// requests that were open then.
+type ground struct {
+	refs    map[string]string // of the target branch and all heads
+	target  string            // commit of the target branch
+	project *gitrepo.Snapshot
+	open    []PullRequest
+}
+
+// ground reads it; o selects the pull requests.
+func (s *Service) ground(ctx context.Context, o ListOptions) (g ground, err error) {
+	if g.refs, err = s.refs(ctx); err != nil {
+		return g, err
+	}
+	g.target = g.refs[headsPrefix+s.branch]
+	if g.project, err = s.snapshot(g.target); err != nil {
+		return g, err
+	}
+	o.State = Open
+	g.open, err = s.forge.List(ctx, o)
+	return g, err
+}
+
 // propose makes one attempt; ErrHeadMoved asks for another.
 func (s *Service) propose(ctx context.Context, r Request) (Proposal, error) {
-	refs, err := s.refs(ctx)
+	g, err := s.ground(ctx, ListOptions{Kind: KindPromotion, Environment: r.To})
 	if err != nil {
 		return Proposal{}, fmt.Errorf("promoting to %s: %w", r.To, err)
 	}
-	target := refs[headsPrefix+s.branch]
-	project, err := s.snapshot(target)
-	if err != nil {
-		return Proposal{}, err
-	}
-	open, err := s.forge.List(ctx, ListOptions{State: Open, Environment: r.To})
-	if err != nil {
-		return Proposal{}, err
-	}
 	if r.forward {
-		if err := s.yield(ctx, target, r, open); err != nil {
+		if err := s.yield(ctx, g.target, r, g.open); err != nil {
 			return Proposal{}, err
 		}
 	}
-	plan, err := edit(project, r, open)
+	plan, err := edit(g.project, r, g.open)
 	if err != nil {
 		return Proposal{}, err
 	}
-	if err := s.keepNewer(refs, project, r, open); err != nil {
+	if err := s.keepNewer(g.refs, g.project, r, g.open); err != nil {
 		return Proposal{}, err
 	}
+	return s.present(ctx, g, r.To, plan)
+}
+
+// present makes the pull request of a plan, or closes the one that has nothing left
+// to do.
+func (s *Service) present(ctx context.Context, g ground, environment string, plan plan) (Proposal, error) {
 	if plan.tree.Empty() {
-		return s.already(ctx, plan, open)
+		return s.already(ctx, plan, g.open)
 	}
 	in, err := s.gather(ctx, gathering{
-		before: project, after: plan.tree, environment: r.To, components: plan.components,
+		before: g.project, after: plan.tree, environment: environment, components: plan.components,
 		head: plan.branch, target: s.branch,
 	})
 	if err != nil {
 		return Proposal{}, err
 	}
-	old := refs[headsPrefix+plan.branch]
-	head, err := s.commit(old, target, plan, in)
+	old := g.refs[headsPrefix+plan.branch]
+	head, err := s.commit(old, g.target, plan, in)
 	if err != nil {
 		return Proposal{}, err
 	}
 	p, err := s.forge.Open(ctx, Spec{
 		Branch: plan.branch, Target: s.branch, Head: head, OldHead: old,
-		Title: Title(in.input), Body: Body(in.input), Environment: r.To, Components: plan.components,
-		Labels: []string{"sluice/promotion", "sluice/environment:" + r.To},
+		Title: Title(in.input), Body: Body(in.input), Environment: environment, Components: plan.components,
+		Labels: []string{"sluice/" + string(KindOf(plan.branch)), "sluice/environment:" + environment},
 	})
 	if err != nil {
 		return Proposal{}, err
 	}
-	return s.finish(ctx, p, plan, open)
+	return s.finish(ctx, p, plan, g.open)
 }
 
 // keepNewer refuses a digest that would take the place of a newer build, which an open
@@ -212,7 +232,10 @@ func (s *Service) finish(ctx context.Context, p PullRequest, plan plan, open []P
 // whichever is finished last finds the other. The one of all stays; ErrHeadMoved
 // then has the other proposed again, as a part of it.
 func (s *Service) replace(ctx context.Context, p PullRequest) (notes []string, err error) {
-	open, err := s.forge.List(ctx, ListOptions{State: Open, Environment: p.Environment})
+	if KindOf(p.Branch) != KindPromotion {
+		return nil, nil
+	}
+	open, err := s.forge.List(ctx, ListOptions{Kind: KindPromotion, State: Open, Environment: p.Environment})
 	if err != nil {
 		return nil, err
 	}
@@ -439,14 +462,18 @@ func commitMessage(in Input) string {
 	var b strings.Builder
 	b.WriteString(Title(in) + "\n")
 	for _, c := range in.Components {
+		old, new := c.Old, c.New
+		if in.Kind == KindTraffic {
+			old, new = trafficLine(c.OldTraffic), trafficLine(c.NewTraffic)
+		}
 		fmt.Fprintf(&b, "\n%s", c.Name)
 		if c.Tag != "" {
 			fmt.Fprintf(&b, " (%s)", c.Tag)
 		}
-		if c.Old != "" {
-			fmt.Fprintf(&b, "\n  from %s", c.Old)
+		if old != "" {
+			fmt.Fprintf(&b, "\n  from %s", old)
 		}
-		fmt.Fprintf(&b, "\n  to   %s", c.New)
+		fmt.Fprintf(&b, "\n  to   %s", new)
 	}
 	return b.String() + "\n"
 }

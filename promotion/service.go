@@ -100,9 +100,9 @@ func (s *Service) Publish(ctx context.Context, p PullRequest, gates []Gate) erro
 	return nil
 }
 
-// refs reads the target branch and all promotion branches in one listing.
+// refs reads the target branch and all branches of pull requests in one listing.
 func (s *Service) refs(ctx context.Context) (map[string]string, error) {
-	refs, err := s.repo.FetchRefs(ctx, headsPrefix+s.branch, headsPrefix+BranchPrefix+"*")
+	refs, err := s.repo.FetchRefs(ctx, append(HeadRefs(), headsPrefix+s.branch)...)
 	if err != nil {
 		return nil, err
 	}

@@ -17,10 +17,11 @@ const (
 )
 
 // stale lists what has changed between two states of the target branch that
-// makes the promoted release another one than people looked at: the files of
-// its render, the environment's namespace, and the share of traffic of the tag
-// that is promoted to. Other weights, other tags and policies may change
-// meanwhile: the gates always take them from the present target.
+// makes the release another one than people looked at: the files of its render,
+// the environment's namespace, and the share of traffic of the tag that is
+// promoted to. Other weights, other tags and policies may change meanwhile: the
+// gates always take them from the present target. Of a change of traffic the tags
+// that gain count, as their builds are what people looked at.
 func (s *Service) stale(base, target *gitrepo.Snapshot, in Input) ([]string, error) {
 	if base.Revision() == target.Revision() || !in.Declared {
 		return nil, nil
@@ -45,7 +46,11 @@ func (s *Service) stale(base, target *gitrepo.Snapshot, in Input) ([]string, err
 		if before.share(c) != now.share(c) {
 			stale = append(stale, path.Join(dir, trafficFile))
 		}
-		decides := now.decides(c)
+		tags := []string{c.Tag}
+		if in.Kind == KindTraffic {
+			tags = gaining(c)
+		}
+		decides := now.decides(c.Name, tags)
 		for _, name := range changed {
 			if decides(name) {
 				stale = append(stale, name)
@@ -97,20 +102,20 @@ func (s standing) share(c ComponentInput) string {
 }
 
 // decides returns whether a file of the project decides what is rendered for
-// a component, other tags than the promoted one left aside.
-func (s standing) decides(c ComponentInput) func(name string) bool {
-	dir := path.Join("environments", s.environment.Name, c.Name)
+// a component, other tags than these left aside.
+func (s standing) decides(component string, tags []string) func(name string) bool {
+	dir := path.Join("environments", s.environment.Name, component)
 	within := []string{dir}
 	var without []string
 	if s.repo != nil {
-		rel, err := s.repo.Release(s.environment.Name, c.Name)
+		rel, err := s.repo.PartialRelease(s.environment.Name, component)
 		if err == nil {
 			// What is found in spite of an error belongs to it all the same.
 			closure, _ := render.InputClosure(s.repo.FS(), rel)
 			within = append(within, closure.Paths...)
 		}
 		for _, tag := range rel.Tags {
-			if tag.Name != c.Tag {
+			if !slices.Contains(tags, tag.Name) {
 				without = append(without, tag.Dir)
 			}
 		}

@@ -105,6 +105,9 @@ func healthReport(rel *v1alpha1.Release) promotion.HealthReport {
 		report.Since = ready.LastTransitionTime.Time
 	}
 	report.Failed = !report.Ready && rel.Condition(v1alpha1.ConditionStalled).Status == metav1.ConditionTrue
+	for _, t := range rel.Status.Tags {
+		report.Tags = append(report.Tags, promotion.TagHealth{Tag: t.Name, Digest: t.Digest, Ready: t.Ready, Message: t.Message})
+	}
 	for _, s := range rel.Status.Served {
 		report.Served = append(report.Served, promotion.Served{Digest: s.Digest, Since: s.Since.Time, Until: s.Until.Time})
 	}

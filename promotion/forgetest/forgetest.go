@@ -64,6 +64,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Remote) {
 		"Statuses":               testStatuses,
 		"StatusesStayBehind":     testStatusesStayBehind,
 		"List":                   testList,
+		"Traffic":                testTraffic,
 		"Comment":                testComment,
 		"CommentWhateverState":   testCommentWhateverState,
 		"Deploy":                 testDeploy,
@@ -505,6 +506,35 @@ func testStatusesStayBehind(t *testing.T, b *bench) {
 	require.NoError(t, b.Forge.SetStatuses(t.Context(), p.Head, []promotion.Status{ok}))
 	b.push(p.Branch, p.Head, b.commit(t, p.Head, map[string]string{"api": "evil"}))
 	assert.Empty(t, b.get(p.Number).Statuses, "another head has none of them")
+}
+
+// A change of traffic stands beside a promotion of the same component: neither takes the
+// other's place, and each can be merged and closed.
+func testTraffic(t *testing.T, b *bench) {
+	promoted := b.open("api", "1")
+	spec := b.spec("api", b.commit(t, b.target(), map[string]string{"traffic": "90"}))
+	spec.Branch, spec.Title, spec.Labels = promotion.TrafficBranch("staging", "api"), "Set traffic", []string{"sluice/traffic"}
+	shifted, err := b.Forge.Open(t.Context(), spec)
+	require.NoError(t, err)
+	require.NotEqual(t, promoted.Number, shifted.Number)
+	require.Equal(t, "sluice/traffic/staging/api", shifted.Branch)
+	require.Equal(t, "staging", shifted.Environment)
+	require.Equal(t, []string{"api"}, shifted.Components)
+
+	spec.OldHead, spec.Head = spec.Head, b.commit(t, b.target(), map[string]string{"traffic": "80"})
+	again, err := b.Forge.Open(t.Context(), spec)
+	require.NoError(t, err)
+	require.Equal(t, shifted.Number, again.Number, "it is renewed in place")
+	for kind, want := range map[promotion.Kind][]int{promotion.KindTraffic: {shifted.Number}, promotion.KindPromotion: {promoted.Number}, "": {shifted.Number, promoted.Number}} {
+		list, err := b.Forge.List(t.Context(), promotion.ListOptions{Kind: kind, State: promotion.Open})
+		require.NoError(t, err)
+		require.Equal(t, want, numbers(list), kind)
+	}
+	_, err = b.Forge.Merge(t.Context(), shifted.Number, promotion.MergeSpec{Head: spec.Head, Target: b.target()})
+	require.NoError(t, err)
+	require.Equal(t, "80", b.file("traffic"))
+	require.Equal(t, promotion.Merged, b.get(shifted.Number).State)
+	require.Equal(t, promotion.Open, b.get(promoted.Number).State)
 }
 
 func testList(t *testing.T, b *bench) {

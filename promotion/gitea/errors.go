@@ -68,7 +68,7 @@ func (e *Error) Hint() string {
 	case errors.Is(e.err, errNoPulls):
 		return "switch pull requests on in " + e.Repository + "/settings; a mirror, and a repository without a commit, cannot have any"
 	case errors.Is(e.err, errStrayed):
-		return "revert it there, and propose again with `sluice promote`"
+		return "revert it there, and propose it again"
 	case errors.Is(e.err, errRedirect):
 		return "the repository was renamed, or the server moved: give the new address"
 	case errors.Is(e.err, context.Canceled), errors.Is(e.err, context.DeadlineExceeded):

@@ -25,7 +25,7 @@ type view struct {
 // look reads the branches.
 func (f *Forge) look(ctx context.Context) (view, error) {
 	target := heads + f.branch
-	refs, err := f.repo.FetchRefs(ctx, target, heads+promotion.BranchPrefix+"*")
+	refs, err := f.repo.FetchRefs(ctx, append(promotion.HeadRefs(), target)...)
 	if err != nil {
 		return view{}, fmt.Errorf("reading pull requests: %w", err)
 	}

@@ -74,7 +74,7 @@ func (f *Forge) mergeable(p promotion.PullRequest, m promotion.MergeSpec) error 
 		return &promotion.RequestError{Number: p.Number, Reason: promotion.ErrClosed, Detail: "it is " + string(p.State)}
 	case p.Target != f.branch:
 		return &promotion.RequestError{Number: p.Number, Reason: promotion.ErrRefused,
-			Detail: fmt.Sprintf("it merges into %s, not %s", printable(p.Target), f.branch), Remedy: "propose again with `sluice promote`, which sets it right"}
+			Detail: fmt.Sprintf("it merges into %s, not %s", printable(p.Target), f.branch), Remedy: "propose it again, which sets it right"}
 	case p.Head != m.Head:
 		return &promotion.RequestError{Number: p.Number, Reason: promotion.ErrHeadMoved, Detail: "it is at " + printable(p.Head)}
 	}
@@ -124,7 +124,7 @@ func (f *Forge) refused(ctx context.Context, number int, m promotion.MergeSpec, 
 	}
 	if raw.Mergeable != nil && !raw.GetMergeable() && raw.GetMergeableState() == "dirty" {
 		return "", &promotion.RequestError{Number: number, Reason: promotion.ErrMergeConflict,
-			Remedy: "run `sluice promote` again: it renews the pull request from what is live now"}
+			Remedy: "propose it again (`sluice promote`, `sluice traffic set --pr`): that renews the pull request from what is live now"}
 	}
 	now, err := f.targetHead(ctx)
 	switch {

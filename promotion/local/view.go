@@ -30,7 +30,7 @@ type view struct {
 // together.
 func (f *Forge) look(ctx context.Context) (view, error) {
 	target := heads + f.branch
-	refs, err := f.repo.FetchRefs(ctx, target, heads+promotion.BranchPrefix+"*", Ref)
+	refs, err := f.repo.FetchRefs(ctx, append(promotion.HeadRefs(), target, Ref)...)
 	if err != nil {
 		return view{}, fmt.Errorf("reading pull requests: %w", err)
 	}
