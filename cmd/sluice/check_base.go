@@ -238,7 +238,7 @@ func (a *app) publishChange(ctx context.Context, v *view, gates []promotion.Gate
 	}
 	for _, p := range open {
 		if p.Head == v.Revision {
-			a.note("note: %s is the head of promotion #%d, whose gates `sluice pr show %d` judges: nothing is published", short(v.Revision), p.Number, p.Number)
+			a.note("note: %s is the head of pull request #%d, whose gates `sluice pr show %d` judges: nothing is published", short(v.Revision), p.Number, p.Number)
 			return nil
 		}
 	}

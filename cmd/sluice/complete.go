@@ -32,7 +32,7 @@ func (a *app) completeNames(root *cobra.Command) {
 	tags := a.reading(fromBranch, listTags)
 	flags := map[string]cobra.CompletionFunc{
 		"environment": suggestMany(environments, ""), "environments": suggestMany(environments, ""), "component": suggest(components),
-		"build": suggest(builds), "tag": suggest(tags), "tags": suggestMany(tags, ""), "mirror": suggestMany(tags, "="),
+		"build": suggest(builds), "tag": suggest(tags), "tags": suggestMany(tags, ""), "mirror": suggestMany(tags, "="), "if-current": suggestMany(tags, "="),
 	}
 	special := map[string]cobra.CompletionFunc{
 		"sluice promote --to": suggest(environments), "sluice traffic promote --to": suggest(tags),

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/sluice-dev/sluice/envrepo"
 )
 
 // The exit codes, as `sluice help exit-codes` documents them.
@@ -17,6 +19,7 @@ const (
 	exitNotReady    = 4
 	exitPartial     = 5
 	exitNotDeployed = 6
+	exitChanged     = 7
 	exitInterrupted = 130
 )
 
@@ -32,6 +35,7 @@ const exitCodesHelp = `Every command ends with one of these codes:
      and shows the other side
   6  a build is recorded and not deployed: a configuration key that it requires
      is missing, or the overlay cannot be edited
+  7  traffic was not as --if-current demands, and nothing was changed
 130  interrupted
 `
 
@@ -73,6 +77,7 @@ func withHint(err error, format string, args ...any) error {
 func exitCode(err error) int {
 	var coded codedError
 	var usage usageError
+	var changed *envrepo.TrafficChangedError
 	switch {
 	case err == nil:
 		return exitOK
@@ -82,6 +87,8 @@ func exitCode(err error) int {
 		return coded.code
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &changed):
+		return exitChanged
 	default:
 		return exitError
 	}

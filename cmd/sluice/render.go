@@ -80,18 +80,9 @@ func renderRelease(ctx context.Context, v *view, environment, name string, decry
 // displayed is everything of a rendered release as it would be applied,
 // decrypted values masked.
 func displayed(result *render.Result) ([]*unstructured.Unstructured, error) {
-	shared := result.Shared
-	if rel := result.Release; rel.Tagged() {
-		var tags []string
-		for _, t := range result.Tags {
-			tags = append(tags, t.Name)
-		}
-		var err error
-		// Which gateway will read the route is not known here, so nothing is refused.
-		everything := traffic.Support{Known: true, PercentageMirror: true, MultipleMirrors: true}
-		if shared, err = traffic.Transform(shared, rel.Name, *rel.Traffic, tags, everything); err != nil {
-			return nil, err
-		}
+	shared, err := routed(result)
+	if err != nil {
+		return nil, err
 	}
 	objects := slices.Clone(shared)
 	for _, t := range result.Tags {
@@ -102,6 +93,21 @@ func displayed(result *render.Result) ([]*unstructured.Unstructured, error) {
 		objects[i] = mask.Object(o)
 	}
 	return objects, nil
+}
+
+// routed is what a rendered release has once, with its traffic in the routes. Which
+// gateway will read them is not known here, so nothing is refused for want of support.
+func routed(result *render.Result) ([]*unstructured.Unstructured, error) {
+	rel := result.Release
+	if !rel.Tagged() {
+		return result.Shared, nil
+	}
+	var tags []string
+	for _, t := range result.Tags {
+		tags = append(tags, t.Name)
+	}
+	everything := traffic.Support{Known: true, PercentageMirror: true, MultipleMirrors: true}
+	return traffic.Transform(result.Shared, rel.Name, *rel.Traffic, tags, everything)
 }
 
 // printObjects writes objects as a YAML stream, or as a JSON list.

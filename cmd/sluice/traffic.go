@@ -17,10 +17,11 @@ func newTrafficCommand(a *app) *cobra.Command {
 		Short: "Read and set how traffic is split over the tags of a release",
 		Long: `Weights are percent and sum to 100. A tag of weight 0 keeps its pods and gets no
 production traffic; a tag that is left out is scaled to zero and keeps its
-overlay. Each change is a commit; git revert takes it back.`,
+overlay. Each change is a commit; git revert takes it back. Where sluice.yaml
+says "traffic: {via: pullRequest}", it is proposed instead.`,
 		RunE: noSubcommand,
 	}
-	c.AddCommand(newTrafficGetCommand(a), newTrafficSetCommand(a), newTrafficPromoteCommand(a), newTrafficSuspendCommand(a))
+	c.AddCommand(newTrafficGetCommand(a), newTrafficSetCommand(a), newTrafficPromoteCommand(a), newTrafficSuspendCommand(a), newTrafficRemoveCommand(a))
 	return c
 }
 
@@ -98,12 +99,18 @@ func newTrafficGetCommand(a *app) *cobra.Command {
 }
 
 func newTrafficSetCommand(a *app) *cobra.Command {
-	var environment string
+	var o trafficOptions
 	var tags, mirrors []string
 	c := &cobra.Command{
 		Use:   "set COMPONENT --environment ENVIRONMENT --tags TAG=PERCENT,…",
 		Short: "Replace the whole list of weights, and of mirrors",
+		Long: `Sets the weights of all tags at once: one that is left out is scaled to zero, and
+mirrors that are not named end. Of two people who do this at the same time, the
+list of one stands afterwards, whole.
+
+` + trafficOptionsHelp,
 		Example: `  sluice traffic set api --environment production --tags blue=90,green=10
+  sluice traffic set api --environment production --tags blue=90,green=10 --dry-run
   sluice traffic set api --environment production --tags blue=100,green=0 --mirror green=5`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -115,12 +122,12 @@ func newTrafficSetCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.changeTraffic(c, environment, func(t *envrepo.Tree) (envrepo.Summary, error) {
-				return envrepo.SetTraffic(t, environment, args[0], envrepo.Traffic{Weights: weights, Mirrors: copies})
+			return a.changeTraffic(c.Context(), args[0], o, func(t *envrepo.Tree) (envrepo.Summary, error) {
+				return envrepo.SetTraffic(t, o.environment, args[0], envrepo.Traffic{Weights: weights, Mirrors: copies})
 			})
 		},
 	}
-	environmentFlag(c, &environment)
+	o.addFlags(c)
 	c.Flags().StringSliceVar(&tags, "tags", nil, "weights, `TAG=PERCENT,…`; they sum to 100")
 	c.Flags().StringSliceVar(&mirrors, "mirror", nil, "percent of production requests copied to a tag of weight 0, `TAG=PERCENT`")
 	_ = c.MarkFlagRequired("tags")
@@ -141,60 +148,69 @@ func parseWeights(flag string, args []string) ([]envrepo.Weight, error) {
 	return weights, nil
 }
 
-// changeTraffic commits a traffic change where the environment's policy lets
-// a command do so.
-func (a *app) changeTraffic(c *cobra.Command, environment string, e edit) error {
-	return a.changeRemote(c.Context(), func(t *envrepo.Tree) (envrepo.Summary, error) {
-		repo, err := envrepo.Open(t)
-		if err != nil {
-			return envrepo.Summary{}, err
-		}
-		env, err := repo.Environment(environment)
-		if err != nil {
-			return envrepo.Summary{}, err
-		}
-		if env.Traffic.Via == "pullRequest" {
-			return envrepo.Summary{}, withHint(fmt.Errorf("environment %s takes traffic changes by pull request only (traffic.via in sluice.yaml)", environment),
-				"edit traffic.yaml on a branch and open a pull request for it")
-		}
-		return e(t)
-	})
-}
-
 func newTrafficPromoteCommand(a *app) *cobra.Command {
-	var environment, to string
+	var o trafficOptions
+	var to string
 	c := &cobra.Command{
 		Use:   "promote COMPONENT --environment ENVIRONMENT",
 		Short: "Move all traffic to the other tag; run again, it moves back",
 		Long: `Gives the other tag 100 %, keeps the present one at weight 0 with its pods
-running, and ends mirroring. With more than two tags, --to names the one.`,
+running, and ends mirroring. With more than two tags, --to names the one.
+
+` + trafficOptionsHelp,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.changeTraffic(c, environment, func(t *envrepo.Tree) (envrepo.Summary, error) {
-				return envrepo.PromoteTraffic(t, environment, args[0], to)
+			return a.changeTraffic(c.Context(), args[0], o, func(t *envrepo.Tree) (envrepo.Summary, error) {
+				return envrepo.PromoteTraffic(t, o.environment, args[0], to)
 			})
 		},
 	}
-	environmentFlag(c, &environment)
+	o.addFlags(c)
 	c.Flags().StringVar(&to, "to", "", "`tag` that gets all traffic")
 	return c
 }
 
 func newTrafficSuspendCommand(a *app) *cobra.Command {
-	var environment string
+	var o trafficOptions
 	var tags []string
 	c := &cobra.Command{
 		Use:   "suspend COMPONENT --environment ENVIRONMENT --tags TAG",
 		Short: "Scale tags without traffic to zero; their overlays stay",
-		Args:  cobra.ExactArgs(1),
+		Long: `Takes tags off the list, so that they are scaled to zero. Their overlays stay:
+"deploy --tag" and "traffic set" list them again, "traffic remove" removes them.
+
+` + trafficOptionsHelp,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.changeTraffic(c, environment, func(t *envrepo.Tree) (envrepo.Summary, error) {
-				return envrepo.SuspendTags(t, environment, args[0], tags)
+			return a.changeTraffic(c.Context(), args[0], o, func(t *envrepo.Tree) (envrepo.Summary, error) {
+				return envrepo.SuspendTags(t, o.environment, args[0], tags)
+			})
+		},
+	}
+	o.addFlags(c)
+	c.Flags().StringSliceVar(&tags, "tags", nil, "`tags` to scale to zero")
+	_ = c.MarkFlagRequired("tags")
+	return c
+}
+
+func newTrafficRemoveCommand(a *app) *cobra.Command {
+	var environment string
+	var tags []string
+	c := &cobra.Command{
+		Use:   "remove COMPONENT --environment ENVIRONMENT --tags TAG",
+		Short: "Remove the overlays of suspended tags",
+		Long: `Deletes the overlays of tags that are not listed, and with them what is left of
+the tags in the cluster. A tag that is listed is refused: suspend it first. No
+request moves, so this is a commit also where traffic changes are proposed.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.changeRemote(c.Context(), func(t *envrepo.Tree) (envrepo.Summary, error) {
+				return envrepo.RemoveTags(t, environment, args[0], tags)
 			})
 		},
 	}
 	environmentFlag(c, &environment)
-	c.Flags().StringSliceVar(&tags, "tags", nil, "`tags` to scale to zero")
+	c.Flags().StringSliceVar(&tags, "tags", nil, "`tags` whose overlays are removed")
 	_ = c.MarkFlagRequired("tags")
 	return c
 }

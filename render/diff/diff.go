@@ -78,6 +78,22 @@ func Objects(old, new []*unstructured.Unstructured, m Mask) []Change {
 	return changes
 }
 
+// File compares two versions of a text file that holds no secret, nil for one that
+// does not exist; its name is the ID.
+func File(name string, old, new []byte) Change {
+	c := Change{ID: printable(name), Kind: None}
+	switch {
+	case old == nil && new == nil || old != nil && new != nil && string(old) == string(new):
+	case old == nil:
+		c.Kind, c.Text = Create, whole("+", string(new))
+	case new == nil:
+		c.Kind, c.Text = Delete, whole("-", string(old))
+	default:
+		c.Kind, c.Text = Update, unified(string(old), string(new))
+	}
+	return c
+}
+
 // Text prints the changes to be read as a whole: a header for each object that
 // changes ("+" created, "~" updated, "-" deleted) with its diff, and a last line
 // that counts them.
@@ -142,11 +158,16 @@ func compare(old, new map[string]any, hide *masker) (kind, text string) {
 	if before == after {
 		return Update, " (only masked values differ)\n"
 	}
-	unified := string(diff.Diff("", []byte(before), "", []byte(after)))
+	return Update, unified(before, after)
+}
+
+// unified is the difference of two texts without the header.
+func unified(before, after string) string {
+	text := string(diff.Diff("", []byte(before), "", []byte(after)))
 	for range 3 { // "diff", "---" and "+++": the change has a header of its own
-		_, unified, _ = strings.Cut(unified, "\n")
+		_, text, _ = strings.Cut(text, "\n")
 	}
-	return Update, whole("", unified)
+	return whole("", text)
 }
 
 // whole marks each line, makes it safe to print, and cuts what is too long.
