@@ -24,9 +24,10 @@ import (
 //  3. Where we wrote the number of pods, above the minimum, and no autoscaler has
 //     changed it since, it holds a rounding up already, and the quotient of rule 1
 //     is rounded down.
-//  4. Of a tag in the middle of a rollout, or with broken pods, the number counts
-//     that it should have: what is left of it has shown nothing. One without any
-//     ready pod serves nobody and is not asked.
+//  4. Of a tag in the middle of a rollout, with broken pods, or that its autoscaler
+//     has grow, the number counts that it should have: what is ready of it has
+//     shown nothing, or not to suffice. One without any ready pod serves nobody
+//     and is not asked.
 //
 // 0 means that nothing serves.
 func wholeTraffic(in *Input, units []*unit, had v1alpha1.TrafficStatus) int64 {
@@ -76,11 +77,7 @@ func (e *evidence) add(live *unstructured.Unstructured) {
 		return
 	}
 	wanted, ready := health.Replicas(live)
-	pods := ready
-	if !health.Serving(live) && wanted > 0 {
-		pods = wanted
-	}
-	e.pods, e.ready = e.pods+pods, e.ready+ready
+	e.pods, e.ready = e.pods+max(wanted, ready), e.ready+ready
 }
 
 // whole is the number of pods that everything would take; 0 for none that is

@@ -1,0 +1,249 @@
+package reconciler
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/reconciler/health"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+	"github.com/sluice-dev/sluice/render"
+)
+
+// underLoad is a release with three tags, each with an autoscaler and a disruption
+// budget, that serve a load which takes so many pods in all.
+type underLoad struct {
+	*life
+	load   int64
+	served map[string]time.Time // when the routes last carried the tag, mirrors included
+	fail   func(format string, args ...any)
+}
+
+const leastPods, mostPods = 2, 100
+
+func (l *underLoad) push() {
+	l.commits++
+	l.commit(l.commits)
+	var tags []render.TagObjects
+	for _, name := range lifeTags {
+		tags = append(tags, tag(name, fmt.Sprintf("%s-%d", name, l.digests[name]), leastPods, hpa("api-"+name, leastPods, mostPods), budget("api-"+name)))
+	}
+	l.tagged(l.weights, sharedObjects(), tags...)
+}
+
+func budget(name string) *unstructured.Unstructured {
+	return object(fmt.Sprintf("{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: %[1]s}, spec: {minAvailable: 1, selector: {matchLabels: {app.kubernetes.io/instance: %[1]s}}}}", name))
+}
+
+// happen does one random thing.
+func (l *underLoad) happen() {
+	name := lifeTags[l.rand.IntN(len(lifeTags))]
+	switch l.rand.IntN(8) {
+	case 0, 1, 2:
+		l.weights = l.someWeights()
+		l.note("weights %s", l.weights)
+		l.push()
+	case 3:
+		l.digests[name]++
+		l.note("%s gets another digest", name)
+		l.push()
+	case 4:
+		l.sick[name] = !l.sick[name] && l.rand.IntN(2) == 0
+		l.note("%s sick=%t", name, l.sick[name])
+	case 5:
+		l.restart()
+		l.note("restart")
+	case 6:
+		d := time.Duration(l.rand.IntN(20)) * time.Second
+		l.after(d)
+		l.note("%s pass", d)
+	case 7:
+		l.after(10 * time.Minute)
+		l.note("10m pass")
+	}
+}
+
+// pods has the autoscalers ask for what the load needs, and some pods come up: not
+// all at once.
+func (l *underLoad) pods() {
+	for _, name := range lifeTags {
+		if l.in.live(deployment("api-"+name, "", 0)) == nil {
+			continue
+		}
+		weight := int64(share(l.carries(), name))
+		wanted := l.replicas(name)
+		if scaler := l.in.live(hpa("api-"+name, leastPods, mostPods)); scaler != nil && wanted > 0 && weight > 0 {
+			// An autoscaler does nothing at no replicas. It grows at once and shrinks later.
+			least, _, _ := unstructured.NestedInt64(scaler.Object, "spec", "minReplicas")
+			if right := max(least, (l.load*weight+99)/100); right > wanted || right < wanted && l.rand.IntN(4) == 0 {
+				live := l.deployment("api-" + name)
+				setReplicas(live, right)
+				own(live, fieldManager, false)
+				own(live, scaleManager, false)
+				l.bump(live, true)
+				wanted = right
+			}
+		}
+		live := l.deployment("api-" + name)
+		_, ready := health.Replicas(live)
+		switch {
+		case l.sick[name]:
+			ready = 0
+		case ready < wanted:
+			ready += 1 + l.rand.Int64N(wanted-ready)
+		}
+		l.status(live, wanted, wanted, min(ready, wanted))
+	}
+}
+
+// passUnderLoad is a pass of which every plan is held against what must always hold.
+func (l *underLoad) passUnderLoad() Plan {
+	l.in.routed = nil
+	for round := 0; ; round++ {
+		plan := Decide(l.in)
+		for _, step := range plan.Steps {
+			l.checkRouted(plan, step)
+			l.checkScaledDown(plan, step)
+		}
+		if !plan.Writes() {
+			l.report(plan.Verdict)
+			l.remember()
+			return plan
+		}
+		if round > 8 {
+			l.fail("the plan does not settle:\n%s", plan)
+		}
+		l.execute(plan)
+		l.remember()
+	}
+}
+
+// remember notes which tags the routes carry now.
+func (l *underLoad) remember() {
+	carried := l.in.status().Traffic
+	if l.in.routed != nil {
+		carried = l.in.routed
+	}
+	if carried == nil {
+		return
+	}
+	for _, name := range lifeTags {
+		if share(carried.Weights, name) > 0 || share(carried.Mirrors, name) > 0 {
+			l.served[name] = l.in.Now
+		}
+	}
+}
+
+// checkRouted demands that no share is raised above what the ready pods of the tag can
+// carry. Where nobody serves any more, any ready pod is better than none.
+func (l *underLoad) checkRouted(p Plan, s Step) {
+	carried := l.in.status().Traffic
+	if s.Action != ActionRoute || s.traffic == nil || carried == nil {
+		return
+	}
+	serving := false
+	for _, name := range lifeTags {
+		serving = serving || share(carried.Weights, name) > 0 && l.in.Endpoints["api-"+name] > 0
+	}
+	for _, w := range s.traffic.Weights {
+		if w.Percent <= share(carried.Weights, w.Tag) {
+			continue
+		}
+		_, ready := health.Replicas(l.in.live(deployment("api-"+w.Tag, "", 0)))
+		need := max(1, (l.load*int64(w.Percent)+99)/100)
+		if !serving {
+			need = 1
+		}
+		if ready < need {
+			l.fail("%s gets %d %% of a load of %d pods with %d ready pods, and needs %d:\n%s", w.Tag, w.Percent, l.load, ready, need, p)
+		}
+	}
+}
+
+// checkScaledDown demands that a tag is scaled to zero only when the routes have left it
+// for the drain delay.
+func (l *underLoad) checkScaledDown(p Plan, s Step) {
+	for _, i := range s.Items {
+		replicas, found, _ := unstructured.NestedInt64(i.Object.Object, "spec", "replicas")
+		name := strings.TrimPrefix(i.Object.GetName(), "api-")
+		if !isWorkload(i.Object) || !found || replicas > 0 || s.Action == ActionScale {
+			continue
+		}
+		if last, ever := l.served[name]; ever && l.in.Now.Sub(last) < l.in.Release.Environment.Traffic.Drain && running(l.in.live(i.Object)) {
+			l.fail("%s is scaled to zero %s after the routes carried it:\n%s", name, l.in.Now.Sub(last), p)
+		}
+	}
+}
+
+// settleRetired lets time pass and demands of the tags that are not listed that they have
+// no pods and no autoscaler that could ask for some, and that their budget, which holds
+// nothing back at no pods, stays as it was.
+func (l *underLoad) settleRetired() {
+	var plan Plan
+	for range 20 { // pods come up, routes move, others are drained, and then it is their turn
+		l.after(time.Minute)
+		plan = l.passUnderLoad()
+		l.pods()
+	}
+	for _, name := range lifeTags {
+		_, listed := l.in.Release.Traffic.Weight(name)
+		if listed || plan.Verdict.State == StateHeld || share(l.carries(), name) > 0 {
+			continue
+		}
+		if n := l.replicas(name); n != 0 {
+			l.fail("%s is not listed and has %d replicas:\n%s", name, n, plan)
+		}
+		if l.in.live(hpa("api-"+name, leastPods, mostPods)) != nil {
+			l.fail("%s is not listed and has an autoscaler:\n%s", name, plan)
+		}
+		kept := l.in.live(budget("api-" + name))
+		if kept == nil || kept.GetGeneration() != 1 {
+			l.fail("the disruption budget of %s is not as it was:\n%s", name, plan)
+		}
+		if _, ours := l.in.Inventory[inventory.IDOf(kept)]; !ours {
+			l.fail("the disruption budget of %s has left the inventory", name)
+		}
+	}
+}
+
+// TestLivesUnderLoad lets releases with autoscalers live through random weights, builds,
+// sickness, restarts and pods that come up one by one, and asserts what keeps requests
+// from being lost: no tag, a relisted one least of all, gets a share that its ready pods
+// cannot carry; none is scaled to zero within the drain delay of its last request; and
+// one that is not listed ends with no pods and nothing that asks for any.
+func TestLivesUnderLoad(t *testing.T) {
+	const lives, length = 8, 50
+	routed := 0
+	for seed := range uint64(lives) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		l := &underLoad{load: 2 + r.Int64N(30), served: map[string]time.Time{},
+			life: &life{world: newWorld(t), rand: r, weights: "blue=100", digests: map[string]int{}, broken: map[string]bool{}, sick: map[string]bool{}}}
+		l.fail = func(format string, args ...any) {
+			t.Helper()
+			require.FailNow(t, fmt.Sprintf(format, args...), "seed %d after: %s", seed, strings.Join(l.events, "; "))
+		}
+		l.push()
+		for range 4 {
+			l.passUnderLoad()
+			l.pods()
+		}
+		for range length {
+			before := l.in.status().Summary.Traffic
+			l.happen()
+			l.passUnderLoad()
+			l.pods()
+			if l.rand.IntN(6) == 0 {
+				l.settleRetired()
+			}
+			if l.in.status().Summary.Traffic != before {
+				routed++
+			}
+		}
+	}
+	require.Greater(t, routed, 30, "hardly anything was routed, so hardly anything was tried")
+}
