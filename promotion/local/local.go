@@ -1,7 +1,7 @@
 // Package local keeps pull requests in the Git repository itself, so that
 // promotions work with nothing but a bare repository.
 //
-// Call New. A pull request is a head branch (sluice/promote/…) and a record in
+// Call New. A pull request is a head branch (sluice/promote/… or sluice/traffic/…) and a record in
 // the ref refs/sluice/pulls, whose history is the log of everything that was
 // done to pull requests and whose tree holds
 //
@@ -16,7 +16,7 @@
 // read, and recorded with the next write.
 //
 // The package never rewrites the target branch, never touches a branch outside
-// sluice/promote/, and never trusts a record to name one.
+// sluice/promote/ and sluice/traffic/, and never trusts a record to name one.
 package local
 
 import (
