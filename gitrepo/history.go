@@ -117,19 +117,35 @@ func (r *Repository) Changed(from, to string) ([]string, error) {
 // MergeBase returns the newest common ancestor of two revisions, "" when they
 // have none.
 func (r *Repository) MergeBase(a, b string) (string, error) {
-	ca, err := r.resolve(a)
-	if err != nil {
-		return "", err
-	}
-	cb, err := r.resolve(b)
-	if err != nil {
-		return "", err
-	}
-	bases, err := r.db.mergeBases(ca, cb)
+	bases, err := r.MergeBases(a, b)
 	if err != nil || len(bases) == 0 {
 		return "", err
 	}
-	return bases[0].Hash, nil
+	return bases[0], nil
+}
+
+// MergeBases returns the common ancestors of two revisions that no other common
+// ancestor builds on, newest first. Where there are several, a merge by Git takes
+// neither of them for its base but what they would be merged to, and changes are not
+// told by comparing with one.
+func (r *Repository) MergeBases(a, b string) ([]string, error) {
+	ca, err := r.resolve(a)
+	if err != nil {
+		return nil, err
+	}
+	cb, err := r.resolve(b)
+	if err != nil {
+		return nil, err
+	}
+	bases, err := r.db.mergeBases(ca, cb)
+	if err != nil {
+		return nil, err
+	}
+	hashes := make([]string, len(bases))
+	for i, base := range bases {
+		hashes[i] = base.Hash
+	}
+	return hashes, nil
 }
 
 // IsAncestor says whether revision b builds on revision a; a commit builds on itself.

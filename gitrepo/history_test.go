@@ -204,9 +204,9 @@ func TestMergeBaseEqualsGit(t *testing.T) {
 	require.NoError(t, r.Push(t.Context(), updates))
 	for range 60 {
 		a, b := revs[random.IntN(40)], revs[random.IntN(40)]
-		got, err := r.MergeBase(a, b)
+		got, err := r.MergeBases(a, b)
 		require.NoError(t, err)
-		assert.Contains(t, strings.Fields(git(t, dir, "merge-base", "--all", a, b)), got)
+		assert.ElementsMatch(t, strings.Fields(git(t, dir, "merge-base", "--all", a, b)), got)
 		ancestor, err := r.IsAncestor(a, b)
 		require.NoError(t, err)
 		assert.Equal(t, git(t, dir, "rev-list", "--count", a, "^"+b) == "0", ancestor)

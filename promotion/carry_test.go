@@ -2,8 +2,11 @@ package promotion_test
 
 import (
 	"context"
+	"os/exec"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -107,4 +110,64 @@ func TestHeadMovesBetweenJudgingAndMerging(t *testing.T) {
 	_, err := s.service.Merge(t.Context(), 1, promotion.MergeOptions{Override: "whatever"})
 	require.ErrorIs(t, err, promotion.ErrHeadMoved)
 	assert.Equal(t, before, s.main())
+}
+
+// TestHistoryThatIsCrossed: a head that builds on both sides of an earlier merge, with
+// the files of one of them, changes nothing but the digest since that side, and by
+// merging it Git takes back what the other side brought.
+func TestHistoryThatIsCrossed(t *testing.T) {
+	s, p := approved(t)
+	before := s.main()
+	stricter := strings.Replace(s.file(before, "sluice.yaml"), "soak: 30m", "soak: 90m", 1)
+	side, err := s.repo.WriteCommit([]string{before}, before, gitrepo.Edit{Message: "Soak longer", Write: map[string][]byte{"sluice.yaml": []byte(stricter)}})
+	require.NoError(t, err)
+	s.write("environments/development/web/notes.txt", "x\n")
+	left := s.main()
+	merged, err := s.repo.WriteCommit([]string{left, side}, left, gitrepo.Edit{Message: "Merge", Write: map[string][]byte{"sluice.yaml": []byte(stricter)}})
+	require.NoError(t, err)
+	require.NoError(t, s.repo.Push(t.Context(), []gitrepo.RefUpdate{{Name: "refs/heads/main", Old: left, New: merged}}))
+
+	files := map[string][]byte{}
+	for _, name := range []string{"environments/production/api/green/kustomization.yaml", "environments/production/api/traffic.yaml"} {
+		files[name] = []byte(s.file(p.Head, name))
+	}
+	head, err := s.repo.WriteCommit([]string{left, side}, left, gitrepo.Edit{Message: "Promote", Write: files})
+	require.NoError(t, err)
+	require.NoError(t, s.repo.Push(t.Context(), []gitrepo.RefUpdate{{Name: "refs/heads/" + p.Branch, Old: p.Head, New: head}}))
+	out, err := exec.Command("git", "-C", s.dir, "merge-tree", "--write-tree", "main", head).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	out, err = exec.Command("git", "-C", s.dir, "show", strings.TrimSpace(string(out))+":sluice.yaml").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "soak: 30m", "as Git would merge it")
+	s.refused("scope failed: changes more than the digest: its history leaves that of main in 2 places")
+}
+
+// TestTheBaseMovesWhileItIsMerged: what a head changes is told from where it leaves the
+// target. When that is elsewhere after the target has moved, it is judged anew: here a
+// head has a commit below it that it takes back, and that is merged at this moment.
+func TestTheBaseMovesWhileItIsMerged(t *testing.T) {
+	s, p := approved(t)
+	before := s.main()
+	notes := map[string][]byte{"environments/development/web/notes.txt": []byte("mended\n")}
+	below, err := s.repo.WriteCommit([]string{before}, before, gitrepo.Edit{Message: "Mend", Write: notes})
+	require.NoError(t, err)
+	files := map[string][]byte{}
+	for _, name := range []string{"environments/production/api/green/kustomization.yaml", "environments/production/api/traffic.yaml"} {
+		files[name] = []byte(s.file(p.Head, name))
+	}
+	head, err := s.repo.WriteCommit([]string{below}, before, gitrepo.Edit{Message: "Promote", Write: files})
+	require.NoError(t, err)
+	require.NoError(t, s.repo.Push(t.Context(), []gitrepo.RefUpdate{{Name: "refs/heads/" + p.Branch, Old: p.Head, New: head}}))
+	require.Empty(t, s.unmet(1))
+
+	var once sync.Once
+	forge := moving{s.forge, func() {
+		once.Do(func() {
+			require.NoError(t, s.repo.Push(t.Context(), []gitrepo.RefUpdate{{Name: "refs/heads/main", Old: before, New: below}}))
+		})
+	}}
+	s.service = promotion.New(promotion.Options{Repository: s.repo, Forge: forge, Branch: "main", Health: s.health, Decrypt: keyless, Now: func() time.Time { return now }})
+	_, err = s.service.Merge(t.Context(), 1, promotion.MergeOptions{})
+	require.ErrorContains(t, err, "scope failed: changes more than the digest: environments/development/web/notes.txt belongs to no release of production")
+	assert.Equal(t, below, s.main())
 }

@@ -33,6 +33,7 @@ type gathering struct {
 type judgement struct {
 	input  Input
 	target string   // the commit of the target branch that everything was read from
+	base   string   // where the head leaves the target branch
 	reads  []string // files and folders of the project that decide the result, sorted
 
 	overtaken string // why nothing of the head is wanted any more; "" when something is

@@ -65,7 +65,7 @@ func (s *Service) inspect(ctx context.Context, p PullRequest) (judgement, error)
 	if err != nil {
 		return fail(err)
 	}
-	if j.target = h.revision; h.kind == KindTraffic {
+	if j.target, j.base = h.revision, h.base.Revision(); h.kind == KindTraffic {
 		j.overtaken = h.trafficOvertaken(component)
 	} else {
 		j.overtaken = h.overtaken()
@@ -96,12 +96,18 @@ type head struct {
 
 func (s *Service) openHead(target, commit, environment string) (*head, error) {
 	h := &head{now: s.now(), environment: environment, revision: target, components: map[string][]string{}}
-	base, err := s.repo.MergeBase(target, commit)
+	bases, err := s.repo.MergeBases(target, commit)
 	if err != nil {
 		return nil, err
 	}
-	if base == "" {
+	if len(bases) == 0 {
 		return nil, fmt.Errorf("%.12s has no history in common with %s: %w", commit, s.branch, ErrMergeConflict)
+	}
+	base := bases[0]
+	if len(bases) > 1 {
+		// Git would merge with a base that is none of them: a head that builds on both sides
+		// of an earlier merge, and has the files of one, takes back what the other brought.
+		h.foreign = append(h.foreign, fmt.Sprintf("its history leaves that of %s in %d places", s.branch, len(bases)))
 	}
 	for _, side := range []struct {
 		revision string

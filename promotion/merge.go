@@ -3,6 +3,7 @@ package promotion
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -69,7 +70,12 @@ func (s *Service) renew(ctx context.Context, p PullRequest, j *judgement) error 
 		if err != nil {
 			return err
 		}
-		if len(moved) == 0 {
+		bases, err := s.repo.MergeBases(target, p.Head)
+		if err != nil {
+			return err
+		}
+		// From another base the head changes other files.
+		if len(moved) == 0 && slices.Equal(bases, []string{j.base}) {
 			j.target, j.input.Now = target, s.now()
 			return nil
 		}
