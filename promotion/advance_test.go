@@ -357,3 +357,34 @@ func TestAdvanceAfterABuildOfTheFuture(t *testing.T) {
 	assert.Equal(t, []int{1}, s.advance().Merged)
 	assert.Contains(t, s.file(s.main(), "environments/production/web/kustomization.yaml"), next.Digest)
 }
+
+// TestNothingIsPromotedOntoACommitThatIsNotVouchedFor: whoever pushes after the branch
+// was vouched for has nothing merged or committed on top of that.
+func TestNothingIsPromotedOntoACommitThatIsNotVouchedFor(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("web", "b")
+	s.propose(promotion.Request{Components: []string{"web"}, To: "production"})
+	signed := s.main()
+	s.record("api", "b") // by somebody who does not sign
+	before := s.main()
+	guarded := s.service.OnlyOnto(func(_ context.Context, revision string) error {
+		if revision == signed {
+			return nil
+		}
+		return errors.New("nobody signed it")
+	})
+	a, err := guarded.Advance(t.Context(), "production")
+	require.NoError(t, err)
+	err = errors.Join(a.Failures...)
+	assert.ErrorContains(t, err, "merging pull request #1 onto "+before[:12]+": nobody signed it")
+	assert.ErrorContains(t, err, "promoting to production on top of "+before[:12]+": nobody signed it")
+	assert.Empty(t, a.Merged)
+	assert.Len(t, s.pulls(), 1)
+	assert.Equal(t, before, s.main())
+
+	signed = before
+	a, err = guarded.Advance(t.Context(), "production")
+	require.NoError(t, err)
+	assert.Equal(t, []int{2}, a.Merged, "onto the merge nothing is merged until it is vouched for, too")
+}

@@ -44,6 +44,9 @@ func (s *Service) Merge(ctx context.Context, number int, o MergeOptions) (MergeR
 		if len(result.Overridden) > 0 && plain(o.Override) == "" {
 			return &GatesError{Number: number, Gates: result.Overridden}
 		}
+		if err := s.vouch(ctx, j.target); err != nil {
+			return fmt.Errorf("merging pull request #%d onto %.12s: %w", number, j.target, err)
+		}
 		result.Revision, err = s.forge.Merge(ctx, number, MergeSpec{
 			Head: p.Head, Target: j.target, Message: mergeMessage(p, result.Overridden, o),
 		})

@@ -110,6 +110,9 @@ func (s *Service) ground(ctx context.Context, o ListOptions) (g ground, err erro
 		return g, err
 	}
 	g.target = g.refs[headsPrefix+s.branch]
+	if err := s.vouch(ctx, g.target); err != nil {
+		return g, fmt.Errorf("on top of %.12s: %w", g.target, err)
+	}
 	if g.project, err = s.snapshot(g.target); err != nil {
 		return g, err
 	}

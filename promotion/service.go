@@ -39,6 +39,7 @@ type Service struct {
 	health  Health
 	decrypt render.Decrypt
 	now     func() time.Time
+	vouch   func(ctx context.Context, revision string) error
 }
 
 // New returns a Service.
@@ -46,6 +47,7 @@ func New(o Options) *Service {
 	s := &Service{
 		repo: o.Repository, forge: o.Forge, branch: o.Branch, project: strings.Trim(path.Clean("/"+o.Project), "/"),
 		health: o.Health, decrypt: o.Decrypt, now: o.Now,
+		vouch: func(context.Context, string) error { return nil },
 	}
 	if s.health == nil {
 		s.health = noHealth{}
@@ -54,6 +56,15 @@ func New(o Options) *Service {
 		s.now = time.Now
 	}
 	return s
+}
+
+// OnlyOnto returns a service that builds on a commit of the target branch only when
+// vouch has no error about it: what is signed or merged on top of a commit passes for
+// as good as what is signed itself. It is asked for the very commit that was judged.
+func (s *Service) OnlyOnto(vouch func(ctx context.Context, revision string) error) *Service {
+	guarded := *s
+	guarded.vouch = vouch
+	return &guarded
 }
 
 // noHealth knows nothing.

@@ -251,8 +251,8 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 	}
 	d.served = e.names
 	if o.verify.on() {
-		d.vouch = func(repo *remoteRepository) func(context.Context) error {
-			return verifiedSource{branchSource{repo, nil}, a.clusterVerifier(e.config, repo, o.engineOptions)}.vouch
+		d.verified = func(repo *remoteRepository) verifiedSource {
+			return verifiedSource{branchSource{repo, nil}, a.clusterVerifier(e.config, repo, o.engineOptions)}
 		}
 	}
 	if w.webhook != nil && o.duties.promote {

@@ -45,9 +45,9 @@ type duties struct {
 	sign ed25519.PrivateKey
 
 	served []string // environments
-	// vouch makes a check of the branch's newest commit, without which nothing is
-	// merged on top of it; nil where commits need no signature.
-	vouch func(*remoteRepository) func(context.Context) error
+	// verified makes a source of those commits that nothing is promoted on top of
+	// others than; nil where commits need no signature.
+	verified func(*remoteRepository) verifiedSource
 
 	asked   *webhook.Triggers // pull requests to look after
 	looked  chan struct{}     // the branch was looked at
@@ -229,8 +229,11 @@ func (d *duties) work(ctx context.Context, stop <-chan struct{}) {
 			}
 		})
 		vouched := func(context.Context) error { return nil }
-		if d.vouch != nil {
-			vouched = d.vouch(repo)
+		if d.verified != nil {
+			source := d.verified(repo)
+			// Asked before anything is believed, and again for what is merged onto:
+			// somebody may have pushed meanwhile.
+			vouched, service = source.vouch, service.OnlyOnto(source.verifier.accept)
 		}
 		group.Go(func() {
 			defer end()
