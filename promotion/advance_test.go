@@ -3,6 +3,7 @@ package promotion_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/promotion"
 	"github.com/sluice-dev/sluice/promotion/local"
 )
@@ -387,4 +389,29 @@ func TestNothingIsPromotedOntoACommitThatIsNotVouchedFor(t *testing.T) {
 	a, err = guarded.Advance(t.Context(), "production")
 	require.NoError(t, err)
 	assert.Equal(t, []int{2}, a.Merged, "onto the merge nothing is merged until it is vouched for, too")
+}
+
+// TestARevertIsFinal: automation does not go on to what a person went back from,
+// however often traffic is set since.
+func TestARevertIsFinal(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("api", "b")
+	s.deploy("api", "b", "green")
+	s.deploy("api", "a", "green")
+	s.health.ready("production", "api", digest("a"), now)
+	const reverted = "production has had bbbbbbbbbbbb: going back to it, or past it, is for a person"
+	require.Equal(t, reverted, step(s.advance(), "api"))
+
+	before := s.main()
+	head := before
+	for i := range 120 {
+		traffic := fmt.Sprintf("apiVersion: sluice.dev/v1alpha1\nkind: Traffic\nweights: {blue: %d, green: %d}\n", 100-i%2, i%2)
+		var err error
+		head, err = s.repo.WriteCommit([]string{head}, head, gitrepo.Edit{Message: "Set traffic", Write: map[string][]byte{"environments/production/api/traffic.yaml": []byte(traffic)}})
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.repo.Push(t.Context(), []gitrepo.RefUpdate{{Name: "refs/heads/main", Old: before, New: head}}))
+	assert.Equal(t, reverted, step(s.advance(), "api"))
+	assert.Empty(t, s.pulls())
 }

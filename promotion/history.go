@@ -2,14 +2,19 @@ package promotion
 
 import (
 	"context"
+	"fmt"
+	"io/fs"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/gitrepo"
 )
 
-// maxHistory bounds how many commits that changed a release are looked back over.
+// maxHistory bounds how many states of a release are looked back over. Commits that
+// only set traffic are many, and no states of their own where it does not matter.
 const maxHistory = 100
 
 // declaration is a digest that an environment declared from a commit of the
@@ -31,13 +36,13 @@ func (s *Service) declared(ctx context.Context, revision, environment, component
 			return nil
 		}
 		return []string{digest}
-	})
+	}, func(string) bool { return true })
 }
 
 // had lists every digest that an environment has pinned of a component, in
 // whichever tag, newest first.
 func (s *Service) had(ctx context.Context, revision, environment, component string) ([]declaration, error) {
-	return s.declarations(ctx, revision, environment, component, pins)
+	return s.declarations(ctx, revision, environment, component, pins, func(name string) bool { return name != trafficFile })
 }
 
 // running are the digests of a release that should run: of its listed tags.
@@ -63,31 +68,59 @@ func pins(rel envrepo.Release) []string {
 	return slices.DeleteFunc(list, func(digest string) bool { return digest == "" })
 }
 
-func (s *Service) declarations(ctx context.Context, revision, environment, component string, digests func(envrepo.Release) []string) ([]declaration, error) {
-	dir := s.inRepository(path.Join("environments", environment, component))
-	commits, err := s.repo.History(ctx, revision, []string{dir}, maxHistory)
+// declarations lists what digests finds in a release, which depends on those files and
+// folders of its own that matter.
+func (s *Service) declarations(ctx context.Context, revision, environment, component string, digests func(envrepo.Release) []string, matters func(name string) bool) ([]declaration, error) {
+	dir := path.Join("environments", environment, component)
+	commits, err := s.repo.History(ctx, revision, []string{s.inRepository(dir)}, 0)
 	if err != nil {
 		return nil, err
 	}
 	var list []declaration
+	var found []string
+	state, states := "", 0
 	for _, commit := range commits {
 		project, err := s.snapshot(commit.Hash)
 		if err != nil {
 			continue // the project was elsewhere then
 		}
-		repo, err := envrepo.Open(project)
-		if err != nil {
-			continue
+		if now := folderState(project, dir, matters); now != state || found == nil {
+			if states++; states > maxHistory {
+				break
+			}
+			state, found = now, digestsIn(project, environment, component, digests)
 		}
-		rel, err := repo.PartialRelease(environment, component)
-		if err != nil {
-			continue
-		}
-		for _, digest := range digests(rel) {
+		for _, digest := range found {
 			list = append(list, declaration{digest, commit.Time, commit.Hash})
 		}
 	}
 	return list, nil
+}
+
+// digestsIn is what digests finds in a release of a project, nil when it cannot be read.
+func digestsIn(project *gitrepo.Snapshot, environment, component string, digests func(envrepo.Release) []string) []string {
+	repo, err := envrepo.Open(project)
+	if err != nil {
+		return nil
+	}
+	rel, err := repo.PartialRelease(environment, component)
+	if err != nil {
+		return nil
+	}
+	return digests(rel)
+}
+
+// folderState is a text that is another one when what matters in a folder is.
+func folderState(project *gitrepo.Snapshot, dir string, matters func(name string) bool) string {
+	entries, _ := fs.ReadDir(project, dir) // none when it is not there
+	var b strings.Builder
+	for _, entry := range entries {
+		if name := entry.Name(); matters(name) {
+			hash, _ := project.Hash(path.Join(dir, name))
+			fmt.Fprintln(&b, name, hash)
+		}
+	}
+	return b.String()
 }
 
 // declaredSince is the commit from which on the digests that are declared now have
