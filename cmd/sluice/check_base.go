@@ -37,12 +37,14 @@ func (a *app) openBase(ctx context.Context, v *view, base string) (*view, error)
 	if err != nil || before.git == nil || v.Revision == "" {
 		return before, err
 	}
-	common, err := before.git.MergeBase(before.Revision, v.Revision)
-	if err != nil || common == "" || common == before.Revision {
-		return before, nil // they are compared as they are
+	common, err := before.git.MergeBases(before.Revision, v.Revision)
+	if err != nil || len(common) != 1 || common[0] == before.Revision {
+		// They are compared as they are. Where histories cross, a change since one of
+		// several common commits is not all that a merge would bring.
+		return before, nil
 	}
 	defer before.Close()
-	return a.openView(ctx, common, fromBranch)
+	return a.openView(ctx, common[0], fromBranch)
 }
 
 // changedSince compares with the state that a change started from.
