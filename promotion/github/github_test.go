@@ -166,6 +166,35 @@ func TestManyPages(t *testing.T) {
 	assert.Len(t, must(b.forge.Get(t.Context(), second.Number)).Comments, 120)
 }
 
+// What was closed of one component costs no look at all that ever was.
+func TestClosedOnesOfAComponent(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	p := b.open("1")
+	require.NoError(t, b.forge.Close(t.Context(), p.Number, "overtaken"))
+	refs, err := b.git.FetchRefs(t.Context(), "refs/heads/main")
+	require.NoError(t, err)
+	main := refs["refs/heads/main"]
+	shared := promotion.Spec{Branch: promotion.BranchName("staging", promotion.AllComponents), Target: "main", Title: "Promote 2", Environment: "staging", Components: []string{"api", "web"}}
+	shared.Head, err = b.git.WriteCommit([]string{main}, main, gitrepo.Edit{Message: "Promote", Write: map[string][]byte{"web": []byte("1")}})
+	require.NoError(t, err)
+	both, err := b.forge.Open(t.Context(), shared)
+	require.NoError(t, err)
+	require.NoError(t, b.forge.Close(t.Context(), both.Number, "overtaken"))
+	b.repo.Crowd(350)
+	for component, want := range map[string][]int{"api": {both.Number, p.Number}, "web": {both.Number}} {
+		b.requests()
+		list, err := b.forge.List(t.Context(), promotion.ListOptions{State: promotion.Closed, Environment: "staging", Component: component})
+		require.NoError(t, err)
+		var numbers []int
+		for _, p := range list {
+			numbers = append(numbers, p.Number)
+		}
+		assert.Equal(t, want, numbers)
+		assert.Len(t, b.requests(), 2)
+	}
+}
+
 func TestServerErrors(t *testing.T) {
 	t.Parallel()
 	t.Run("reads are tried again", func(t *testing.T) {

@@ -266,21 +266,36 @@ func (f *Forge) List(ctx context.Context, o promotion.ListOptions) ([]promotion.
 	case promotion.Merged, promotion.Closed:
 		query.State = "closed"
 	}
-	if o.Branch != "" {
-		query.Head = f.owner + ":" + o.Branch
-	}
-	found, err := f.pulls(ctx, query)
-	if err != nil {
-		return nil, err
-	}
 	list := []promotion.PullRequest{}
-	for _, p := range found {
-		if promoted, ok := f.convert(p); ok && o.Selects(promoted) {
-			list = append(list, promoted)
+	for _, branch := range branches(o) {
+		if query.Head = ""; branch != "" {
+			query.Head = f.owner + ":" + branch
+		}
+		found, err := f.pulls(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range found {
+			if promoted, ok := f.convert(p); ok && o.Selects(promoted) {
+				list = append(list, promoted)
+			}
 		}
 	}
 	slices.SortFunc(list, func(a, b promotion.PullRequest) int { return cmp.Compare(b.Number, a.Number) })
 	return slices.CompactFunc(list, func(a, b promotion.PullRequest) bool { return a.Number == b.Number }), nil
+}
+
+// branches are the head branches that options select from, "" for all. Those that are
+// open are few. Of all others the repository has hundreds of pages, which automation
+// must not ask for whenever it looks at a component.
+func branches(o promotion.ListOptions) []string {
+	switch {
+	case o.Branch != "":
+		return []string{o.Branch}
+	case o.State != promotion.Open && o.Environment != "" && o.Component != "":
+		return []string{promotion.BranchName(o.Environment, o.Component), promotion.BranchName(o.Environment, promotion.AllComponents)}
+	}
+	return []string{""}
 }
 
 // Get implements promotion.Forge.
