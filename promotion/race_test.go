@@ -161,7 +161,7 @@ func (w *writer) accept(write accepted, err error) {
 
 func (w *writer) step() {
 	component := []string{"api", "web"}[w.random.IntN(2)]
-	switch w.random.IntN(7) {
+	switch w.random.IntN(8) {
 	case 0, 1:
 		w.build(component)
 	case 2:
@@ -185,6 +185,41 @@ func (w *writer) step() {
 			err := w.service.Close(w.Context(), p.Number, "withdrawn")
 			w.accept(accepted{what: fmt.Sprintf("closing #%d", p.Number)}, err)
 		})
+	case 7:
+		w.onOne(w.mergeByHand)
+	}
+}
+
+// mergeByHand merges as people do, on a forge's page or with Git: nobody is asked, and
+// who comes too late has not merged.
+func (w *writer) mergeByHand(p promotion.PullRequest) {
+	refs, err := w.repo.FetchRefs(w.Context(), "refs/heads/main", "refs/heads/"+p.Branch)
+	main, head := refs["refs/heads/main"], refs["refs/heads/"+p.Branch]
+	if err != nil || head == "" {
+		w.accept(accepted{what: "looking"}, err)
+		return
+	}
+	changes, _, err := promotion.Compare(w.repo, main, head)
+	if err != nil || len(changes.Conflicts) > 0 || len(changes.Take) == 0 {
+		w.accept(accepted{what: "comparing"}, err)
+		return
+	}
+	edit := gitrepo.Edit{Message: "Merge by hand", Write: map[string][]byte{}}
+	files, err := w.repo.Snapshot(head)
+	if err != nil {
+		w.accept(accepted{what: "reading"}, err)
+		return
+	}
+	for _, name := range changes.Take {
+		edit.Write[name], err = files.ReadFile(name)
+		assert.NoError(w, err)
+	}
+	merged, err := w.repo.WriteCommit([]string{main, head}, main, edit)
+	if err == nil {
+		err = w.repo.Push(w.Context(), []gitrepo.RefUpdate{{Name: "refs/heads/main", Old: main, New: merged}})
+	}
+	if !errors.Is(err, gitrepo.ErrConflict) {
+		w.accept(accepted{what: fmt.Sprintf("merging #%d by hand", p.Number), revision: merged}, err)
 	}
 }
 
