@@ -244,6 +244,23 @@ func TestSquashedByHandIsMerged(t *testing.T) {
 	assert.Equal(t, squashed, got.MergedRevision)
 }
 
+// The statuses of a head that somebody merges meanwhile go where those go that it has.
+func TestStatusesOfWhatIsMergedByHand(t *testing.T) {
+	b := newBench(t)
+	p := b.open("api", "1")
+	first := promotion.Status{Context: "sluice/soak", State: promotion.StatusPending, Description: "25m"}
+	require.NoError(t, b.forge.SetStatuses(t.Context(), p.Head, []promotion.Status{first}))
+	start := b.main()
+	b.push("refs/heads/main", start, b.put(start, "api", "1"))
+
+	second := promotion.Status{Context: "sluice/scope", State: promotion.StatusSuccess, Description: "only the digest"}
+	require.NoError(t, b.forge.SetStatuses(t.Context(), p.Head, []promotion.Status{second}))
+	got := b.get(p.Number)
+	assert.Equal(t, promotion.Merged, got.State)
+	assert.Equal(t, []promotion.Status{second, first}, got.Statuses)
+	assert.Equal(t, "archive/0/1.yaml", b.git("ls-tree", "-r", "--name-only", Ref), "nothing is left behind")
+}
+
 func TestGoingBackIsNotMergedYet(t *testing.T) {
 	b := newBench(t)
 	first := b.put(b.main(), "api", "1")

@@ -241,9 +241,15 @@ func (v *view) sweep(t *transaction) error {
 }
 
 // file adds to a transaction that a record which is no longer open goes to the
-// archive, and with it the statuses of its head.
+// archive, and with it the statuses of its head, those that the transaction sets
+// included.
 func (v *view) file(t *transaction, rec record) error {
+	path := statusPath(rec.Head)
 	published, err := v.statuses(rec.Head)
+	if set, ok := t.write[path]; ok {
+		published, err = decodeStatuses(set)
+		delete(t.write, path)
+	}
 	if err != nil {
 		published = nil // unreadable ones are lost
 	}
@@ -254,7 +260,7 @@ func (v *view) file(t *transaction, rec record) error {
 	}
 	t.put(archivePath(rec.Number), data)
 	t.remove = append(t.remove, openPath(rec.Number))
-	if path := statusPath(rec.Head); v.has(path) {
+	if v.has(path) {
 		t.remove = append(t.remove, path)
 	}
 	return nil
