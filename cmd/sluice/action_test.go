@@ -32,7 +32,7 @@ type actionStep struct {
 	Run   string            `json:"run"`
 }
 
-var expression = regexp.MustCompile(`\$\{\{\s*([a-z_.-]+)\s*\}\}`)
+var expression = regexp.MustCompile(`\$\{\{\s*([A-Za-z_.-]+)\s*\}\}`)
 
 func readAction(t *testing.T) action {
 	t.Helper()

@@ -191,7 +191,8 @@ func digestsByHand(before, after *envrepo.Repo) (list []digestByHand) {
 
 // changeGates judges a change that is no promotion by the gates that promotions have,
 // so that a branch can require all of their statuses of every pull request. A digest
-// changed by hand passes neither scope nor order.
+// changed by hand passes neither scope nor order. What is reached without a promotion
+// is no fault: scope says it, for whoever approves.
 func changeGates(result checked) []promotion.Gate {
 	gate := func(name, message string) promotion.Gate {
 		return promotion.Gate{Name: name, State: promotion.Passed, Message: message}
@@ -200,6 +201,9 @@ func changeGates(result checked) []promotion.Gate {
 	gates := []promotion.Gate{gate(promotion.GateScope, none), gate(promotion.GateFresh, none), gate(promotion.GateOrder, none),
 		gate(promotion.GateConfig, fmt.Sprintf("%s render, with what they require", count(result.Releases, "release"))),
 		gate(promotion.GateChecks, none), gate(promotion.GateHealthy, none), gate(promotion.GateSoak, none)}
+	if names := reachedNames(result.Reached); names != "" {
+		gates[0].Message = "no digest changes; without a promotion it reaches " + names
+	}
 	if result.Errors > 0 {
 		gates[3].State, gates[3].Message = promotion.Failed, fmt.Sprintf("sluice check finds %s", count(result.Errors, "error"))
 		for _, f := range result.Findings {
@@ -220,6 +224,25 @@ func changeGates(result checked) []promotion.Gate {
 		}
 	}
 	return gates
+}
+
+// reachedNames says which environments are reached, and then of which components: a
+// status has place for little, and the last environment is the one to know of.
+func reachedNames(list []reached) string {
+	var environments, components []string
+	for _, r := range list {
+		if !slices.Contains(environments, r.Environment) {
+			environments = append(environments, r.Environment)
+		}
+		if !slices.Contains(components, r.Component) {
+			components = append(components, r.Component)
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	slices.Reverse(environments)
+	return strings.Join(environments, ", ") + " (" + strings.Join(components, ", ") + ")"
 }
 
 // publishChange shows the gates of a change as statuses of its commit. A commit that

@@ -63,7 +63,7 @@ func cmdGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	server := githubtest.New(scriptT{ts})
 	repo := server.Create("shop/environments")
-	githubs.Store(ts.MkAbs("."), repo)
+	githubs.Store(ts.Getenv("WORK"), repo)
 	clone := ts.MkAbs("shop")
 	ts.Check(os.CopyFS(clone, os.DirFS(filepath.Join(ts.Getenv("EXAMPLES"), "shop"))))
 	if len(args) == 1 {
@@ -73,7 +73,7 @@ func cmdGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	app := server.App("sluice", githubtest.Write)
 	ts.Check(os.WriteFile(ts.MkAbs("app.pem"), app.Key, 0o600))
 	for name, value := range map[string]string{
-		"SLUICE_REPO": repo.URL(), "SLUICE_FORGE": "github", "SLUICE_GITHUB_URL": server.URL,
+		"SLUICE_REPO": repo.URL(), "URL": repo.URL(), "DIR": repo.Dir, "SLUICE_FORGE": "github", "SLUICE_GITHUB_URL": server.URL,
 		"SLUICE_GITHUB_TOKEN": server.Token("ada", githubtest.Write),
 		"READ_TOKEN":          server.Token("eve", githubtest.Read),
 		"APP_ID":              strconv.FormatInt(app.ID, 10), "APP_INSTALLATION": strconv.FormatInt(app.Installation, 10),
@@ -91,7 +91,7 @@ func cmdGitHub(ts *testscript.TestScript, neg bool, args []string) {
 // states it had, one for each status of a commit, newest commit first, and the lines
 // of the comments on pull requests, after their number.
 func cmdAnnounced(ts *testscript.TestScript, neg bool, args []string) {
-	found, known := githubs.Load(ts.MkAbs("."))
+	found, known := githubs.Load(ts.Getenv("WORK"))
 	if neg || len(args) != 1 || !known {
 		ts.Fatalf("usage: announced REGEXP, after github")
 	}
@@ -108,6 +108,28 @@ func cmdAnnounced(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(50 * time.Millisecond) // the server tells nobody
 	}
+}
+
+// cmdStatuses prints the statuses that the forge shows on a commit: statuses REVISION,
+// of the clone that the script is in.
+func cmdStatuses(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: statuses REVISION")
+	}
+	ts.Check(ts.Exec("git", "rev-parse", args[0]))
+	commit := strings.TrimSpace(ts.ReadFile("stdout"))
+	var b strings.Builder
+	if repo, ok := githubs.Load(ts.Getenv("WORK")); ok {
+		for _, s := range repo.(*githubtest.Repository).Statuses(commit) {
+			fmt.Fprintf(&b, "%s: %s: %s\n", s.Context, s.State, s.Description)
+		}
+	} else {
+		for _, s := range giteaStatuses(ts, commit) {
+			fmt.Fprintf(&b, "%s: %s: %s\n", s.Context, s.Status, s.Description)
+		}
+	}
+	_, err := ts.Stdout().Write([]byte(b.String()))
+	ts.Check(err)
 }
 
 func announced(repo *githubtest.Repository) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -49,14 +50,34 @@ func cmdGitea(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(ts.Exec("git", append([]string{"-C", clone}, args...)...))
 	}
 	server.AwaitPush(t, repository)
+	giteas.Store(ts.Getenv("WORK"), repository)
 	name, reader := server.User(t, "read:repository", "read:issue", "read:user")
 	server.Must(t, "PUT", repository.API("/collaborators/"+name), map[string]any{"permission": "read"}, nil)
 	for name, value := range map[string]string{
-		"SLUICE_REPO": repository.URL, "SLUICE_FORGE": "gitea", "SLUICE_GITEA_URL": server.URL,
+		"SLUICE_REPO": repository.URL, "URL": repository.URL, "SLUICE_FORGE": "gitea", "SLUICE_GITEA_URL": server.URL,
 		"SLUICE_GITEA_TOKEN": server.Token, "READ_TOKEN": reader,
 	} {
 		ts.Setenv(name, value)
 	}
+}
+
+// giteas are the repositories of scripts on Gitea, by the folder of the script.
+var giteas sync.Map
+
+type giteaStatus struct{ Context, Status, Description string }
+
+// giteaStatuses reads the newest status of each context, as Gitea combines them.
+func giteaStatuses(ts *testscript.TestScript, commit string) []giteaStatus {
+	at, ok := giteas.Load(ts.Getenv("WORK"))
+	if !ok {
+		ts.Fatalf("the script has no forge")
+	}
+	var combined struct {
+		Statuses []giteaStatus
+	}
+	t := giteaT{ts}
+	testgitea.Start(t).Must(t, "GET", at.(testgitea.Repository).API("/commits/"+commit+"/status"), nil, &combined)
+	return combined.Statuses
 }
 
 func TestConnectGitea(t *testing.T) {

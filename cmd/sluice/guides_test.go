@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-dev/sluice/internal/testcluster"
 	"github.com/sluice-dev/sluice/internal/testgitea"
@@ -34,6 +38,7 @@ func TestGuides(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"guide": cmdGuide, "example": cmdExample, "replace": cmdReplace, "await": c.await,
 			"github": cmdEmptyGitHub, "gitea": cmdEmptyGitea,
+			"workflow": cmdWorkflow, "statuses": cmdStatuses,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -87,6 +92,61 @@ func cmdGuide(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("guide.sh"), []byte(guidePrelude+text), 0o600))
 }
 
+// cmdWorkflow writes what the workflow in a guide runs for a pull request whose head is
+// checked out in CLONE to workflow.sh: workflow FILE CLONE [EXPRESSION VALUE]... Every
+// expression of the workflow must have its value: GitHub's own have it from the clone.
+func cmdWorkflow(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args)%2 != 0 {
+		ts.Fatalf("usage: workflow FILE CLONE [EXPRESSION VALUE]...")
+	}
+	clone := ts.MkAbs(args[1])
+	ts.Check(ts.Exec("git", "-C", clone, "rev-parse", "HEAD"))
+	values := map[string]string{
+		"github.workspace": clone, "github.base_ref": "main",
+		"github.event.pull_request.head.sha": strings.TrimSpace(ts.ReadFile("stdout")),
+	}
+	for i := 2; i < len(args); i += 2 {
+		values[args[i]] = args[i+1]
+	}
+	step := workflowCommand(ts, args[0])
+	var script strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(step.Env)) {
+		value := expression.ReplaceAllStringFunc(step.Env[name], func(e string) string {
+			value, known := values[expression.FindStringSubmatch(e)[1]]
+			if !known {
+				ts.Fatalf("the workflow of %s has %s, which has no value here", args[0], e)
+			}
+			return value
+		})
+		fmt.Fprintf(&script, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
+	}
+	fmt.Fprintf(&script, "cd '%s'\n%s", clone, step.Run)
+	ts.Check(os.WriteFile(ts.MkAbs("workflow.sh"), []byte(script.String()), 0o600))
+}
+
+// workflowCommand is the first step with commands of a guide's first whole workflow.
+func workflowCommand(ts *testscript.TestScript, file string) workflowStep {
+	blocks, err := codeBlocks(filepath.Join(ts.Getenv("EXAMPLES"), "..", "docs", "guides", file))
+	ts.Check(err)
+	for _, b := range blocks {
+		text := "\n" + strings.Join(b.lines, "\n")
+		if b.language != "yaml" || !strings.Contains(text, "\njobs:") {
+			continue
+		}
+		var parsed workflow
+		ts.Check(yaml.Unmarshal([]byte(text), &parsed))
+		for _, job := range parsed.Jobs {
+			for _, step := range job.Steps {
+				if step.Run != "" {
+					return step
+				}
+			}
+		}
+	}
+	ts.Fatalf("%s has no workflow that runs a command", file)
+	return workflowStep{}
+}
+
 // cmdEmptyGitHub is a GitHub server with an empty repository and a GitHub App. Git signs in
 // with a token.
 func cmdEmptyGitHub(ts *testscript.TestScript, neg bool, args []string) {
@@ -97,9 +157,11 @@ func cmdEmptyGitHub(ts *testscript.TestScript, neg bool, args []string) {
 	app := server.App("sluice", githubtest.Write)
 	ts.Check(os.WriteFile(ts.MkAbs("app.pem"), app.Key, 0o600))
 	token := server.Token("ada", githubtest.Write)
+	repo := server.Create("shop/environments")
+	githubs.Store(ts.Getenv("WORK"), repo)
 	for name, value := range map[string]string{
-		"URL": server.Create("shop/environments").URL(), "SLUICE_FORGE": "github", "SLUICE_GITHUB_URL": server.URL,
-		"APP_ID": strconv.FormatInt(app.ID, 10), "APP_INSTALLATION": strconv.FormatInt(app.Installation, 10), "APP_KEY": ts.MkAbs("app.pem"),
+		"URL": repo.URL(), "SLUICE_FORGE": "github", "SLUICE_GITHUB_URL": server.URL,
+		"APP_ID": strconv.FormatInt(app.ID, 10), "APP_INSTALLATION": strconv.FormatInt(app.Installation, 10), "APP_KEY": ts.MkAbs("app.pem"), "APP_PEM": string(app.Key),
 		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "url." + strings.Replace(server.URL, "://", "://ada:"+token+"@", 1) + ".insteadOf",
 		"GIT_CONFIG_VALUE_0": server.URL,
 	} {

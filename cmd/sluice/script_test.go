@@ -36,7 +36,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
 		Setup:               setupScript,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"example": cmdExample, "bare": cmdBare, "replace": cmdReplace, "github": cmdGitHub, "gitea": cmdGitea},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"example": cmdExample, "bare": cmdBare, "replace": cmdReplace, "github": cmdGitHub, "gitea": cmdGitea, "statuses": cmdStatuses},
 		Condition:           scriptCondition,
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
