@@ -139,7 +139,8 @@ func runAction(t *testing.T, a action, file string, step workflowStep) {
 	writeContract(t, r.dir)
 	for name, value := range step.With {
 		require.Contains(t, a.Inputs, name, file)
-		r.context["inputs."+name] = expression.ReplaceAllString(value.(string), "expression")
+		text := strings.ReplaceAll(value.(string), "${{ github.server_url }}", "https://github.com")
+		r.context["inputs."+name] = expression.ReplaceAllString(text, "expression")
 	}
 	r.context["inputs.environments"], r.context["inputs.digest"] = bare, pipelineDigest
 	code := r.run(a)
