@@ -50,6 +50,7 @@ var confined = []struct{ prefix, room, reason string }{
 	{"sigs.k8s.io/kustomize/api", "render", "rendering goes through the guard"},
 	{"k8s.io/client-go", "reconciler", "only the reconciler talks to a cluster"},
 	{"sigs.k8s.io/controller-runtime", "reconciler", "only the reconciler talks to a cluster"},
+	{"github.com/prometheus/", "cmd", "the engine tells an Observer and knows no metrics"},
 	{"github.com/fluxcd/", "reconciler", "only the reconciler talks to a cluster"},
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
@@ -159,6 +160,13 @@ func compareKeys(a, b Key) int {
 	return 1
 }
 
+// saw notes when Run first saw the commit that is taken in next.
+func (env *environment) saw(at time.Time) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.seen = at
+}
+
 // discover looks once for Releases of the environment that the cluster has and
 // the repository may have lost while nobody was looking.
 func (e *Engine) discover(ctx context.Context, env *environment, project string) error {
@@ -199,6 +207,10 @@ func (env *environment) want(next *intake, rev, project string, declared envrepo
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	all := env.refusal != nil // were refused until now
+	seen := env.seen
+	if env.inputs.fsys == nil {
+		seen = time.Time{} // what is to do already is no answer to a commit
+	}
 	env.refusal, env.revision = nil, rev
 	env.project, env.declared = project, declared
 	var changed []Key
@@ -211,7 +223,7 @@ func (env *environment) want(next *intake, rev, project string, declared envrepo
 			r = newReleaseMemory(Key{env.name, name})
 			env.releases[name] = r
 		}
-		if r.set(want{revision: rev, hash: c.hash, gone: c.gone, err: c.err}) {
+		if r.set(want{revision: rev, hash: c.hash, gone: c.gone, err: c.err, seen: seen}) {
 			r.hurry()
 			changed = append(changed, r.key)
 		}

@@ -216,7 +216,7 @@ func (p *pass) judgeCorrection(desired, before, after *unstructured.Unstructured
 	if before != nil && markOf(desired, after).holds(before) {
 		return
 	}
-	p.engine.cfg.Log.Info("drift was corrected", append([]any{"release", p.in.key().String()}, correctionOf(desired, before, after).values()...)...)
+	p.tellCorrection(correctionOf(desired, before, after))
 	p.release.fights.corrected(p.engine.cfg.Clock.Now(), mark.Rendered, desired, before)
 	p.in.Contested = p.release.fights.contested()
 }
@@ -236,7 +236,7 @@ func (p *pass) judgeScaling(workload, before, after *unstructured.Unstructured, 
 	desired.SetGroupVersionKind(workload.GroupVersionKind())
 	desired.SetNamespace(id.Namespace)
 	desired.SetName(id.Name)
-	p.engine.cfg.Log.Info("drift was corrected", append([]any{"release", p.in.key().String()}, correctionOf(desired, before, after).values()...)...)
+	p.tellCorrection(correctionOf(desired, before, after))
 	p.release.fights.corrected(p.engine.cfg.Clock.Now(), p.in.hash(workload), desired, before)
 	p.in.Contested = p.release.fights.contested()
 }

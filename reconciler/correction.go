@@ -76,6 +76,12 @@ func (c correction) values() []any {
 	return values
 }
 
+// tellCorrection has a correction logged and counted.
+func (p *pass) tellCorrection(c correction) {
+	p.log().Info("drift was corrected", c.values()...)
+	p.engine.cfg.Observer.Corrected(p.in.key(), c.object.Kind)
+}
+
 // fieldsOf lists all fields of a managed fields entry, as paths.
 func fieldsOf(e metav1.ManagedFieldsEntry) []string {
 	var fields map[string]any

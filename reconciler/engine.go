@@ -64,6 +64,7 @@ type Config struct {
 	// CreateNamespaces lets the engine create an environment's namespace.
 	CreateNamespaces bool
 	Reporter         Reporter         // nil: nobody is told
+	Observer         Observer         // nil: nothing is counted
 	Clock            clock.WithTicker // nil: the real one
 	Log              logr.Logger      // the zero one is silent
 	Concurrency      int              // releases at the same time; 0: twice the cores, at least four
@@ -101,6 +102,9 @@ func New(cfg Config) (*Engine, error) {
 	client, err := cluster.New(beating(cfg.REST, cfg.Clock))
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = unobserved{}
 	}
 	if cfg.Log.GetSink() == nil {
 		cfg.Log = logr.Discard()

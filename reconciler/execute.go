@@ -27,6 +27,7 @@ func (p *pass) execute(ctx context.Context, plan Plan) error {
 	if p.superseded() {
 		return errSuperseded
 	}
+	p.enter(StagePlan)
 	if p.try(ctx, plan.trials) {
 		return nil
 	}
@@ -34,6 +35,7 @@ func (p *pass) execute(ctx context.Context, plan Plan) error {
 		if p.superseded() {
 			return errSuperseded
 		}
+		p.enter(step.Action.stage())
 		err := p.do(ctx, step)
 		if errors.Is(err, errDecideAgain) || p.setAside(ctx, step, err) {
 			return nil
@@ -172,7 +174,7 @@ func (p *pass) identify(ctx context.Context) error {
 	p.release.saw(patched.ResourceVersion)
 	p.in.Last = patched
 	if patched.Spec.Lease != after.Spec.Lease && !p.engine.noLease.Swap(true) {
-		p.engine.cfg.Log.Error(&OutdatedCRDError{Field: "spec.lease"}, "nobody can tell by a Release whether it is kept up to date")
+		p.log().Error(&OutdatedCRDError{Field: "spec.lease"}, "nobody can tell by a Release whether it is kept up to date")
 	}
 	return nil
 }

@@ -43,12 +43,14 @@ func (p *pass) gather(ctx context.Context) error {
 		return p.foresee(ctx)
 	}
 	if !p.in.Gone {
+		p.enter(StageRender)
 		if err := p.render(ctx); err != nil {
 			return err
 		}
 		if err := p.judgeBy(p.in.Release.Component); err != nil { // what is declared is known all the same
 			return err
 		}
+		p.enter(StageGather)
 	}
 	if !p.in.Namespace.Exists {
 		return nil

@@ -48,26 +48,27 @@ func TestCorrectionsAndFailuresAreLogged(t *testing.T) {
 	l := &logged{}
 	d := newDrift(t, func(f *fixture) files { return project(f.namespace) }, l.into)
 	const corrected = `"msg"="drift was corrected" "release"="production/api" `
-	last := func(object, what string) {
+	last := func(object, stage, what string) {
 		t.Helper()
 		d.eventually("the correction of "+object+" is logged", func() bool { return len(l.about(`"object"="`+object+`"`)) == 1 })
-		assert.Equal(t, `"level"=0 `+corrected+`"object"="`+object+`" "namespace"="`+d.namespace+`" `+what, l.about(`"object"="` + object + `"`)[0])
+		assert.Equal(t, `"level"=0 `+corrected+`"revision"="c0ffee000000" "stage"="`+stage+`" "object"="`+object+`" "namespace"="`+d.namespace+`" `+what, l.about(`"object"="` + object + `"`)[0])
 	}
 	assert.Empty(t, l.about(corrected), "what is applied for the first time is no correction")
 
 	d.patch("somebody", "ConfigMap", "api-one", `{"data":{"value":"hunter2"}}`)
-	last("ConfigMap/api-one", `"changed"="data.value" "by"="somebody"`)
+	last("ConfigMap/api-one", "apply", `"changed"="data.value" "by"="somebody"`)
 	d.patch("kubectl-edit", "Service", "api", `{"spec":{"publishNotReadyAddresses":true}}`)
-	last("Service/api", `"added"="spec.publishNotReadyAddresses" "by"="kubectl-edit"`)
+	last("Service/api", "apply", `"added"="spec.publishNotReadyAddresses" "by"="kubectl-edit"`)
 	assert.Empty(t, l.about("hunter2"), "values are not logged")
 
 	route := d.ref("HTTPRoute", "api")
 	require.NoError(t, d.api.Delete(context.Background(), route))
-	last("HTTPRoute/api", `"deleted"=true`)
+	last("HTTPRoute/api", "route", `"deleted"=true`)
 
 	d.branch.push(project(d.namespace).with(files{"environments/production/api/route.yaml": "no: object\n"}))
 	d.eventually("a failure is an error", func() bool { return len(l.about(`"error"="rendering api: `)) == 1 })
 	assert.Contains(t, l.about(`"error"="rendering api: `)[0], `"msg"="a pass failed"`)
+	assert.Contains(t, l.about(`"error"="rendering api: `)[0], `"revision"="c0ffee000000" "stage"="render"`)
 	assert.NotContains(t, l.about(`"error"="rendering api: `)[0], `"level"`, "errors have none")
 }
 

@@ -134,7 +134,7 @@ func (l *loop) next(begin, ctx context.Context) bool {
 		return true
 	case err != nil:
 		// Whoever observes says so, once for equal errors in a row.
-		l.engine.cfg.Log.V(1).Info("a pass ended with an error", "release", key.String(), "error", status.Message)
+		l.engine.cfg.Log.V(1).Info("a pass ended with an error", "release", key.String(), "revision", short(status.Revision), "stage", string(status.Stage), "error", status.Message)
 		after = l.retryAfter(key, err)
 	default:
 		l.limiter.Forget(key)

@@ -66,7 +66,7 @@ func told(t *testing.T, w *world, values ...string) (Status, string) {
 	w.report(v.masked(values)) // as write does
 	written := w.in.Last.Status.Conditions[0].Message
 	w.in.Namespace.Exists = false // nothing to write to
-	s, _, err := p.report(context.Background(), v, nil)
+	s, _, err := p.report(context.Background(), v, StageReport, nil)
 	require.NoError(t, err)
 	require.Equal(t, s.Message, written)
 	for _, tag := range w.in.Last.Status.Tags {

@@ -37,6 +37,7 @@ type environment struct {
 	project   string
 	declared  envrepo.Environment
 	revision  string
+	seen      time.Time // when Run saw the commit that is taken in; zero when nobody counts
 	refusal   *Refusal
 	found     bool // the cluster's Releases have been looked through
 	exists    bool // the namespace has been seen
@@ -76,6 +77,9 @@ type want struct {
 	hash     string
 	gone     bool
 	err      error // the files cannot even be listed
+	// seen is when Run first saw the commit; zero when it is not known, and once the
+	// release is as it wants it.
+	seen time.Time
 
 	// Of the pass, not of the release: see environment.wanted.
 	fsys fs.FS

@@ -36,6 +36,7 @@ type pass struct {
 	strays   []string // notes of what its inventory listed and must not
 	// announced says that this pass has made the Release, and written what it will hold.
 	announced bool
+	watch     stopwatch
 }
 
 // reconcile is the whole of it: gather, decide and do until nothing is left to
@@ -45,10 +46,16 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 	if p == nil {
 		return Status{}, 0, nil
 	}
-	defer func() { p.keep(err) }()
+	outcome := OutcomeSuperseded
+	defer func() {
+		p.keep(err)
+		p.measured(outcome)
+	}()
+	p.enter(StageGather)
 	var plan Plan
 	err = p.gather(ctx)
 	for round := 0; err == nil; round++ {
+		p.enter(StagePlan)
 		if err = p.account(ctx); err != nil {
 			break
 		}
@@ -66,15 +73,22 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 	if errors.Is(err, errSuperseded) || ctx.Err() != nil {
 		return Status{}, 0, err
 	}
-	verdict := plan.Verdict
+	verdict, stage := plan.Verdict, p.watch.stage
+	p.enter(StageReport)
 	if err != nil {
 		verdict = p.failed(err)
 	} else {
+		stage = verdict.stage()
 		p.release.failed("")
 		p.release.fights.settle(p.in)
 	}
 	verdict.Notes = slices.Concat(verdict.Notes, p.strays)
-	return p.report(ctx, verdict, err)
+	if s, after, err = p.report(ctx, verdict, stage, err); err != nil {
+		outcome = OutcomeFailed
+	} else {
+		outcome = OutcomeDone
+	}
+	return s, after, err
 }
 
 // newPass is a pass over what the repository wants of a release now; nil when
@@ -136,7 +150,7 @@ func (p *pass) failed(err error) Verdict {
 }
 
 // report writes the status, once, and only if it differs.
-func (p *pass) report(ctx context.Context, v Verdict, cause error) (Status, time.Duration, error) {
+func (p *pass) report(ctx context.Context, v Verdict, stage PassStage, cause error) (Status, time.Duration, error) {
 	said := func(v Verdict) Verdict {
 		v.hint = hintFor(p.in, v, cause)
 		return v.masked(p.values)
@@ -144,12 +158,16 @@ func (p *pass) report(ctx context.Context, v Verdict, cause error) (Status, time
 	v = said(v)
 	if p.reportable(v) {
 		if err := p.write(ctx, v); err != nil && cause == nil {
-			cause = err
+			cause, stage = err, StageReport
 			v = said(p.failed(err))
 		}
 	}
-	s := p.status(v, cause)
+	s := p.status(v)
+	s.Stage = stage
 	p.release.finished(p.want, v, s)
+	if seen, arrived := p.release.arrived(p.want, v); arrived {
+		p.engine.cfg.Observer.Applied(p.in.key(), p.engine.cfg.Clock.Now().Sub(seen))
+	}
 	p.env.ledger.ended(s.Release, p.want.generation, v.Stalled)
 	after := later(v.After, p.release.verifyIn(p.in.Now))
 	if cause != nil {
@@ -202,7 +220,7 @@ func applying(in *Input, intent inventory.Set) Verdict {
 }
 
 // status is what callers are told.
-func (p *pass) status(v Verdict, cause error) Status {
+func (p *pass) status(v Verdict) Status {
 	s := Status{
 		Environment: p.in.Release.Environment.Name, Namespace: p.in.Namespace.Name, Release: p.in.Release.Name, Revision: p.in.Revision,
 		State: v.State, Reason: v.Reason, Message: v.Message, Hint: v.hint, Notes: slices.Concat(v.Notes, p.release.adoptions(), p.release.recreated.notes()), Final: v.Final(),

@@ -97,6 +97,8 @@ type branch struct {
 	loop   *loop
 	seen   map[string]string // revision taken in, by environment
 	said   map[string]string // last problem that was reported, by environment
+	newest string            // revision that was seen last
+	at     time.Time         // when it first was
 }
 
 func (f *branch) follow(ctx context.Context, o RunOptions) {
@@ -122,7 +124,12 @@ func (f *branch) follow(ctx context.Context, o RunOptions) {
 func (f *branch) look(ctx context.Context) {
 	f.engine.pulse.look(f.engine.cfg.Clock.Now())
 	defer f.engine.pulse.look(time.Time{})
+	began := f.engine.cfg.Clock.Now()
 	rev, err := f.fetch(ctx)
+	now := f.engine.cfg.Clock.Now()
+	if ctx.Err() == nil {
+		f.engine.cfg.Observer.Fetched(now.Sub(began), err)
+	}
 	var refused *CommitRefusedError
 	if errors.As(err, &refused) {
 		rev = refused.Keep
@@ -131,6 +138,9 @@ func (f *branch) look(ctx context.Context) {
 		return
 	}
 	f.fine("", rev)
+	if rev != f.newest {
+		f.newest, f.at = rev, now
+	}
 	if rev != "" {
 		f.take(ctx, rev, refused == nil)
 	}
@@ -157,6 +167,7 @@ func (f *branch) take(ctx context.Context, rev string, newest bool) {
 			f.problem(ctx, name, rev, err)
 			continue
 		}
+		env.saw(f.at)
 		changed, err := f.engine.adopt(ctx, env, fsys, rev)
 		if err != nil {
 			f.problem(ctx, name, rev, err)
@@ -224,12 +235,16 @@ func (f *branch) problem(ctx context.Context, env, rev string, err error) {
 		return
 	}
 	f.said[env] = rev + err.Error()
-	reason, text := "RepositoryUnreadable", "the repository cannot be taken in; everything stays as it is"
+	reason, text := ReasonRepositoryUnreadable, "the repository cannot be taken in; everything stays as it is"
 	var refused *CommitRefusedError
 	if errors.As(err, &refused) {
-		reason, text = "CommitRefused", "the newest commit is refused"
+		reason, text = ReasonCommitRefused, "the newest commit is refused"
 	}
-	values := []any{"environment", env, "revision", short(rev)}
+	stage := "intake"
+	if env == "" {
+		stage = "fetch"
+	}
+	values := []any{"environment", env, "revision", short(rev), "stage", stage}
 	if hint := hintOf(err); hint != "" {
 		values = append(values, "hint", hint)
 	}
@@ -285,7 +300,7 @@ func (c *changes) observe(s Status, err error) {
 // is the one that is reported, since the error itself may hold what must not be
 // printed.
 func (c *changes) log(s Status, err error) {
-	values := []any{"release", Key{s.Environment, s.Release}.String(), "state", string(s.State), "reason", s.Reason, "revision", short(s.Revision), "traffic", s.Traffic}
+	values := []any{"release", Key{s.Environment, s.Release}.String(), "state", string(s.State), "reason", s.Reason, "revision", short(s.Revision), "stage", string(s.Stage), "traffic", s.Traffic}
 	switch {
 	case err != nil:
 		c.engine.cfg.Log.Error(errors.New(s.Message), "a pass failed", values...)

@@ -13,9 +13,10 @@ type Status struct {
 	Release     string // "" when it is about the environment as a whole
 	Revision    string // full commit hash
 	State       State
-	Reason      string // one of v1alpha1's
-	Message     string // one line, the same until something changes
-	Hint        string // what to do, "" when there is nothing to say
+	Reason      string    // one of v1alpha1's
+	Message     string    // one line, the same until something changes
+	Stage       PassStage // where the release stands, or where a pass over it failed
+	Hint        string    // what to do, "" when there is nothing to say
 	Notes       []string
 	// Final says that waiting will not change anything.
 	Final bool
@@ -27,6 +28,13 @@ type Status struct {
 	Digest  string               // untagged
 	Tags    []v1alpha1.TagStatus // tagged
 }
+
+// Reasons of statuses that are about an environment, or all of them, and not about a
+// release.
+const (
+	ReasonRepositoryUnreadable = "RepositoryUnreadable" // it is tried again
+	ReasonCommitRefused        = "CommitRefused"        // the newest commit must not be applied
+)
 
 // Counts are numbers of objects.
 type Counts struct {

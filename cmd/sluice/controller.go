@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/sluice-dev/sluice/reconciler"
 	"github.com/sluice-dev/sluice/reconciler/heap"
@@ -240,7 +241,9 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 	if err != nil {
 		return err
 	}
-	o.stays, o.reporter, o.looked, o.engineOptions.election = true, d, d.wasLooked, &o.election
+	m := newMetrics()
+	o.stays, o.reporter, o.looked, o.engineOptions.election = true, reporters{d, m}, d.wasLooked, &o.election
+	o.observer, o.requests, d.gates = m, m.count, m.advanced
 	e, err := a.openEngine(ctx, o.engineOptions)
 	if err != nil {
 		return err
@@ -258,6 +261,11 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 	if w.webhook != nil && o.duties.promote {
 		w.webhook.asked = d.asked
 	}
+	m.vitals = e.Vitals
+	if err := ctrlmetrics.Registry.Register(m); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	defer ctrlmetrics.Registry.Unregister(m)
 	w.config, w.run, w.vitals = e.config, d.beside(e.Run), e.Vitals
 	if w.lease, err = o.election.lease(e, w); err != nil {
 		return err

@@ -48,6 +48,9 @@ type duties struct {
 	// verified makes a source of those commits that nothing is promoted on top of
 	// others than; nil where commits need no signature.
 	verified func(*remoteRepository) verifiedSource
+	// gates is told how the gates of promotions stand: of all that are open into the
+	// environment, or of those that were looked after.
+	gates func(a promotion.Advance, all bool)
 
 	asked   *webhook.Triggers // pull requests to look after
 	looked  chan struct{}     // the branch was looked at
@@ -68,7 +71,7 @@ type duties struct {
 // newDuties reads the keys; nothing is opened yet.
 func (a *app) newDuties(o dutyOptions, log logr.Logger) (*duties, error) {
 	d := &duties{
-		app: a, o: o, log: log.WithName("promotions"), asked: webhook.NewTriggers(),
+		app: a, o: o, gates: func(promotion.Advance, bool) {}, log: log.WithName("promotions"), asked: webhook.NewTriggers(),
 		looked: make(chan struct{}, 1), changed: make(chan struct{}, 1), stale: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
 		early: map[reconciler.Key]promotion.Outcome{}, namespaces: map[string]string{}, reported: map[reconciler.Key]bool{}, said: map[string]string{},
 	}

@@ -142,6 +142,9 @@ func (d *duties) answer(ctx context.Context, service *promotion.Service, events 
 		}
 		failures = append(append(failures, err), a.Failures...)
 		due = earlier(due, d.advanced(a))
+		if err == nil {
+			d.gates(a, false)
+		}
 	}
 	err := errors.Join(failures...)
 	if d.problem("looking after a pull request", err); err != nil {
@@ -183,6 +186,9 @@ func (d *duties) turn(ctx context.Context, service *promotion.Service, releases 
 		a, err := service.Advance(ctx, name)
 		failures = append(append(failures, err), a.Failures...)
 		until = earlier(until, d.advanced(a))
+		if err == nil {
+			d.gates(a, true)
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

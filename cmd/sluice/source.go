@@ -53,6 +53,8 @@ type engineOptions struct {
 	logLevel     string
 	stays        bool // as a controller does: a repository that cannot be read now will be later
 	reporter     reconciler.Reporter
+	observer     reconciler.Observer
+	requests     func(*rest.Config) // sees the connection to the cluster before it is used; may be nil
 	verify       verifyOptions
 	accounts     []string         // ENVIRONMENT=[NAMESPACE/]NAME of service accounts to act as
 	looked       func()           // see branchSource
@@ -87,6 +89,9 @@ func (a *app) openEngine(ctx context.Context, o engineOptions) (*engine, error) 
 	config, err := a.restConfig()
 	if err != nil {
 		return nil, err
+	}
+	if o.requests != nil {
+		o.requests(config)
 	}
 	repo, err := a.openRemote(ctx, func(git *gitrepo.Options) { git.Late = o.stays && fixedNamespaces(o.environments) })
 	if err != nil {
@@ -274,7 +279,7 @@ func (a *app) newEngine(config *rest.Config, source reconciler.Source, files *en
 	}
 	e, err := reconciler.New(reconciler.Config{
 		REST: config, Source: source, Repository: identity, Lease: o.lease(identity, names), Environments: environments, Decrypt: decrypt,
-		CreateNamespaces: true, Log: a.logger(o.logLevel), Concurrency: o.concurrency, Reporter: o.reporter,
+		CreateNamespaces: true, Log: a.logger(o.logLevel), Concurrency: o.concurrency, Reporter: o.reporter, Observer: o.observer,
 	})
 	return e, names, err
 }
