@@ -341,6 +341,7 @@ func (p *pass) prune(ctx context.Context, s Step) error {
 		p.in.noteDeleted(id)
 		p.release.forget(id)
 		p.release.count(id, ssa.DeletedAction)
+		p.pruned = append(p.pruned, id.Display())
 	}
 	if len(failed.Objects) > 0 {
 		return failed

@@ -71,7 +71,7 @@ func (p *pass) readRelease(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in.Last, in.Inventory = last, inventory.Set{}
+	in.Last, in.Inventory, p.was = last, inventory.Set{}, last
 	var unreadable error
 	if last != nil { // before any error is reported: nil is what is not known, and stays as it is
 		in.Inventory, unreadable = inventory.FromRelease(last)

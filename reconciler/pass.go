@@ -1,12 +1,14 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
@@ -37,6 +39,8 @@ type pass struct {
 	// announced says that this pass has made the Release, and written what it will hold.
 	announced bool
 	watch     stopwatch
+	was       *v1alpha1.Release // as the pass found it
+	pruned    []string
 }
 
 // reconcile is the whole of it: gather, decide and do until nothing is left to
@@ -163,7 +167,10 @@ func (p *pass) report(ctx context.Context, v Verdict, stage PassStage, cause err
 		}
 	}
 	s := p.status(v)
-	s.Stage = stage
+	s.Stage, s.News, s.Pruned = stage, p.news(v), p.pruned
+	if release := cmp.Or(p.in.Last, p.was); release != nil {
+		s.UID = release.UID
+	}
 	p.release.finished(p.want, v, s)
 	if seen, arrived := p.release.arrived(p.want, v); arrived {
 		p.engine.cfg.Observer.Applied(p.in.key(), p.engine.cfg.Clock.Now().Sub(seen))
@@ -217,6 +224,24 @@ func (p *pass) early(v Verdict) bool {
 func applying(in *Input, intent inventory.Set) Verdict {
 	return Verdict{State: StateWaiting, Reason: v1alpha1.ReasonApplying, Message: "objects are being applied", Reconciling: true,
 		inventory: intent, traffic: in.status().Traffic, attempt: attempt(in)}
+}
+
+// news reports whether the verdict is another one than the Release told before the
+// pass, or is about another content. How long something has been waited for is none.
+func (p *pass) news(v Verdict) bool {
+	if p.was == nil {
+		return true
+	}
+	before := meta.FindStatusCondition(p.was.Status.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case before == nil || before.Reason != v.Reason || v.State == StateRemoved:
+		return true
+	case v.whole && p.in.Hash != p.was.Status.LastAppliedHash:
+		return true
+	case v.State == StateFailed || v.State == StateHeld:
+		return before.Message != clipped(v.Message)
+	}
+	return false
 }
 
 // status is what callers are told.

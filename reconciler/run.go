@@ -281,7 +281,7 @@ func (c *changes) observe(s Status, err error) {
 	text := fmt.Sprint(s.Revision, s.State, s.Reason, s.Message, s.Traffic, s.Digest, s.Tags)
 	c.mu.Lock()
 	key := Key{s.Environment, s.Release}
-	same := c.last[key] == text
+	same := c.last[key] == text && len(s.Pruned) == 0
 	if c.last == nil {
 		c.last = map[Key]string{}
 	}

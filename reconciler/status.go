@@ -3,6 +3,8 @@ package reconciler
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 )
 
@@ -27,6 +29,12 @@ type Status struct {
 	Traffic string
 	Digest  string               // untagged
 	Tags    []v1alpha1.TagStatus // tagged
+
+	UID    types.UID // of the Release; "" when there is none
+	Pruned []string  // what this pass has deleted, because the repository has it no more
+	// News says that this pass has brought a change: the Release said something else
+	// before it, or was at another content.
+	News bool
 }
 
 // Reasons of statuses that are about an environment, or all of them, and not about a

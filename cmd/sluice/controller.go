@@ -242,7 +242,11 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 		return err
 	}
 	m := newMetrics()
-	o.stays, o.reporter, o.looked, o.engineOptions.election = true, reporters{d, m}, d.wasLooked, &o.election
+	recorder, err := a.newRecorder(m, w.log)
+	if err != nil {
+		return err
+	}
+	o.stays, o.reporter, o.looked, o.engineOptions.election = true, reporters{d, m, recorder}, d.wasLooked, &o.election
 	o.observer, o.requests, d.gates = m, m.count, m.advanced
 	e, err := a.openEngine(ctx, o.engineOptions)
 	if err != nil {
@@ -266,7 +270,7 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	defer ctrlmetrics.Registry.Unregister(m)
-	w.config, w.run, w.vitals = e.config, d.beside(e.Run), e.Vitals
+	w.config, w.run, w.vitals = e.config, besides(recorder.Run, d.beside(e.Run)), e.Vitals
 	if w.lease, err = o.election.lease(e, w); err != nil {
 		return err
 	}
