@@ -380,7 +380,7 @@ func TestNothingIsPromotedOntoACommitThatIsNotVouchedFor(t *testing.T) {
 	require.NoError(t, err)
 	err = errors.Join(a.Failures...)
 	assert.ErrorContains(t, err, "merging pull request #1 onto "+before[:12]+": nobody signed it")
-	assert.ErrorContains(t, err, "promoting to production on top of "+before[:12]+": nobody signed it")
+	assert.ErrorContains(t, err, "promoting to production: on top of "+before[:12]+": nobody signed it")
 	assert.Empty(t, a.Merged)
 	assert.Len(t, s.pulls(), 1)
 	assert.Equal(t, before, s.main())

@@ -66,8 +66,9 @@ that must not stand in a tag, routes that would ignore the weights.
 With --base, it also lists what a change since that commit does without a
 promotion: the environments that changed files below components/ reach, and how
 each object there changes, rendered without keys and with secrets masked (long
-differences are cut; -o yaml and -o json have them whole), the environments whose gates are changed in sluice.yaml, and digests changed by hand
-where a promotion is due. --publish shows that as the statuses sluice/… of the
+differences are cut; -o yaml and -o json have them whole), the environments
+whose gates are changed in sluice.yaml, and digests changed by hand where a
+promotion is due. --publish shows that as the statuses sluice/… of the
 commit that --ref names, so that a branch can require them of every pull
 request.`,
 		Args: cobra.NoArgs,

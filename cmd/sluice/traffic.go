@@ -104,9 +104,9 @@ func newTrafficSetCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "set COMPONENT --environment ENVIRONMENT --tags TAG=PERCENT,…",
 		Short: "Replace the whole list of weights, and of mirrors",
-		Long: `Sets the weights of all tags at once: one that is left out is scaled to zero, and
-mirrors that are not named end. Of two people who do this at the same time, the
-list of one stands afterwards, whole.
+		Long: `Sets the weights of all tags at once: one that is left out is scaled to zero,
+and mirrors that are not named end. Of two people who do this at the same time,
+the list of one stands afterwards, whole.
 
 ` + trafficOptionsHelp,
 		Example: `  sluice traffic set api --environment production --tags blue=90,green=10

@@ -22,9 +22,9 @@ type trafficOptions struct {
 // trafficOptionsHelp is what every command that changes traffic says of its options.
 const trafficOptionsHelp = `--dry-run shows how the file and the routes would change. --if-current makes the
 change on the condition that the weights are these, every tag named, and ends
-with exit code 7 when they are not. --pr opens a pull request, which is also what
-happens where sluice.yaml says "traffic: {via: pullRequest}"; --now commits there,
-too.`
+with exit code 7 when they are not. --pr opens a pull request, which is also
+what happens where sluice.yaml says "traffic: {via: pullRequest}"; --now commits
+there, too.`
 
 func (o *trafficOptions) addFlags(c *cobra.Command) {
 	environmentFlag(c, &o.environment)
