@@ -17,7 +17,7 @@ import (
 func newPRCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "pr",
-		Short: "List, show, merge and close the pull requests of promotions and traffic",
+		Short: "List, show, merge and close Sluice's pull requests",
 		Long: `Pull requests live on the forge that hosts the repository: for a repository on
 github.com on GitHub (with the token in SLUICE_GITHUB_TOKEN or GITHUB_TOKEN),
 otherwise in the repository itself (a branch, and a record below refs/sluice),
