@@ -383,6 +383,9 @@ func difference(in Input, c ComponentInput, limit int) string {
 	}
 	var omitted []string
 	all := fmt.Sprintf("`sluice diff --environment %s --ref %s` shows all", in.Environment, in.Head)
+	if harmless(c.OverlayPage) {
+		all += " of what [the overlay](" + c.OverlayPage + ") becomes"
+	}
 	for _, change := range changes {
 		text := object(change, all)
 		if utf8.RuneCountInString(b.String())+utf8.RuneCountInString(text) > limit {
@@ -400,8 +403,8 @@ func difference(in Input, c ComponentInput, limit int) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// object shows the difference of one object, folded when it is long; all is the
-// command that shows what is cut.
+// object shows the difference of one object, folded when it is long; all says where
+// what is cut can be seen.
 func object(change diff.Change, all string) string {
 	text := strings.TrimRight(change.Text, "\n")
 	lines := strings.Split(text, "\n")

@@ -84,6 +84,20 @@ func TestTitle(t *testing.T) {
 	assert.Equal(t, "Promote api to production: cccccccccccc", Title(sound()))
 }
 
+// withPages is a forge of which only the pages are used.
+type withPages struct{ Forge }
+
+func (withPages) FileURL(revision, file string) string {
+	return "https://git.example.com/blob/" + revision + "/" + file
+}
+
+func TestOverlaysAreLinkedAtTheHead(t *testing.T) {
+	s := &Service{forge: withPages{}, project: "projects/shop"}
+	in := sound()
+	s.linkOverlays(&in, "9f8e")
+	assert.Equal(t, "https://git.example.com/blob/9f8e/projects/shop/environments/production/api/kustomization.yaml", in.Components[0].OverlayPage)
+}
+
 func TestBodyStaysShort(t *testing.T) {
 	t.Parallel()
 	in := sound()
@@ -96,6 +110,12 @@ func TestBodyStaysShort(t *testing.T) {
 	assert.Less(t, utf8.RuneCountInString(text), 65_536)
 	assert.Contains(t, text, "Too long to show: `ConfigMap shop-production/c")
 	assert.Contains(t, text, "`sluice diff --environment production --ref sluice/promote/production/api` shows all")
+	assert.NotContains(t, text, "[the overlay]")
+
+	in.Components[0].OverlayPage = "https://git.example.com/shop/environments/blob/9f8e/environments/production/api/kustomization.yaml"
+	assert.Contains(t, Body(in), " shows all of what [the overlay]("+in.Components[0].OverlayPage+") becomes.")
+	in.Components[0].OverlayPage = "javascript:alert(1)"
+	assert.NotContains(t, Body(in), "javascript")
 
 	for i := range 300 {
 		c := in.Components[0]

@@ -57,6 +57,7 @@ type ComponentInput struct {
 	OldError    string        // the present state does not render: why
 	Objects     []diff.Change // what merging changes of the rendered objects
 	Keyless     []string      // files whose values cannot be shown
+	OverlayPage string        // address of the overlay at the head, "" when there is none
 
 	Health HealthReport // of the source environment
 }

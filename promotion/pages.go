@@ -15,6 +15,19 @@ type Pages interface {
 	FileURL(revision, path string) string
 }
 
+// linkOverlays adds the pages of the overlays at a head: what is cut from the rendered
+// difference comes from there. Nothing serves rendered objects themselves.
+func (s *Service) linkOverlays(in *Input, head string) {
+	pages, ok := s.forge.(Pages)
+	if !ok {
+		return
+	}
+	for i := range in.Components {
+		c := &in.Components[i]
+		c.OverlayPage = pages.FileURL(head, s.inRepository(path.Join("environments", in.Environment, c.Name, "kustomization.yaml")))
+	}
+}
+
 // recordURL is the page of a build's record at the commit that wrote it, which
 // stays the same however the target branch moves; "" where the forge has no pages.
 func (c *component) recordURL(ctx context.Context, b *envrepo.Build) (string, error) {

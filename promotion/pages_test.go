@@ -34,6 +34,7 @@ func TestRecordsAreLinked(t *testing.T) {
 	revision, rest, _ := strings.Cut(rest, "/")
 	assert.True(t, strings.HasPrefix(rest, "projects/shop/builds/api/bbbbbbbbbbbb.yaml)"), rest)
 	assert.Contains(t, s.file(revision, "builds/api/bbbbbbbbbbbb.yaml"), digest("b"))
+	assert.NotContains(t, body, "[the overlay]", "nothing is cut")
 
 	s.write("environments/development/web/notes.txt", "nothing to do with it\n")
 	assert.Equal(t, body, s.propose(toProduction).PullRequest.Body)

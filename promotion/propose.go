@@ -160,6 +160,7 @@ func (s *Service) present(ctx context.Context, g ground, environment string, pla
 	if err != nil {
 		return Proposal{}, err
 	}
+	s.linkOverlays(&in.input, head)
 	p, err := s.forge.Open(ctx, Spec{
 		Branch: plan.branch, Target: s.branch, Head: head, OldHead: old,
 		Title: Title(in.input), Body: Body(in.input), Environment: environment, Components: plan.components,
