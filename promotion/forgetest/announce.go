@@ -139,7 +139,9 @@ func (a *announcing) deployments(names map[string]string) string {
 func (b *bench) merged(component, content string) (number int, revision string) {
 	b.Helper()
 	head := b.commit(b.T, b.target(), map[string]string{"environments/staging/" + component + "/x": content})
-	p, err := b.Forge.Open(b.ctx(), b.spec(component, head))
+	spec := b.spec(component, head)
+	spec.OldHead = b.refs()["refs/heads/"+spec.Branch] // a forge may keep the branch of what was merged
+	p, err := b.Forge.Open(b.ctx(), spec)
 	require.NoError(b, err)
 	revision, err = b.Forge.Merge(b.ctx(), p.Number, promotion.MergeSpec{Head: head})
 	require.NoError(b, err)

@@ -46,6 +46,7 @@ type Client struct {
 	// metadata is for watches.
 	metadata metadata.Interface
 	server   string // without credentials
+	as       string // who is impersonated; "": nobody
 }
 
 // New prepares a client; nothing is sent. The configuration is copied, and not
@@ -74,7 +75,7 @@ func (c *Client) As(user string) (*Client, error) {
 
 // connect makes a client; mapper may be nil.
 func connect(config *rest.Config, mapper meta.RESTMapper) (*Client, error) {
-	c := &Client{config: config, server: serverName(config.Host), mapper: mapper}
+	c := &Client{config: config, server: serverName(config.Host), as: config.Impersonate.UserName, mapper: mapper}
 	var err error
 	if c.http, err = rest.HTTPClientFor(config); err != nil {
 		return nil, fmt.Errorf("connecting to cluster %s: %w", c.server, err)

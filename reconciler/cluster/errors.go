@@ -110,7 +110,7 @@ func (c *Client) explain(err error, doing string, args ...any) error {
 	case meta.IsNoMatchError(err):
 		return &UnknownKindError{Doing: doing, Cause: err}
 	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
-		return &AccessError{Server: c.server, Doing: doing, As: c.config.Impersonate.UserName, Cause: err}
+		return &AccessError{Server: c.server, Doing: doing, As: c.as, Cause: err}
 	case unreachable(err):
 		return &UnreachableError{Server: c.server, Doing: doing, Cause: rootOf(err)}
 	}
