@@ -7,7 +7,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-const gatewayGroup = "gateway.networking.k8s.io"
+const (
+	gatewayGroup      = "gateway.networking.k8s.io"
+	multiclusterGroup = "multicluster.x-k8s.io"
+)
 
 // ParentRef is a parent that a Gateway API route attaches to.
 type ParentRef struct {
@@ -67,6 +70,7 @@ type backend struct {
 	namespace string // the route's own by default
 	service   string // "" when it refers to another kind
 	traefik   string // name of a TraefikService, "" when it refers to another kind
+	doubt     string // why it is not sure that service is meant; "" when it is
 	weight    int64  // 1 by default
 }
 
@@ -113,7 +117,7 @@ func gatewayReferences(object *unstructured.Unstructured) ([]reference, error) {
 	for _, r := range rules {
 		for _, b := range r.backends {
 			if b.service != "" || b.traefik != "" {
-				references = append(references, reference{field: b.path, namespace: b.namespace, service: b.service, traefik: b.traefik})
+				references = append(references, reference{field: b.path, namespace: b.namespace, service: b.service, traefik: b.traefik, doubt: b.doubt})
 			}
 		}
 	}
@@ -193,6 +197,11 @@ func (r reader) backend(value any, path, namespace string) (backend, error) {
 		b.service = name
 	case group == traefikGroup && kind == "TraefikService":
 		b.traefik = name
+	case group == istioGroup && kind == "Hostname":
+		b.service, b.namespace, _ = istioService(name, b.namespace)
+		b.doubt = "weights are not written into references of kind Hostname"
+	case group == multiclusterGroup && kind == "ServiceImport":
+		b.service, b.doubt = name, "a ServiceImport is the Service of all clusters, which has no tags"
 	}
 	b.weight, err = r.weight(b.fields, path, 1, maxWeight)
 	return b, err

@@ -60,7 +60,7 @@ func rewriteRules(object *unstructured.Unstructured, p *split, mirror func(objec
 
 // owns reports whether a reference of the object means the component's Service.
 func (p *split) owns(object *unstructured.Unstructured, b backend) bool {
-	return b.service == p.component && b.namespace == object.GetNamespace()
+	return b.doubt == "" && b.service == p.component && b.namespace == object.GetNamespace()
 }
 
 // expandRule replaces the references to the component in a rule by references to

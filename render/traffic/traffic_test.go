@@ -135,7 +135,7 @@ kind: HTTPRoute
 metadata: {name: over, namespace: shop-production}
 spec:
   rules:
-  - backendRefs: [{group: traefik.io, kind: TraefikService, name: elsewhere}, {group: traefik.io, kind: TraefikService, name: api@internal}]
+  - backendRefs: [{group: traefik.io, kind: TraefikService, name: elsewhere}, {group: traefik.io, kind: TraefikService, name: api@internal}, {group: networking.istio.io, kind: Hostname, name: api-blue.shop-production.svc.cluster.local}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: TLSRoute
@@ -160,6 +160,8 @@ func TestForeign(t *testing.T) {
 			Message: "IngressRouteTCP shop-production/shop: spec.routes[0].services[0] names Service api-green of tag green, which ignores the weights of component api"},
 		{Object: "TraefikService shop-production/shop", Field: "spec.weighted.services[0]", Service: "api-blue", Component: "api", Tag: "blue", Hint: hint,
 			Message: "TraefikService shop-production/shop: spec.weighted.services[0] names Service api-blue of tag blue, which ignores the weights of component api"},
+		{Object: "HTTPRoute shop-production/over", Field: "spec.rules[0].backendRefs[2]", Service: "api-blue", Component: "api", Tag: "blue", Hint: hint,
+			Message: "HTTPRoute shop-production/over: spec.rules[0].backendRefs[2] may mean Service api-blue of tag blue, which ignores the weights of component api: weights are not written into references of kind Hostname"},
 		{Object: "TLSRoute shop-production/broken", Hint: "correct the route so that its backends can be read",
 			Message: "TLSRoute shop-production/broken: spec.rules[0].backendRefs is not a list"},
 	}, Foreign(objects, map[string][]string{"api": {"blue", "green"}, "web": {"a"}}))
