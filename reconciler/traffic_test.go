@@ -83,6 +83,18 @@ func TestTrafficMovesOnlyToWhatIsReady(t *testing.T) {
 		assert.Contains(t, s.Message, "Gateway "+f.namespace+"/nowhere does not exist")
 		f.eventually("the weights are routed", func() bool { return f.weights() == "api-blue=90 api-green=10 api-red=0" })
 	})
+	t.Run("so is a GatewayClass that does not exist", func(t *testing.T) {
+		strange := strings.NewReplacer("name: shop", "name: strange", "sluice-dev", "nowhere").Replace(gateway)
+		content := f.bluegreen("weights: {blue: 100, green: 0}\nmirror: {green: 5}", "1", "3").with(files{
+			"environments/production/gateway.yaml":   gateway + "---\n" + strange,
+			"environments/production/api/route.yaml": strings.Replace(route, "name: shop", "name: strange", 1),
+		})
+		s := f.until(content, "api", func(s reconciler.Status) bool {
+			return s.Reason == v1alpha1.ReasonTrafficRefused && strings.Contains(s.Message, "GatewayClass")
+		})
+		assert.Contains(t, s.Message, "mirror to tag green of component api is held back: GatewayClass nowhere does not exist")
+		f.eventually("the weights are routed", func() bool { return f.weights() == "api-blue=100 api-green=0" })
+	})
 }
 
 func statusOf(t *testing.T, report reconciler.Report, release string) reconciler.Status {
