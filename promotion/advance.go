@@ -33,7 +33,7 @@ const ContextAuto = StatusPrefix + "auto"
 // promotion branch or the health of one of the two environments has changed, and at
 // Until.
 func (s *Service) Advance(ctx context.Context, environment string) (Advance, error) {
-	a := advance{Service: s, occasions: map[string]*Occasion{}, Advance: Advance{Environment: environment}}
+	a := s.newAdvance(environment)
 	if err := a.open(ctx); err != nil {
 		return a.Advance, fmt.Errorf("promoting to %s: %w", environment, err)
 	}
@@ -101,7 +101,7 @@ func (s *Service) advanceOne(ctx context.Context, p PullRequest, environments []
 	if !ok || p.State != Open || !slices.Contains(environments, environment) {
 		return Advance{}, nil
 	}
-	a := advance{Service: s, occasions: map[string]*Occasion{}, Advance: Advance{Environment: environment}}
+	a := s.newAdvance(environment)
 	if err := a.open(ctx); err != nil {
 		return a.Advance, fmt.Errorf("promoting to %s: %w", environment, err)
 	}
@@ -161,12 +161,17 @@ func (s *Service) Environments(ctx context.Context) ([]envrepo.Environment, erro
 type advance struct {
 	*Service
 	Advance
+	began     time.Time
 	target    string // revision
 	repo      *envrepo.Repo
 	policy    envrepo.Promotion
 	pulls     []PullRequest // open, into the environment
 	listed    bool          // pulls have been read
 	occasions map[string]*Occasion
+}
+
+func (s *Service) newAdvance(environment string) advance {
+	return advance{Service: s, Advance: Advance{Environment: environment}, began: s.now(), occasions: map[string]*Occasion{}}
 }
 
 // open reads the policy on the target branch. An environment that it does not have
@@ -209,9 +214,11 @@ func (a *advance) fail(format string, arguments ...any) {
 	a.Failures = append(a.Failures, fmt.Errorf(format, arguments...))
 }
 
-// wake asks for another look at a time, unless one is asked for earlier.
+// wake asks for another look at a time, unless one is asked for earlier. A time that
+// has come since the advance began counts: what was judged before it is pending, and
+// nothing else would have it looked at again.
 func (a *advance) wake(at time.Time) {
-	if at.After(a.now()) && (a.Until.IsZero() || at.Before(a.Until)) {
+	if at.After(a.began) && (a.Until.IsZero() || at.Before(a.Until)) {
 		a.Until = at
 	}
 }

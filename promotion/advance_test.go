@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -337,6 +338,27 @@ func (s *shop) advanceWhile(do func()) promotion.Advance {
 	a, err := service.Advance(s.Context(), "production")
 	require.NoError(s, err)
 	return a
+}
+
+// TestAdvanceThatOutlastsTheSoak: a soak that ends while the forge is being asked is
+// awaited still, as nothing else has its build looked at again.
+func TestAdvanceThatOutlastsTheSoak(t *testing.T) {
+	t.Parallel()
+	s := automatic(t)
+	s.record("web", "b")
+	s.health.ready("staging", "web", digest("b"), now.Add(-29*time.Minute))
+	var late atomic.Bool
+	service := promotion.New(promotion.Options{Repository: s.repo, Forge: onClosed{s.forge, func() { late.Store(true) }}, Branch: "main",
+		Health: s.health, Decrypt: keyless, Now: func() time.Time {
+			if late.Load() {
+				return now.Add(time.Hour)
+			}
+			return now
+		}})
+	a, err := service.Advance(t.Context(), "production")
+	require.NoError(t, err)
+	assert.Equal(t, "ready in staging since 2026-11-21T11:31:00Z, awaited until 2026-11-21T12:01:00Z", step(a, "web"))
+	assert.Equal(t, now.Add(time.Minute), a.Until)
 }
 
 // TestAdvanceAfterABuildOfTheFuture: a record that claims to be made in a year, and
