@@ -89,13 +89,11 @@ func (e *evidence) whole() int64 {
 	if e.estimate {
 		return max(1, e.pods*100/int64(e.weight))
 	}
-	return wholeOf(e.pods, e.weight)
+	return (e.pods*100 + int64(e.weight) - 1) / int64(e.weight)
 }
 
-// wholeOf is ceil(pods × 100 / weight).
-func wholeOf(pods int64, weight int) int64 {
-	return (pods*100 + int64(weight) - 1) / int64(weight)
-}
+// podsFor is the number of pods for a share, rounded up.
+func podsFor(whole int64, percent int) int64 { return (whole*int64(percent) + 99) / 100 }
 
 // shows is the number of pods that all of the traffic takes, as far as the unit
 // shows; 0 when it does not serve.
@@ -137,23 +135,14 @@ func (u *unit) capacity() int64 {
 	return n
 }
 
-// need is the number of ready replicas for the unit's new share, when the whole
-// of the traffic takes so many.
-func (u *unit) need(whole int64) int64 {
-	if !u.rising() {
-		return 0
-	}
-	n := (whole*int64(u.weight) + 99) / 100
-	return min(n, u.capacity())
-}
-
 // lift computes, by workload, the minimums of autoscalers that are raised:
 //
 //   - while a weight rises to what the new share needs, computed for that share
 //     whatever was lifted before. A lift for the share that the tag has already
-//     stays under it, as long as it would have stayed anyway;
+//     stays under it, as long as it would have stayed anyway. Where the tag may
+//     not have as many as are awaited, its pods would only wait with the routes;
 //   - for capacityGrace after the routes have moved as it is, until load has come.
-func (d *decision) lift(whole int64) map[inventory.ID]lift {
+func (d *decision) lift(asked demand) map[inventory.ID]lift {
 	floors := map[inventory.ID]lift{}
 	grace := graceLeft(d.in, d.routes.had) > 0
 	for _, u := range d.units {
@@ -163,9 +152,10 @@ func (d *decision) lift(whole int64) map[inventory.ID]lift {
 			live := s.liveLift(d.in.live(s.object))
 			stays := grace && u.hadWeight > 0 && u.weight > 0
 			switch {
-			case u.rising():
+			case u.rising() && u.requires(asked).ready <= u.capacity():
 				n := int64(len(scaled))
-				floors[s.target] = lift{min: (u.need(whole) + n - 1) / n, share: u.weight}
+				needed := min(podsFor(asked.whole, u.weight), u.capacity())
+				floors[s.target] = lift{min: (needed + n - 1) / n, share: u.weight}
 				if stays && live.share <= u.weight && live.min > floors[s.target].min {
 					floors[s.target] = live
 				}

@@ -1,8 +1,11 @@
 package reconciler
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,19 +99,164 @@ again in 1s
 	}
 }
 
-func TestDecideCapacityWhenOnlyTheGrowingTagServes(t *testing.T) {
-	w, tags := scaled(t, 20, "blue", "green")
-	w.route("blue=75 green=25", tags...)
-	w.down("api-blue", "pod api-blue-1: CrashLoopBackOff")
-	w.commit(3)
-	w.tagged("blue=0 green=100", sharedObjects(), tags...)
-	for n := int64(5); n < 20; n++ {
-		w.pass()
-		w.status(w.deployment("api-green"), 20, 20, n)
-		assert.EqualValues(t, 20, minimum(w, "api-green"), "at %d ready pods", n)
+// carrying is a world of the tags blue, green and red with autoscalers from 2 to 100,
+// whose routes carry the weights and whose autoscalers have found right what a load
+// of 20 pods takes.
+func carrying(t *testing.T, weights string) (*world, []render.TagObjects) {
+	w, tags := scaled(t, 20, "blue", "green", "red")
+	w.route(weights, tags...)
+	w.after(time.Hour)
+	w.pass()
+	for _, s := range w.in.Last.Status.Traffic.Weights {
+		w.autoscale("api-"+s.Tag, max(2, int64(20*s.Percent/100)))
 	}
-	w.up("api-green")
-	assert.Contains(t, w.pass(), "\nroute blue=0 green=100\n")
+	w.pass()
+	return w, tags
+}
+
+func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
+	const blueGreen = "blue=75 green=25 red=0"
+	pods := func(name string, total, updated, ready int64) func(*world) {
+		return func(w *world) {
+			live := w.deployment("api-" + name)
+			setReplicas(live, total)
+			w.status(live, total, updated, ready)
+		}
+	}
+	// started has the commit in the cluster for a while already.
+	started := func(w *world) {
+		w.pass()
+		w.pass()
+	}
+	blueDown := pods("blue", 15, 15, 0)
+	without := func(name string) func(*world) {
+		return func(w *world) {
+			tags := w.in.Rendered.Tags
+			w.in.Rendered.Tags = slices.DeleteFunc(tags, func(t render.TagObjects) bool { return t.Name == name })
+		}
+	}
+	broken := func(w *world) {
+		tag := &w.in.Rendered.Tags[0]
+		tag.Broken, tag.Objects = errors.New("kustomization.yaml: no such field"), nil
+		delete(w.in.Endpoints, "api-blue") // its Service has not been looked at
+	}
+	for _, test := range []struct {
+		name          string
+		carried, want string
+		now           []func(*world)
+		held          string // "" when the routes move at once
+		asks          int64  // of green's autoscaler
+	}{
+		{"a healthy tag", blueGreen, "blue=0 green=100 red=0", nil, "5 of the 20 replicas that its share needs are ready", 20},
+		{"one with a single pod left", blueGreen, "blue=0 green=100 red=0", []func(*world){pods("blue", 15, 15, 1)}, "5 of the 20 replicas", 20},
+		{"one without a pod", blueGreen, "blue=0 green=100 red=0", []func(*world){blueDown}, "", 20},
+		{"partly", blueGreen, "blue=25 green=75 red=0", []func(*world){blueDown}, "", 15},
+		{"to one that holds a mirror back", blueGreen, "blue=0 green=100 red=0 mirror:red=10", []func(*world){blueDown, pods("red", 2, 2, 0)}, "", 20},
+		{"that is not listed any more", blueGreen, "green=100", []func(*world){blueDown}, "", 20},
+		{"whose folder is gone", blueGreen, "green=100", []func(*world){blueDown, without("blue")}, "", 20},
+		{"whose folder is gone, and which is healthy", blueGreen, "green=100", []func(*world){without("blue")}, "5 of the 20 replicas", 20},
+		{"that does not render", blueGreen, "blue=0 green=100 red=0", []func(*world){blueDown, broken}, "", 20},
+		{"that does not render, and is healthy", blueGreen, "blue=0 green=100 red=0", []func(*world){broken}, "5 of the 20 replicas", 20},
+		{"whose Service has no endpoint", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){func(w *world) { w.in.Endpoints["api-blue"] = 0 }}, "", 20},
+
+		{"for one that cannot start what its autoscaler asks for", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){started, pods("green", 20, 20, 5), blueDown}, "", 20},
+		{"for one that may start no pod more", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){started, func(w *world) { w.status(w.deployment("api-green"), 5, 5, 5) }, blueDown}, "", 20},
+		{"for one that has not got its minimum", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){started, pods("green", 20, 20, 1), blueDown}, "tag green is not ready", 20},
+		{"for one in the middle of a rollout", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){blueDown, pods("green", 7, 4, 5)}, "tag green is not ready", 28},
+		{"for one that is broken too", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){blueDown, pods("green", 5, 5, 0)}, "tag green is not ready", 2},
+		{"for one whose Service has no endpoint", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){blueDown, func(w *world) { w.in.Endpoints["api-green"] = 0 }}, "Service/api-green has no ready endpoint", 20},
+
+		{"with a healthy one", "blue=50 green=25 red=25", "blue=0 green=100 red=0", []func(*world){pods("blue", 10, 10, 0)}, "5 of the 10 replicas", 20},
+		{"with a healthy one whose share can be carried", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
+			[]func(*world){started, pods("blue", 10, 10, 0), pods("green", 20, 20, 10)}, "", 20},
+		{"with a healthy one whose share cannot be carried", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
+			[]func(*world){started, pods("blue", 10, 10, 0), pods("green", 20, 20, 9)}, "9 of the 10 replicas", 20},
+		{"beside a healthy one", "blue=50 green=25 red=25", "blue=0 green=75 red=25", []func(*world){pods("blue", 10, 10, 0)}, "", 15},
+		{"for two", "blue=50 green=25 red=25", "blue=0 green=50 red=50", []func(*world){pods("blue", 10, 10, 0)}, "", 10},
+		{"but not it: a healthy one", "blue=50 green=25 red=25", "blue=50 green=50 red=0", []func(*world){pods("blue", 10, 10, 0)}, "5 of the 10 replicas", 10},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w, tags := carrying(t, test.carried)
+			w.commit(2000)
+			w.tagged(test.want, sharedObjects(), tags...)
+			for _, happens := range test.now {
+				happens(w)
+			}
+			text := w.pass()
+			if test.held == "" {
+				assert.Contains(t, text, "\nroute "+strings.TrimSuffix(test.want, " mirror:red=10")+"\n")
+			} else {
+				assert.NotContains(t, text, "\nroute ")
+				assert.Contains(t, text, "hold routes: routes stay at "+test.carried+": tag green is not ready: ")
+				assert.Contains(t, text, test.held)
+			}
+			assert.EqualValues(t, test.asks, minimum(w, "api-green"))
+		})
+	}
+}
+
+func TestDecideCapacityThatATagMayNotHave(t *testing.T) {
+	blue := func(least, most int) *unstructured.Unstructured { return hpa("api-blue", least, most) }
+	for _, test := range []struct {
+		name       string
+		want       string
+		blue       *unstructured.Unstructured
+		green      *unstructured.Unstructured
+		blueReady  int64
+		asks       int64  // of green
+		held, hint string // "" when it waits for no more than it may have
+	}{
+		{"its maximum is too small", "blue=0 green=100", blue(2, 100), hpa("api-green", 2, 10), 20, 2,
+			"its share needs 20 replicas, and HorizontalPodAutoscaler/api-green allows 10",
+			"raise spec.maxReplicas of HorizontalPodAutoscaler/api-green for tag green to have 20 replicas, or move a smaller share"},
+		{"its manifest asks for too few", "blue=0 green=100", blue(2, 100), nil, 20, 2,
+			"its share needs 20 replicas, and Deployment/api-green allows 2",
+			"raise spec.replicas of Deployment/api-green for tag green to have 20 replicas, or move a smaller share"},
+		{"a smaller share fits", "blue=50 green=50", blue(2, 100), hpa("api-green", 2, 10), 20, 10, "", ""},
+		{"who is left is not allowed more", "blue=0 green=100", blue(2, 20), hpa("api-green", 2, 20), 20, 20, "", ""},
+		{"no autoscaler has found that it takes more", "blue=0 green=100", blue(20, 100), hpa("api-green", 2, 10), 20, 10, "", ""},
+		{"there is no autoscaler to find out", "blue=0 green=100", nil, hpa("api-green", 2, 10), 20, 10, "", ""},
+		{"nobody answers where it comes from", "blue=0 green=100", blue(2, 100), hpa("api-green", 2, 10), 0, 2, "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			extra := func(o *unstructured.Unstructured) (out []*unstructured.Unstructured) {
+				if o != nil {
+					out = append(out, o)
+				}
+				return out
+			}
+			tags := []render.TagObjects{tag("blue", "one", 20, extra(test.blue)...), tag("green", "two", 2, extra(test.green)...)}
+			w.tagged("blue=100 green=0", sharedObjects(), tags...)
+			w.pass()
+			w.up("api-blue", "api-green")
+			if test.blue != nil {
+				w.autoscale("api-blue", 20)
+			}
+			w.pass()
+			w.status(w.deployment("api-blue"), 20, 20, test.blueReady)
+			w.commit(2)
+			w.tagged(test.want, sharedObjects(), tags...)
+			text := w.pass()
+			assert.EqualValues(t, test.asks, w.replicas("api-green"))
+			if test.held != "" {
+				assert.Contains(t, text, "routes stay at blue=100 green=0: tag green is not ready: "+test.held+"\n")
+				assert.Equal(t, test.hint, hintFor(&w.in, Decide(w.in).Verdict, nil))
+				return
+			}
+			w.up("api-green")
+			assert.Contains(t, text+w.pass(), "\nroute "+test.want+"\n")
+		})
+	}
 }
 
 func TestDecideCapacityIsComputedForEveryTarget(t *testing.T) {

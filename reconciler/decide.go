@@ -170,13 +170,13 @@ func (d *decision) divide() {
 	}
 	d.routes = routing{had: c.had, want: want, objects: routes, plain: routes}
 	d.units = unitsOf(in, rest, want, c)
-	whole := wholeTraffic(in, d.units, c.had)
-	d.floors = d.lift(whole)
+	asked := demandOf(in, d.units, c.had, want)
+	d.floors = d.lift(asked)
 	d.objects = map[*unit][]*unstructured.Unstructured{}
 	for _, u := range d.units {
 		u.retired = d.retires(u)
 		d.objects[u] = u.desired(d.floors)
-		u.assess(in, d.objects[u], u.need(whole))
+		u.assess(in, d.objects[u], u.requires(asked))
 		if u.failed && u.listed {
 			d.plan.Verdict.Stalled = true
 		}

@@ -29,9 +29,11 @@
 // at w percent has shown that the whole traffic takes no more than
 // ceil(r × 100 / w). The least of these numbers, over all tags that serve, is the
 // whole W; the others have pods to spare. A share of p percent needs
-// ceil(W × p / 100) pods, never less than one nor than the autoscaler's minimum,
-// never more than the tag may have (the autoscaler's maximum, or the replicas its
-// manifest asks for). Requests per second would be a better measure, but they are
+// ceil(W × p / 100) pods, never less than one nor than the autoscaler's minimum.
+// More than the tag may have (the autoscaler's maximum, or the replicas its manifest
+// asks for) is awaited only where that is certainly too few; see demand. What is taken
+// from tags without a ready pod reached nobody, and is given to a tag that is ready
+// whatever it has (docs/adr/0016). Requests per second would be a better measure, but they are
 // not known without a metrics server, while ready pods are what the autoscaler of
 // the serving tag has just found right.
 //

@@ -291,13 +291,19 @@ func (p *pass) waited() bool {
 }
 
 // readEndpoints counts the endpoints of the tags that have, or are to have,
-// requests, once their workloads are well.
+// requests, once their workloads are well. One whose weight is to rise may be short of
+// what its autoscaler asks for.
 func (p *pass) readEndpoints(ctx context.Context) error {
 	p.in.Endpoints = map[string]int{}
 	counted := map[string]endpoints{}
 	var view *cluster.View
 	for _, t := range p.in.Release.Tags {
-		if _, listed := p.in.Release.Traffic.Weight(t.Name); !listed || !p.current(t.Name) {
+		weight, listed := p.in.Release.Traffic.Weight(t.Name)
+		had := 0
+		if carried := p.in.status().Traffic; carried != nil {
+			had = share(carried.Weights, t.Name)
+		}
+		if !listed && had == 0 || !p.well(t.Name, weight > had) {
 			continue
 		}
 		service := p.in.Release.Component.Name + "-" + t.Name
@@ -318,14 +324,20 @@ func (p *pass) readEndpoints(ctx context.Context) error {
 	return nil
 }
 
-// current reports whether all workloads of a tag are well.
-func (p *pass) current(tag string) bool {
+// well reports whether all workloads of a tag are Current, or are but for the pods that
+// its autoscaler asks for beyond its minimum.
+func (p *pass) well(tag string, rising bool) bool {
 	for _, t := range p.in.Rendered.Tags {
-		if t.Name == tag {
-			return !slices.ContainsFunc(t.Objects, func(o *unstructured.Unstructured) bool {
-				return isWorkload(o) && p.in.judge(o).Status != health.Current
-			})
+		if t.Name != tag {
+			continue
 		}
+		u := &unit{objects: t.Objects}
+		if rising {
+			u.findScalers()
+		}
+		return !slices.ContainsFunc(t.Objects, func(o *unstructured.Unstructured) bool {
+			return isWorkload(o) && p.in.judge(o).Status != health.Current && !u.outgrown(p.in, o)
+		})
 	}
 	return false
 }

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -53,7 +54,7 @@ func hintFor(in *Input, v Verdict, cause error) string {
 		}
 		return "repair the releases that it waits for"
 	case v1alpha1.ReasonTrafficHeld:
-		return "fix the tag, or set its weight to 0"
+		return cmp.Or(v.hint, "fix the tag, or set its weight to 0")
 	case v1alpha1.ReasonTrafficRefused:
 		if in.Rendered != nil && in.Release.Tagged() {
 			return trafficHint(in)

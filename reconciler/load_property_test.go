@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler/health"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
 	"github.com/sluice-dev/sluice/render"
@@ -112,6 +113,7 @@ func (l *underLoad) passUnderLoad() Plan {
 		}
 		if !plan.Writes() {
 			l.report(plan.Verdict)
+			l.checkLeft(plan)
 			l.remember()
 			return plan
 		}
@@ -139,30 +141,64 @@ func (l *underLoad) remember() {
 	}
 }
 
-// checkRouted demands that no share is raised above what the ready pods of the tag can
-// carry. Where nobody serves any more, any ready pod is better than none.
+// losses are what a change of weights takes away, in percent, and how much of that
+// nobody answers.
+func (l *underLoad) losses(had, want []v1alpha1.TagPercent) (lost, silent int) {
+	for _, s := range had {
+		less := max(0, s.Percent-share(want, s.Tag))
+		lost += less
+		if l.in.Endpoints["api-"+s.Tag] == 0 {
+			silent += less
+		}
+	}
+	return lost, silent
+}
+
+// checkRouted demands that a tag gets no more requests that somebody answers than its
+// ready pods can carry. For what reaches nobody any ready pod is better than none.
 func (l *underLoad) checkRouted(p Plan, s Step) {
 	carried := l.in.status().Traffic
 	if s.Action != ActionRoute || s.traffic == nil || carried == nil {
 		return
 	}
-	serving := false
-	for _, name := range lifeTags {
-		serving = serving || share(carried.Weights, name) > 0 && l.in.Endpoints["api-"+name] > 0
-	}
+	lost, silent := l.losses(carried.Weights, s.traffic.Weights)
 	for _, w := range s.traffic.Weights {
-		if w.Percent <= share(carried.Weights, w.Tag) {
+		had := share(carried.Weights, w.Tag)
+		if w.Percent <= had {
 			continue
 		}
-		_, ready := health.Replicas(l.in.live(deployment("api-"+w.Tag, "", 0)))
-		need := max(1, (l.load*int64(w.Percent)+99)/100)
-		if !serving {
-			need = 1
+		need := int64(1)
+		if answered := (w.Percent - had) * (lost - silent); answered > 0 {
+			need = max(1, (l.load*int64(had*lost+answered)+int64(100*lost)-1)/int64(100*lost))
 		}
+		_, ready := health.Replicas(l.in.live(deployment("api-"+w.Tag, "", 0)))
 		if ready < need {
 			l.fail("%s gets %d %% of a load of %d pods with %d ready pods, and needs %d:\n%s", w.Tag, w.Percent, l.load, ready, need, p)
 		}
 	}
+}
+
+// checkLeft demands that the routes do not stay where nobody answers, once whoever is
+// to take over runs what is declared in the number that it has to have at least.
+func (l *underLoad) checkLeft(p Plan) {
+	carried := l.in.status().Traffic
+	if p.Verdict.State != StateHeld || carried == nil {
+		return
+	}
+	want := sharesOf(l.in.Release.Traffic.Weights)
+	if lost, silent := l.losses(carried.Weights, want); lost == 0 || silent < lost {
+		return
+	}
+	for _, s := range want {
+		if s.Percent <= share(carried.Weights, s.Tag) {
+			continue
+		}
+		live := l.in.live(deployment("api-"+s.Tag, "", 0))
+		if _, ready := health.Replicas(live); ready < leastPods || !health.RolledOut(live) {
+			return
+		}
+	}
+	l.fail("nobody answers where the routes stay at %s:\n%s", l.in.status().Summary.Traffic, p)
 }
 
 // checkScaledDown demands that a tag is scaled to zero only when the routes have left it
@@ -214,7 +250,7 @@ func (l *underLoad) settleRetired() {
 // TestLivesUnderLoad lets releases with autoscalers live through random weights, builds,
 // sickness, restarts and pods that come up one by one, and asserts what keeps requests
 // from being lost: no tag, a relisted one least of all, gets a share that its ready pods
-// cannot carry; none is scaled to zero within the drain delay of its last request; and
+// cannot carry; tags that nobody answers at are left without a wait; none is scaled to zero within the drain delay of its last request; and
 // one that is not listed ends with no pods and nothing that asks for any.
 func TestLivesUnderLoad(t *testing.T) {
 	const lives, length = 8, 50

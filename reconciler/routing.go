@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,6 +31,7 @@ type routing struct {
 	heldUnit bool     // by a unit that is not ready
 	gates    []string // names of those
 	broken   bool     // by broken tags and nothing else
+	remedy   string   // what to do about it, where one of the tags knows
 	absent   []string // tags that no route may name
 	refused  error    // the weights cannot be written into the routes
 	mirrors  []string
@@ -76,9 +78,10 @@ func (r *routing) judge(in *Input, units []*unit) (waiting []string) {
 		}
 		// An untagged release routes after health, whatever has changed.
 		gates := u.rising() || u.tag == ""
-		if gates && !u.ready && !(u.tag == "" && u.serving) {
+		if gates && !u.ready && !u.relieves && !(u.tag == "" && u.serving) {
 			r.gates = append(r.gates, u.name())
 			waiting = append(waiting, fmt.Sprintf("%s is not ready: %s", u.name(), u.message))
+			r.remedy = cmp.Or(r.remedy, u.remedy)
 			if u.broken != "" {
 				broken++
 			}

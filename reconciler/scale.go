@@ -27,22 +27,21 @@ var foreignManagers = []string{"kubectl-client-side-apply", "kubectl-edit", "kub
 
 // scaler is an autoscaler of the render, and the workload it scales.
 type scaler struct {
-	object   *unstructured.Unstructured
-	target   inventory.ID
-	min, max int64
-	minField string
+	object             *unstructured.Unstructured
+	target             inventory.ID
+	min, max           int64
+	minField, maxField string
 }
 
 // asScaler reads an autoscaler; nil when the object is none, or none that can
 // be understood: its workload then keeps the replicas of its manifest.
 func asScaler(o *unstructured.Unstructured) *scaler {
 	s := &scaler{object: o, min: 1}
-	maxField := ""
 	switch o.GroupVersionKind().GroupKind() {
 	case schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}:
-		s.minField, maxField = "minReplicas", "maxReplicas"
+		s.minField, s.maxField = "minReplicas", "maxReplicas"
 	case schema.GroupKind{Group: "keda.sh", Kind: "ScaledObject"}:
-		s.minField, maxField, s.min, s.max = "minReplicaCount", "maxReplicaCount", 0, 100
+		s.minField, s.maxField, s.min, s.max = "minReplicaCount", "maxReplicaCount", 0, 100
 	default:
 		return nil
 	}
@@ -64,7 +63,7 @@ func asScaler(o *unstructured.Unstructured) *scaler {
 	if n, found, err := unstructured.NestedInt64(o.Object, "spec", s.minField); found && err == nil {
 		s.min = n
 	}
-	if n, found, err := unstructured.NestedInt64(o.Object, "spec", maxField); found && err == nil {
+	if n, found, err := unstructured.NestedInt64(o.Object, "spec", s.maxField); found && err == nil {
 		s.max = n
 	}
 	return s

@@ -2,6 +2,7 @@ package reconciler_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"slices"
@@ -11,6 +12,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler"
@@ -164,6 +170,43 @@ func TestRelistedTagGetsItsWeightWhenItHasTheCapacity(t *testing.T) {
 	require.NotEmpty(t, routed)
 	assert.EqualValues(t, 3, routed[0], "three of the four pods that take everything")
 	assert.NotNil(t, f.get("HorizontalPodAutoscaler", "api-green"))
+}
+
+// TestTagThatNobodyAnswersAtIsLeft has a namespace without room for another pod: green
+// would need one more for all of the traffic. While blue answers the routes stay; when it
+// has no pod left there is nothing to wait for.
+func TestTagThatNobodyAnswersAtIsLeft(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	tags := func(traffic string) files { return f.bluegreen(traffic, "1", "2").autoscaled() }
+	f.ready(tags("weights: {blue: 75, green: 25}"))
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "full"}}
+	pods := func(n int64) {
+		t.Helper()
+		_, err := controllerutil.CreateOrUpdate(context.Background(), f.api, quota, func() error {
+			quota.Spec.Hard = corev1.ResourceList{corev1.ResourcePods: *resource.NewQuantity(n, resource.DecimalSI)}
+			return nil
+		})
+		require.NoError(t, err)
+		f.eventually("the quota is in force", func() bool {
+			require.NoError(t, f.api.Get(context.Background(), client.ObjectKeyFromObject(quota), quota))
+			return quota.Status.Hard.Pods().Value() == n
+		})
+	}
+	pods(6)
+	f.branch.push(tags("weights: {blue: 0, green: 100}"))
+	f.run()
+	f.eventually("the routes are held", func() bool {
+		r := f.release("api")
+		return r.Condition(v1alpha1.ConditionReady).Reason == v1alpha1.ReasonTrafficHeld && f.readyReplicas("api-green") == 3 && f.replicas("api-green") == 4
+	})
+	assert.Equal(t, "api-blue=75 api-green=25", f.weights())
+
+	pods(3)
+	require.NoError(t, f.api.DeleteAllOf(context.Background(), &corev1.Pod{}, client.InNamespace(f.namespace), client.MatchingLabels{v1alpha1.LabelTag: "blue"}))
+	f.eventually("blue is left", func() bool { return f.weights() == "api-blue=0 api-green=100" })
+	assert.EqualValues(t, 0, f.readyReplicas("api-blue"))
+	assert.EqualValues(t, 3, f.readyReplicas("api-green"))
 }
 
 // TestSickTagLeavesTheRestAsItWas compares all of production, object by object,

@@ -40,10 +40,12 @@ type unit struct {
 	retired            bool
 	broken             string // why the tag does not render; "" when it does
 
-	ready   bool   // can take the share it is meant to get
-	serving bool   // does its work, if it once was ready
-	failed  bool   // will not become ready by itself
-	message string // why it is not ready
+	ready    bool   // can take the share it is meant to get
+	relieves bool   // may take it though it lacks pods: nobody answers where it comes from
+	serving  bool   // does its work, if it once was ready
+	failed   bool   // will not become ready by itself
+	message  string // why it is not ready
+	remedy   string // what to do about it, where that is known
 }
 
 // rising reports whether the unit is to get more requests than it is sure to get.
@@ -163,9 +165,9 @@ func (u *unit) readyReplicas(in *Input) int64 {
 	return n
 }
 
-// assess fills in how the unit is doing. need is from need, desired the objects
-// in the form they should have.
-func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, need int64) {
+// assess fills in how the unit is doing. desired are the objects in the form they
+// should have.
+func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, r required) {
 	if u.broken != "" {
 		u.assessBroken(in)
 		return
@@ -175,7 +177,7 @@ func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, need int6
 		u.ready, u.serving = u.tag == "", false
 		return
 	}
-	var reasons []string
+	var reasons, short []string
 	for _, o := range desired {
 		if id := inventory.IDOf(o); in.Refused[id] != nil {
 			// What runs of it runs on, but an untagged release is not routed anew.
@@ -198,18 +200,24 @@ func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, need int6
 		u.ready = false
 		u.failed = u.failed || state.Status == health.Failed
 		u.serving = u.serving && in.Health.Serving(in.live(o))
-		reasons = append(reasons, describe(in, o, state))
+		if r.relief && u.outgrown(in, o) {
+			short = append(short, describe(in, o, state))
+		} else {
+			reasons = append(reasons, describe(in, o, state))
+		}
 	}
 	if len(reasons) == 0 {
-		reasons = u.lacks(in, need)
+		reasons = u.lacks(in, r.ready)
+		u.relieves = len(short) > 0 && len(reasons) == 0
 	}
+	reasons = append(reasons, short...)
 	slices.Sort(reasons)
 	u.message = strings.Join(reasons, "; ")
 }
 
 // lacks lists what keeps a unit whose workloads are Current from taking its
 // share.
-func (u *unit) lacks(in *Input, need int64) (reasons []string) {
+func (u *unit) lacks(in *Input, awaited int64) (reasons []string) {
 	lack := func(format string, args ...any) {
 		u.ready = false
 		reasons = append(reasons, fmt.Sprintf(format, args...))
@@ -234,8 +242,14 @@ func (u *unit) lacks(in *Input, need int64) (reasons []string) {
 			lack("%s: %d of %d replicas ready", inventory.IDOf(o).Display(), ready, least)
 		}
 	}
-	if len(reasons) == 0 && u.readyReplicas(in) < need {
-		lack("%d of the %d replicas that its share needs are ready", u.readyReplicas(in), need)
+	switch ready, most := u.readyReplicas(in), u.capacity(); {
+	case len(reasons) > 0 || ready >= awaited:
+	case awaited > most:
+		var what string
+		what, u.remedy = u.bound(awaited)
+		lack("its share needs %d replicas, and %s allows %d", awaited, what, most)
+	default:
+		lack("%d of the %d replicas that its share needs are ready", ready, awaited)
 	}
 	if service := u.ownService(); service != nil && u.tag != "" {
 		switch {

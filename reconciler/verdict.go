@@ -68,6 +68,7 @@ func (d *decision) judge(v *Verdict) {
 		v.Reconciling, v.Stalled = false, true
 	case d.routes.held != "" && d.in.Release.Tagged() && (len(d.routes.had.Weights) > 0 || len(d.routes.kept) > 0):
 		say(StateHeld, v1alpha1.ReasonTrafficHeld, d.routes.held)
+		v.hint = d.routes.remedy
 		if d.routes.broken {
 			v.Reason = v1alpha1.ReasonRenderFailed
 			v.Stalled = !d.pending && len(unready) == 0

@@ -116,6 +116,16 @@ func Serving(object *unstructured.Unstructured) bool {
 		condition(object, "Available") == "True"
 }
 
+// RolledOut reports whether all pods that a Deployment or StatefulSet has are of the
+// template last declared, however many they are.
+func RolledOut(object *unstructured.Unstructured) bool {
+	if object == nil || object.GetDeletionTimestamp() != nil || object.GetKind() != "Deployment" && object.GetKind() != "StatefulSet" {
+		return false
+	}
+	return number(object, "status", "observedGeneration") == object.GetGeneration() &&
+		number(object, "status", "updatedReplicas") == number(object, "status", "replicas")
+}
+
 // Replicas are the pods a workload should have, by its own spec, and those that
 // are ready. A workload without spec.replicas gets one.
 func Replicas(object *unstructured.Unstructured) (wanted, ready int64) {

@@ -83,6 +83,25 @@ status: {observedGeneration: 2, conditions: [{type: Progressing, status: "False"
 	}
 }
 
+func TestRolledOut(t *testing.T) {
+	assert.False(t, health.RolledOut(nil))
+	for name, tt := range map[string]struct {
+		text string
+		want bool
+	}{
+		"pods are missing":      {"{apiVersion: apps/v1, kind: Deployment, metadata: {generation: 3}, spec: {replicas: 20}, status: {observedGeneration: 3, replicas: 20, updatedReplicas: 20, readyReplicas: 5}}", true},
+		"pods are not admitted": {"{apiVersion: apps/v1, kind: StatefulSet, metadata: {generation: 3}, spec: {replicas: 20}, status: {observedGeneration: 3, replicas: 5, updatedReplicas: 5}}", true},
+		"an old one is left":    {"{apiVersion: apps/v1, kind: Deployment, metadata: {generation: 3}, status: {observedGeneration: 3, replicas: 5, updatedReplicas: 4}}", false},
+		"not looked at":         {"{apiVersion: apps/v1, kind: Deployment, metadata: {generation: 3}, status: {observedGeneration: 2, replicas: 5, updatedReplicas: 5}}", false},
+		"being deleted":         {"{apiVersion: apps/v1, kind: Deployment, metadata: {generation: 3, deletionTimestamp: \"2026-11-21T10:00:00Z\"}, status: {observedGeneration: 3}}", false},
+		"does not say":          {"{apiVersion: apps/v1, kind: ReplicaSet, metadata: {generation: 3}, status: {observedGeneration: 3, replicas: 5}}", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, health.RolledOut(object(t, tt.text)))
+		})
+	}
+}
+
 func TestAccepted(t *testing.T) {
 	route := func(status string) *unstructured.Unstructured {
 		return object(t, "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: api, generation: 3}\n"+status)

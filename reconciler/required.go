@@ -1,0 +1,146 @@
+package reconciler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/reconciler/health"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// demand is what a change of weights asks of the tags that gain by it:
+//
+//  1. A share that is taken from tags without a ready pod reached nobody. No capacity
+//     is awaited for it: whoever takes it cannot make it worse, and a cluster that
+//     cannot start the pods would keep the broken tag's share where it is for ever.
+//     The pods are asked for all the same.
+//  2. For what is taken from tags that answer, capacity is awaited, and for the share
+//     that the gaining tag has already. Several gaining tags take from all losing
+//     ones in proportion.
+//  3. No more is awaited than the tag may have, unless an autoscaler has found a number
+//     that this is too small for, and a tag that loses requests may have more.
+//     Where nobody may have more, the maximum is the user's word on what carries
+//     everything; where no autoscaler has found anything, too much would be asked.
+type demand struct {
+	whole        int64 // pods for all of the traffic; 0 when nothing serves
+	found        bool  // an autoscaler has grown above its minimum for its part of it
+	most         int64 // the most pods that a losing tag which answers may have
+	lost, silent int   // percent that the losing tags lose; of that, what nobody answers
+}
+
+func demandOf(in *Input, units []*unit, had v1alpha1.TrafficStatus, want envrepo.Traffic) demand {
+	d := demand{whole: wholeTraffic(in, units, had)}
+	for _, s := range had.Weights {
+		left, _ := want.Weight(s.Tag)
+		if s.Percent <= left {
+			continue
+		}
+		d.lost += s.Percent - left
+		i := slices.IndexFunc(units, func(u *unit) bool { return u.tag == s.Tag })
+		var u *unit
+		if i >= 0 {
+			u = units[i]
+		}
+		switch {
+		case silent(in, s.Tag, u):
+			d.silent += s.Percent - left
+		case u != nil:
+			d.most = max(d.most, u.capacity())
+		}
+	}
+	d.found = slices.ContainsFunc(units, func(u *unit) bool { return u.grown(in) })
+	return d
+}
+
+// silent reports whether nobody answers the requests of a tag: as far as is known it
+// has no ready pod, or its Service no endpoint. u is nil where the tag is not rendered.
+func silent(in *Input, tag string, u *unit) bool {
+	if n, counted := in.Endpoints[in.Release.Component.Name+"-"+tag]; counted && n == 0 {
+		return true
+	}
+	var workloads []*unstructured.Unstructured
+	if u != nil && u.broken == "" {
+		workloads = u.backends()
+	} else {
+		for id := range in.Inventory {
+			if live := in.Live[id]; live != nil && isWorkload(live) && live.GetLabels()[v1alpha1.LabelTag] == tag {
+				workloads = append(workloads, live)
+			}
+		}
+	}
+	return len(workloads) > 0 && !slices.ContainsFunc(workloads, func(o *unstructured.Unstructured) bool {
+		_, ready := health.Replicas(in.live(o))
+		return ready > 0
+	})
+}
+
+// grown reports whether an autoscaler has more pods run for the unit's share than its
+// minimum. Pods that we have asked for show nothing.
+func (u *unit) grown(in *Input) bool {
+	return u.hadWeight > 0 && slices.ContainsFunc(u.backends(), func(o *unstructured.Unstructured) bool {
+		s, live := u.scalers[inventory.IDOf(o)], in.live(o)
+		if s == nil || live == nil || scaledByUs(live) {
+			return false
+		}
+		wanted, ready := health.Replicas(live)
+		return ready > 0 && wanted > max(s.min, s.liveLift(in.live(s.object)).min)
+	})
+}
+
+// required is what a unit's weight waits for.
+type required struct {
+	ready  int64 // so many ready replicas; it may be more than the unit can ever have
+	relief bool  // but not for what its autoscaler asks for beyond them
+}
+
+func (u *unit) requires(d demand) required {
+	if !u.rising() {
+		return required{}
+	}
+	r, percent := required{relief: d.silent > 0}, u.weight
+	if r.relief {
+		rise := u.weight - u.sureWeight
+		answered := (rise*(d.lost-d.silent) + d.lost - 1) / d.lost
+		if answered == 0 {
+			return r
+		}
+		percent = u.sureWeight + answered
+	}
+	r.ready = podsFor(d.whole, percent)
+	if most := u.capacity(); !d.found || most >= d.most {
+		r.ready = min(r.ready, most)
+	}
+	return r
+}
+
+// bound is what keeps the unit from having more replicas, and what to change.
+func (u *unit) bound(needed int64) (what, remedy string) {
+	var names, remedies []string
+	for _, o := range u.backends() {
+		field, id := "spec.replicas", inventory.IDOf(o)
+		if s := u.scalers[id]; s != nil {
+			field, id = "spec."+s.maxField, inventory.IDOf(s.object)
+		}
+		names = append(names, id.Display())
+		remedies = append(remedies, field+" of "+id.Display())
+	}
+	share := strings.Join(remedies, " or ")
+	return strings.Join(names, ", "), fmt.Sprintf("raise %s for %s to have %d replicas, or move a smaller share", share, u.name(), needed)
+}
+
+// outgrown reports whether a live workload lacks nothing but pods beyond the minimum of
+// its autoscaler: it runs what is declared, and enough of it to be ready at a smaller
+// share.
+func (u *unit) outgrown(in *Input, o *unstructured.Unstructured) bool {
+	s, live := u.scalers[inventory.IDOf(o)], in.live(o)
+	if s == nil || live == nil || in.Health.Has(o.GroupVersionKind().GroupKind()) || !health.RolledOut(live) {
+		return false
+	}
+	_, ready := health.Replicas(live)
+	return ready >= max(1, s.min)
+}
