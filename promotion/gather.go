@@ -309,18 +309,17 @@ func applied(r *render.Result) ([]*unstructured.Unstructured, error) {
 		return r.Shared, nil
 	}
 	tags := make([]string, len(r.Tags))
+	var ofTags []*unstructured.Unstructured
 	for i, t := range r.Tags {
 		tags[i] = t.Name
+		ofTags = append(ofTags, t.Objects...)
 	}
 	everything := traffic.Support{Known: true, PercentageMirror: true, MultipleMirrors: true}
-	objects, err := traffic.Transform(r.Shared, r.Release.Name, *r.Release.Traffic, tags, everything)
+	objects, err := traffic.Transform(r.Shared, ofTags, r.Release.Name, *r.Release.Traffic, tags, everything)
 	if err != nil {
 		return nil, fmt.Errorf("routing %s: %w", r.Release.Dir, err)
 	}
-	for _, t := range r.Tags {
-		objects = append(objects, t.Objects...)
-	}
-	return objects, nil
+	return append(objects, ofTags...), nil
 }
 
 func values(r *render.Result) []string {

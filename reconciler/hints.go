@@ -104,7 +104,7 @@ func trafficHint(in *Input) string {
 		tags[i] = t.Name
 	}
 	routes, _ := traffic.Routes(in.Rendered.Shared, in.Release.Component.Name)
-	_, err := traffic.Transform(routes, in.Release.Component.Name, *in.Release.Traffic, tags, in.Support)
+	_, err := traffic.Transform(routes, in.beside(), in.Release.Component.Name, *in.Release.Traffic, tags, in.Support)
 	if err == nil {
 		return ""
 	}

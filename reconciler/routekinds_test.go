@@ -173,6 +173,31 @@ route blue=90 green=10
 	assert.Contains(t, text+w.pass(), "prune\n  DestinationRule/api-for-green\n")
 }
 
+// A policy that the user wrote for the Service of a tag takes the place of the copy,
+// wherever it stands, and goes on to do so while the tag is broken.
+func TestDecideLeavesAnOwnPolicyOfATagAlone(t *testing.T) {
+	policy := func(name, host string) *unstructured.Unstructured {
+		return object("{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: " + name + "}, spec: {host: " + host + "}}")
+	}
+	w := newWorld(t)
+	shared := sharedWith(virtualService(), policy("api", "api"), policy("canary", "api-canary"))
+	blue, canary := tag("blue", "one", 2), tag("canary", "three", 2)
+	w.tagged("blue=80 green=10 canary=10", shared, blue, tag("green", "two", 2, policy("green", "api-green.shop.svc.cluster.local")), canary)
+	text := w.pass()
+	w.up("api-blue", "api-green", "api-canary")
+	text += w.pass()
+	require.Contains(t, text, "DestinationRule/api-for-blue (create)")
+	assert.Contains(t, text, "DestinationRule/green (create)")
+	assert.NotContains(t, text, "api-for-green")
+	assert.NotContains(t, text, "api-for-canary")
+
+	w.commit(2)
+	w.tagged("blue=90 green=0 canary=10", shared, blue, broken("green"), canary)
+	text = w.pass()
+	assert.Contains(t, text, "route blue=90 green=0 canary=10\n")
+	assert.NotContains(t, text, "api-for-green")
+}
+
 // A crash between the write of a route and that of the status is seen in every kind.
 func TestDecideCrashAfterRoutingOfEveryKind(t *testing.T) {
 	for _, route := range []*unstructured.Unstructured{httpRoute(), virtualService(), ingressRoute()} {

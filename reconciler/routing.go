@@ -253,7 +253,7 @@ func write(in *Input, r *routing) {
 // transformed are the routes with traffic written into them, and into an
 // annotation.
 func transformed(in *Input, routes []*unstructured.Unstructured, t envrepo.Traffic, tags []string) ([]*unstructured.Unstructured, error) {
-	objects, err := traffic.Transform(routes, in.Release.Component.Name, t, tags, in.Support)
+	objects, err := traffic.Transform(routes, in.beside(), in.Release.Component.Name, t, tags, in.Support)
 	if err != nil {
 		return nil, err
 	}
@@ -270,6 +270,22 @@ func transformed(in *Input, routes []*unstructured.Unstructured, t envrepo.Traff
 		o.SetAnnotations(annotations)
 	}
 	return objects, nil
+}
+
+// beside is what the release has besides its routes. Of a broken tag it is what runs,
+// which stays: a policy of its own goes on to hold.
+func (in *Input) beside() []*unstructured.Unstructured {
+	all := slices.Clone(in.Rendered.Shared)
+	for _, t := range in.Rendered.Tags {
+		all = append(all, t.Objects...)
+	}
+	broken := in.brokenObjects()
+	for _, id := range broken.Sorted() {
+		if live := in.Live[id]; live.GetAnnotations()[traffic.ExpandedFrom] == "" {
+			all = append(all, live)
+		}
+	}
+	return all
 }
 
 // carries reports whether an object of the route stage leads requests anywhere,

@@ -51,6 +51,9 @@ func Lint(res *Result) []Finding {
 		for _, o := range p.objects {
 			l.lintWorkload(p, o)
 			l.lintAnnotations(p, o)
+			if res.Release.Tagged() && o.GetKind() == "DestinationRule" {
+				l.lintDestination(p, o)
+			}
 			if p.tag == "" {
 				l.lintShared(p, o)
 				continue
@@ -185,18 +188,30 @@ func (l *linter) lintOnce(p part, u *subject) {
 		if exposed(u.Unstructured) {
 			l.add(SeverityError, p, u, "is reachable from outside the cluster past the weights", "make it type ClusterIP without nodePort, and route to Service "+l.release.Name)
 		}
-	case "DestinationRule":
-		host, _, _ := unstructured.NestedString(u.Object, "spec", "host")
-		if name, _, _ := strings.Cut(host, "."); name == l.release.Component.Name {
-			l.add(SeverityError, p, u, fmt.Sprintf("is for host %s, which is no tag's Service", host),
-				"move it to "+l.release.Dir+", where it is copied for each tag, or patch spec.host in the tag overlay")
-		}
 	case "CronJob", "Job":
 		l.add(SeverityWarning, p, u, "runs once for each tag, whatever its weight", "move it to "+l.release.Dir+" if it must run once")
 	case "Deployment", "StatefulSet":
 		if !u.served {
 			l.add(SeverityWarning, p, u, "is selected by no Service: if it takes work from a queue it does so at any weight", "let it run in one tag only, or move it to a component of its own")
 		}
+	}
+}
+
+// lintDestination refuses Istio's policy for a Service of the release where it would
+// not hold for the requests that routes send to the tags.
+func (l *linter) lintDestination(p part, u *subject) {
+	host, _, _ := unstructured.NestedString(u.Object, "spec", "host")
+	name, rest, _ := strings.Cut(host, ".")
+	own := name == l.release.Component.Name
+	ofTag := slices.ContainsFunc(l.parts[1:], func(t part) bool { return name == l.instance(t) })
+	namespace := l.release.Environment.Namespace
+	switch {
+	case (own || ofTag) && (rest == namespace || rest == namespace+".svc"):
+		l.add(SeverityError, p, u, fmt.Sprintf("is for host %s, which Istio takes for a complete name that no Service has", host),
+			"write "+name+", or the whole name with the cluster's domain")
+	case own && p.tag != "":
+		l.add(SeverityError, p, u, fmt.Sprintf("is for host %s, which is no tag's Service", host),
+			"move it to "+l.release.Dir+", where it is copied for each tag, or patch spec.host in the tag overlay")
 	}
 }
 

@@ -90,7 +90,18 @@ apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: theirs}
 spec: {host: db}
-`), "error" + blue + "DestinationRule shop-production/mine-blue is for host api.shop-production.svc.cluster.local, which is no tag's Service\n"},
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ours}
+spec: {host: api-blue.shop-production.svc.cluster.local}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: half}
+spec: {host: api-blue.shop-production}
+`), "error" + blue + "DestinationRule shop-production/half-blue is for host api-blue.shop-production, which Istio takes for a complete name that no Service has\n" +
+			"error" + blue + "DestinationRule shop-production/mine-blue is for host api.shop-production.svc.cluster.local, which is no tag's Service\n"},
 		{"exposed Services", more(`
 apiVersion: v1
 kind: Service

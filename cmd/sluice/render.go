@@ -84,15 +84,20 @@ func displayed(result *render.Result) ([]*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects := slices.Clone(shared)
-	for _, t := range result.Tags {
-		objects = append(objects, t.Objects...)
-	}
+	objects := slices.Concat(shared, ofTags(result))
 	mask := diff.Mask{Values: result.Values}
 	for i, o := range objects {
 		objects[i] = mask.Object(o)
 	}
 	return objects, nil
+}
+
+// ofTags are the objects of all tag overlays.
+func ofTags(result *render.Result) (objects []*unstructured.Unstructured) {
+	for _, t := range result.Tags {
+		objects = append(objects, t.Objects...)
+	}
+	return objects
 }
 
 // routed is what a rendered release has once, with its traffic in the routes. Which
@@ -107,7 +112,7 @@ func routed(result *render.Result) ([]*unstructured.Unstructured, error) {
 		tags = append(tags, t.Name)
 	}
 	everything := traffic.Support{Known: true, PercentageMirror: true, MultipleMirrors: true}
-	return traffic.Transform(result.Shared, rel.Name, *rel.Traffic, tags, everything)
+	return traffic.Transform(result.Shared, ofTags(result), rel.Name, *rel.Traffic, tags, everything)
 }
 
 // printObjects writes objects as a YAML stream, or as a JSON list.

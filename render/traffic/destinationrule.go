@@ -21,7 +21,8 @@ func destinationHost(object *unstructured.Unstructured) (service, host string) {
 // destinationRule copies a DestinationRule for the component's Service, one for each
 // tag that routes name: Istio looks for the policy of a destination by its host. The
 // user's own stays for those who call the plain Service, and one that the release
-// has for a tag's Service takes the place of the copy.
+// has for a tag's Service, once or in the tag's overlay, takes the place of the copy:
+// of two for one host Istio takes one policy, and says not which.
 func destinationRule(object *unstructured.Unstructured, p *split) error {
 	_, host := destinationHost(object)
 	for _, w := range p.weights {
@@ -72,7 +73,7 @@ func (p *split) checkSubset(object *unstructured.Unstructured, d istioDestinatio
 		labelled, found := subset(p.policies[p.component], d.subset)
 		switch {
 		case !found:
-			return refuse("no DestinationRule of the release for Service "+p.component+" has it", "move the DestinationRule into the release, or route to the Service without a subset")
+			return refuse(fmt.Sprintf("no DestinationRule of the release for Service %s or %s has it", service, p.component), "move the DestinationRule into the release, or route to the Service without a subset")
 		case labelled:
 			return refuse("it selects pods by labels, and whether every tag has such pods is not known",
 				fmt.Sprintf("take the labels from the subset and give what it selects a tag of its own, or write a DestinationRule for Service %s yourself", service))

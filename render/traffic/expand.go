@@ -100,12 +100,16 @@ func gcd(numbers []int64) int64 {
 	return max(d, 1)
 }
 
-// look notes which objects the release has.
+// look notes which objects the release has, those of its tags included.
 func (p *split) look(objects []*unstructured.Unstructured) {
 	p.declared, p.written = map[string]bool{}, map[string]bool{}
 	p.policies = map[string][]*unstructured.Unstructured{}
 	for _, object := range objects {
-		p.declared[identity(object)] = true
+		id := identity(object)
+		if p.declared[id] {
+			continue // handed in twice
+		}
+		p.declared[id] = true
 		if gvk := object.GroupVersionKind(); gvk.Group == istioGroup && gvk.Kind == "DestinationRule" {
 			service, _ := destinationHost(object)
 			p.policies[service] = append(p.policies[service], object)

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -102,7 +103,8 @@ func encode(t testing.TB, objects []*unstructured.Unstructured) string {
 }
 
 // TestGolden compares whole objects. Each file in testdata holds input.yaml, the
-// request, and want.yaml or the error and hint.
+// request, and want.yaml or the error and hint; some hold in beside.yaml what else
+// the release has.
 func TestGolden(t *testing.T) {
 	validate := validator(t)
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -118,14 +120,16 @@ func TestGolden(t *testing.T) {
 			}
 			objects, err := decode([]byte(sections["input.yaml"]))
 			require.NoError(t, err)
-			for _, object := range objects {
+			beside, err := decode([]byte(sections["beside.yaml"]))
+			require.NoError(t, err)
+			for _, object := range slices.Concat(objects, beside) {
 				if !strings.HasPrefix(filepath.Base(file), "error-malformed") {
 					validate(t, object)
 				}
 			}
 			r := parseRequest(t, sections["traffic"])
 
-			got, err := Transform(objects, r.component, r.traffic, r.tags, r.support)
+			got, err := Transform(objects, beside, r.component, r.traffic, r.tags, r.support)
 
 			name, text := "want.yaml", encode(t, got)
 			if err != nil {
@@ -138,11 +142,16 @@ func TestGolden(t *testing.T) {
 			}
 			if *update {
 				archive.Files = append(archive.Files[:0], txtar.File{Name: "traffic", Data: []byte(sections["traffic"])},
-					txtar.File{Name: "input.yaml", Data: []byte(encode(t, objects))}, txtar.File{Name: name, Data: []byte(text)})
+					txtar.File{Name: "input.yaml", Data: []byte(encode(t, objects))})
+				if len(beside) > 0 {
+					archive.Files = append(archive.Files, txtar.File{Name: "beside.yaml", Data: []byte(encode(t, beside))})
+				}
+				archive.Files = append(archive.Files, txtar.File{Name: name, Data: []byte(text)})
 				require.NoError(t, os.WriteFile(file, txtar.Format(archive), 0o644))
 				return
 			}
 			assert.Equal(t, sections["input.yaml"], encode(t, objects), "the input must not change, and stand in the file as the encoder writes it")
+			assert.Equal(t, sections["beside.yaml"], encode(t, beside), "nor may what stands beside it")
 			assert.Equal(t, sections[name], text)
 		})
 	}
@@ -153,18 +162,18 @@ func TestErrorTypes(t *testing.T) {
 		route   = decodeOne(t, "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: api}, spec: {rules: [{backendRefs: [{name: api, port: 80}]}]}}")
 		traffic = envrepo.Traffic{Weights: []envrepo.Weight{{Tag: "blue", Percent: 100}, {Tag: "green"}}, Mirrors: []envrepo.Weight{{Tag: "green", Percent: 5}}}
 	)
-	_, err := Transform([]*unstructured.Unstructured{route}, "api", traffic, []string{"blue", "green"}, Support{})
+	_, err := Transform([]*unstructured.Unstructured{route}, nil, "api", traffic, []string{"blue", "green"}, Support{})
 	var unknown *UnknownSupportError
 	require.ErrorAs(t, err, &unknown)
 	var refused *MirrorError
 	assert.False(t, errors.As(err, &refused), "unknown support is told apart from a refusal")
 
-	_, err = Transform([]*unstructured.Unstructured{route}, "api", traffic, []string{"blue", "green"}, Support{Known: true, Class: "example"})
+	_, err = Transform([]*unstructured.Unstructured{route}, nil, "api", traffic, []string{"blue", "green"}, Support{Known: true, Class: "example"})
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, "green", refused.Tag)
 
 	traffic.Mirrors = nil
-	_, err = Transform([]*unstructured.Unstructured{route}, "api", traffic, []string{"blue", "green"}, Support{})
+	_, err = Transform([]*unstructured.Unstructured{route}, nil, "api", traffic, []string{"blue", "green"}, Support{})
 	assert.NoError(t, err, "without mirrors no support is needed")
 }
 

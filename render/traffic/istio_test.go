@@ -64,7 +64,7 @@ func TestIstioSharesAreExact(t *testing.T) {
 	tags := []string{"blue", "canary", "green"}
 	for range 3000 {
 		object, traffic := randomVirtualService(r), randomTraffic(r, tags)
-		got, err := Transform([]*unstructured.Unstructured{object}, "api", traffic, tags, Support{})
+		got, err := Transform([]*unstructured.Unstructured{object}, nil, "api", traffic, tags, Support{})
 		require.NoError(t, err)
 		require.Len(t, got, 1)
 		before, err := readVirtualService(object)
@@ -121,7 +121,7 @@ func TestCarried(t *testing.T) {
 		object := decodeOne(t, text)
 		t.Run(object.GetKind(), func(t *testing.T) {
 			traffic := envrepo.Traffic{Weights: parseWeights(t, []string{"blue=75", "green=25"})}
-			got, err := Transform([]*unstructured.Unstructured{object}, "api", traffic, []string{"blue", "green"}, Support{})
+			got, err := Transform([]*unstructured.Unstructured{object}, nil, "api", traffic, []string{"blue", "green"}, Support{})
 			require.NoError(t, err)
 			carried := Carried(got[0], "api", []string{"blue", "green"})
 			require.Len(t, carried, 1)
@@ -131,7 +131,7 @@ func TestCarried(t *testing.T) {
 	}
 	mirrored := decodeOne(t, "{apiVersion: traefik.io/v1alpha1, kind: IngressRoute, metadata: {name: shop}, spec: {routes: [{services: [{name: api, port: 80}, {name: web}]}]}}")
 	traffic := envrepo.Traffic{Weights: parseWeights(t, []string{"blue=60", "canary=40", "green=0"}), Mirrors: parseWeights(t, []string{"green=5"})}
-	got, err := Transform([]*unstructured.Unstructured{mirrored}, "api", traffic, []string{"blue", "canary", "green"}, Support{})
+	got, err := Transform([]*unstructured.Unstructured{mirrored}, nil, "api", traffic, []string{"blue", "canary", "green"}, Support{})
 	require.NoError(t, err)
 	require.Len(t, got, 3)
 	assert.Equal(t, []map[string]int64{{"blue": 3, "canary": 2}}, Carried(got[2], "api", []string{"blue", "canary", "green"}))

@@ -88,7 +88,7 @@ func TestSharesAreExact(t *testing.T) {
 	for range 5000 {
 		route, traffic := randomRoute(r, []string{"api", "web", "old"}), randomTraffic(r, tags)
 		before := route.DeepCopy()
-		got, err := Transform([]*unstructured.Unstructured{route}, "api", traffic, tags, Support{})
+		got, err := Transform([]*unstructured.Unstructured{route}, nil, "api", traffic, tags, Support{})
 		require.Equal(t, before, route, "the input changed")
 		require.NoError(t, err)
 
@@ -126,7 +126,7 @@ func TestWithoutReferenceNothingChanges(t *testing.T) {
 	for range 1000 {
 		objects := []*unstructured.Unstructured{randomRoute(r, []string{"web", "old"})}
 		for range 2 {
-			got, err := Transform(objects, "api", randomTraffic(r, tags), tags, Support{})
+			got, err := Transform(objects, nil, "api", randomTraffic(r, tags), tags, Support{})
 			require.NoError(t, err)
 			require.Equal(t, objects, got)
 			objects = got
@@ -162,7 +162,7 @@ func FuzzTransform(f *testing.F) {
 			traffic.Mirrors = []envrepo.Weight{{Tag: "green", Percent: int(mirror % 101)}}
 		}
 		before := encode(t, objects)
-		got, err := Transform(objects, "api", traffic, []string{"blue", "green"}, Support{Known: true, PercentageMirror: true})
+		got, err := Transform(objects, nil, "api", traffic, []string{"blue", "green"}, Support{Known: true, PercentageMirror: true})
 		require.Equal(t, before, encode(t, objects))
 		if err != nil {
 			var hinted interface{ Hint() string }

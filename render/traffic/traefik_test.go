@@ -135,7 +135,7 @@ func TestTraefikSharesAreExact(t *testing.T) {
 			}
 		}
 		var mirrorless *MirrorError
-		got, err := Transform([]*unstructured.Unstructured{object}, "api", traffic, tags, Support{})
+		got, err := Transform([]*unstructured.Unstructured{object}, nil, "api", traffic, tags, Support{})
 		if len(traffic.Mirrors) > 0 && err != nil {
 			require.ErrorAs(t, err, &mirrorless)
 			require.Empty(t, mirrorless.Object, "only for want of a route")
@@ -199,7 +199,7 @@ func TestTakenName(t *testing.T) {
 	route := decodeOne(t, "{apiVersion: traefik.io/v1alpha1, kind: IngressRoute, metadata: {name: shop}, spec: {routes: [{services: [{name: api, port: 80}]}]}}")
 	theirs := decodeOne(t, "{apiVersion: traefik.io/v1alpha1, kind: TraefikService, metadata: {name: api-blue-mirror-6d6fe54d68}, spec: {weighted: {}}}")
 	traffic := envrepo.Traffic{Weights: []envrepo.Weight{{Tag: "blue", Percent: 100}, {Tag: "green"}}, Mirrors: []envrepo.Weight{{Tag: "green", Percent: 5}}}
-	_, err := Transform([]*unstructured.Unstructured{route, theirs}, "api", traffic, []string{"blue", "green"}, Support{})
+	_, err := Transform([]*unstructured.Unstructured{route, theirs}, nil, "api", traffic, []string{"blue", "green"}, Support{})
 	var taken *TakenError
 	require.ErrorAs(t, err, &taken)
 	assert.EqualError(t, err, "IngressRoute shop: TraefikService api-blue-mirror-6d6fe54d68 would be written for it, which the release declares itself")

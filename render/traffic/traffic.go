@@ -103,17 +103,22 @@ func (s Support) rank() int {
 // Where a route has session persistence the gateway keeps sessions with the tag
 // they began on, even at weight 0: draining such a tag takes as long as they last.
 //
+// beside is what else the release has, the objects of its tag overlays included; some
+// of objects may be in it again. It is looked at and neither changed nor returned:
+// a DestinationRule for Service component-<tag> that stands there takes the place
+// of the copy, and what would be written must not be in it already.
+//
 // tags are all tags that the release has an overlay for. To leave mirrors out,
 // pass a Traffic without them; to check mirrors without a cluster, pass a Support
 // that has everything. Errors are of type *TrafficError, *DirectError,
 // *LimitError, *MalformedError, *UnclearError, *SubsetError, *TakenError, and for
 // mirrors that are refused *MirrorError or *UnknownSupportError; each has a Hint.
-func Transform(objects []*unstructured.Unstructured, component string, t envrepo.Traffic, tags []string, s Support) ([]*unstructured.Unstructured, error) {
+func Transform(objects, beside []*unstructured.Unstructured, component string, t envrepo.Traffic, tags []string, s Support) ([]*unstructured.Unstructured, error) {
 	p, err := newSplit(component, t, tags, s)
 	if err != nil {
 		return nil, err
 	}
-	p.look(objects)
+	p.look(slices.Concat(objects, beside))
 	out := make([]*unstructured.Unstructured, 0, len(objects))
 	for _, object := range objects {
 		object = object.DeepCopy()

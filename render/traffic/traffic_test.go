@@ -250,7 +250,7 @@ func TestMalformed(t *testing.T) {
 				group = "gateway.networking.k8s.io/v1"
 			}
 			object := decodeOne(t, "{apiVersion: "+group+", kind: "+test.kind+", metadata: {name: api}, spec: "+test.spec+"}")
-			_, err := Transform([]*unstructured.Unstructured{object}, "api", test.traffic, []string{"blue", "green"}, Support{Known: true, PercentageMirror: true})
+			_, err := Transform([]*unstructured.Unstructured{object}, nil, "api", test.traffic, []string{"blue", "green"}, Support{Known: true, PercentageMirror: true})
 			var malformed *MalformedError
 			require.ErrorAs(t, err, &malformed)
 			assert.EqualError(t, err, test.kind+" api: "+test.want)
@@ -276,7 +276,7 @@ func TestTrafficThatCannotBeMeant(t *testing.T) {
 		{"mirror twice", "api", mirrored(envrepo.Weight{Tag: "green", Percent: 1}, envrepo.Weight{Tag: "green", Percent: 1}), `traffic of component "api": tag "green" is mirrored to twice`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := Transform(nil, test.component, test.traffic, []string{"blue", "green"}, Support{})
+			_, err := Transform(nil, nil, test.component, test.traffic, []string{"blue", "green"}, Support{})
 			var invalid *TrafficError
 			require.ErrorAs(t, err, &invalid)
 			assert.EqualError(t, err, test.want)
