@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/render"
@@ -121,6 +122,7 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 		result.add(errorFinding("", err))
 	}
 	result.rules = rules
+	tagged := taggedReleases(v.Repo)
 	for _, env := range environments {
 		if _, err := v.Repo.Environment(env); err != nil {
 			return checked{}, err
@@ -131,7 +133,7 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 			result.kinds.unknown(missingKinds)
 			continue
 		}
-		checkEnvironment(ctx, v, env, names, &result)
+		checkEnvironment(ctx, v, env, names, tagged, &result)
 		if err := ctx.Err(); err != nil {
 			return checked{}, err
 		}
@@ -192,11 +194,35 @@ func strangers(v *view) []finding {
 	return found
 }
 
+// taggedReleases are those of the whole project: a route in one environment may name
+// a Service of another. What cannot be read is reported where it is checked.
+func taggedReleases(repo *envrepo.Repo) []traffic.Tagged {
+	var tagged []traffic.Tagged
+	for _, env := range environmentNames(repo.Project()) {
+		names, err := repo.ReleaseNames(env)
+		if err != nil {
+			continue
+		}
+		for _, name := range names {
+			if rel, err := repo.PartialRelease(env, name); err == nil && rel.Tagged() {
+				tagged = append(tagged, asTagged(rel))
+			}
+		}
+	}
+	return tagged
+}
+
+func asTagged(rel envrepo.Release) traffic.Tagged {
+	t := traffic.Tagged{Environment: rel.Environment.Name, Namespace: rel.Environment.Namespace, Component: rel.Name}
+	for _, tag := range rel.Tags {
+		t.Tags = append(t.Tags, tag.Name)
+	}
+	return t
+}
+
 // checkEnvironment renders and judges the releases of one environment, and
-// then how their routes refer to each other.
-func checkEnvironment(ctx context.Context, v *view, env string, names []string, result *checked) {
-	rendered := map[string]*render.Result{}
-	tagged := map[string][]string{}
+// whether their routes refer to tagged ones of the project.
+func checkEnvironment(ctx context.Context, v *view, env string, names []string, tagged []traffic.Tagged, result *checked) {
 	for _, name := range names {
 		result.Releases++
 		id := env + "/" + name
@@ -205,9 +231,6 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 			result.add(errorFinding(id, err))
 			result.kinds.unknown(name)
 			continue
-		}
-		for _, t := range rel.Tags {
-			tagged[name] = append(tagged[name], t.Name)
 		}
 		r, found, err := inspect(ctx, v, rel)
 		for _, f := range found {
@@ -224,17 +247,9 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 		for _, f := range plainSecrets(id, r.Plain, result.rules) {
 			result.add(f)
 		}
-		rendered[name] = r
 		result.kinds.add(r)
-		for _, f := range missingConfig(v.Repo, r) {
+		for _, f := range slices.Concat(missingConfig(v.Repo, r), unfollowed(r, tagged)) {
 			result.add(f)
-		}
-	}
-	for _, name := range names {
-		if r := rendered[name]; r != nil {
-			for _, f := range foreignRoutes(r, tagged) {
-				result.add(f)
-			}
 		}
 	}
 }
@@ -264,27 +279,31 @@ func brokenTags(r *render.Result) (errs []error) {
 	return errs
 }
 
-// foreignRoutes finds routes of a release that name a tagged Service of
-// another: they would ignore that release's weights.
-func foreignRoutes(r *render.Result, tagged map[string][]string) []finding {
-	others := map[string][]string{}
-	for name, tags := range tagged {
-		if name != r.Release.Name {
-			others[name] = tags
-		}
-	}
+// unfollowed finds what a release has that leads requests past the weights of a
+// tagged one. A tag may name its own Service in kinds that are not known to be
+// routes; that is told, and for its author to judge.
+func unfollowed(r *render.Result, tagged []traffic.Tagged) []finding {
+	own := asTagged(r.Release)
+	id := own.Environment + "/" + own.Component
 	var found []finding
-	id := r.Release.Environment.Name + "/" + r.Release.Name
-	var names []string
-	for name := range tagged {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, f := range traffic.Unweighted(r.Shared, r.Release.Name, names) {
+	for _, f := range traffic.Unweighted(r.Shared, own, tagged) {
 		found = append(found, finding{"warning", id, r.Release.Dir, f.Object, f.Message, f.Hint})
 	}
-	for _, f := range traffic.Foreign(r.Shared, others) {
-		found = append(found, finding{"error", id, r.Release.Dir, f.Object, f.Message, f.Hint})
+	tell := func(dir string, objects []*unstructured.Unstructured, inTag bool) {
+		for _, f := range traffic.Foreign(objects, own, tagged) {
+			severity := "error"
+			switch ours := inTag && f.Component == own.Component; {
+			case ours && f.Guess:
+				continue // as it would of any Service beside it
+			case ours, f.Guess:
+				severity = "warning"
+			}
+			found = append(found, finding{severity, id, dir, f.Object, f.Message, f.Hint})
+		}
+	}
+	tell(r.Release.Dir, r.Shared, false)
+	for i, t := range r.Tags {
+		tell(r.Release.Tags[i].Dir, t.Objects, true)
 	}
 	return found
 }

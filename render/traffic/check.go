@@ -9,6 +9,26 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
+// Tagged is a release of the project and its tags; without tags it has no weights.
+type Tagged struct {
+	Environment string
+	Namespace   string
+	Component   string
+	Tags        []string
+}
+
+func (t Tagged) is(other Tagged) bool {
+	return t.Namespace == other.Namespace && t.Component == other.Component
+}
+
+// from names the component as the release own would.
+func (t Tagged) from(own Tagged) string {
+	if t.Namespace == own.Namespace {
+		return "component " + t.Component
+	}
+	return fmt.Sprintf("component %s in environment %s", t.Component, t.Environment)
+}
+
 // Finding is one place where a release's weights would not be followed.
 type Finding struct {
 	Object    string // kind namespace/name of the route
@@ -16,91 +36,140 @@ type Finding struct {
 	Service   string
 	Component string
 	Tag       string // "" when the plain Service is named
+	Guess     bool   // an object of a kind not known here looks as if it named the Service
 	Message   string // whole sentence, with object and field
 	Hint      string // what to do
 }
 
-// Foreign looks through the objects of one release for routes that name the
-// Service of a tag of another release: they would silently ignore its weights.
-// tagged lists the tags of each tagged component of the environment except the
-// release's own (Transform refuses those). Findings are in the order of objects.
-func Foreign(objects []*unstructured.Unstructured, tagged map[string][]string) []Finding {
+// Foreign looks through the objects of the release own for routes that name the
+// Service of a tag of another release, in whichever environment: they would silently
+// ignore its weights. Objects of kinds that Transform does not know are looked
+// through for those of own as well (Transform refuses the routes that it knows).
+// Findings are in the order of objects.
+func Foreign(objects []*unstructured.Unstructured, own Tagged, tagged []Tagged) []Finding {
 	owners := map[string]Finding{}
-	for _, component := range slices.Sorted(maps.Keys(tagged)) {
-		for _, tag := range tagged[component] {
-			owners[component+"-"+tag] = Finding{Component: component, Tag: tag}
+	releases := map[string]Tagged{}
+	for _, t := range tagged {
+		for _, tag := range t.Tags {
+			at := t.Namespace + "/" + t.Component + "-" + tag
+			owners[at], releases[at] = Finding{Service: t.Component + "-" + tag, Component: t.Component, Tag: tag}, t
 		}
 	}
-	return find(objects, func(f *Finding, r reference, _ kind) bool {
-		owner, found := owners[f.Service]
-		if !found {
+	services := slices.Sorted(maps.Keys(owners))
+	return find(objects, func(f *Finding, r reference, known bool) bool {
+		at := r.namespace + "/" + r.service
+		if i := slices.IndexFunc(services, func(at string) bool { return isBalancer(r.traefik, at) }); i >= 0 {
+			at, r.doubt = services[i], fmt.Sprintf("Traefik gives the balancer of a Service a name such as %q", r.traefik)
+		}
+		owner, found := owners[at]
+		if !found || r.policy || known && releases[at].is(own) {
 			return false
 		}
-		f.Component, f.Tag = owner.Component, owner.Tag
-		f.Hint = fmt.Sprintf("move the route into the release of component %s and name Service %s", f.Component, f.Component)
-		if r.doubt != "" {
-			f.Message = fmt.Sprintf("%s: %s may mean Service %s of tag %s, which ignores the weights of component %s: %s", f.Object, f.Field, f.Service, f.Tag, f.Component, r.doubt)
-			return true
+		f.Service, f.Component, f.Tag = owner.Service, owner.Component, owner.Tag
+		from := releases[at].from(own)
+		f.Hint = fmt.Sprintf("move the route into the release of %s and name Service %s", from, f.Component)
+		if !known {
+			f.Hint = fmt.Sprintf("use a route of a kind with weights (%s) in the release of %s and name Service %s", withWeights, from, f.Component)
 		}
-		f.Message = fmt.Sprintf("%s: %s names Service %s of tag %s, which ignores the weights of component %s", f.Object, f.Field, f.Service, f.Tag, f.Component)
+		verb, why := "names", ""
+		if r.doubt != "" {
+			verb, why = "may mean", ": "+r.doubt
+		}
+		f.Message = fmt.Sprintf("%s: %s %s Service %s of tag %s, which ignores the weights of %s%s", f.Object, f.Field, verb, f.Service, f.Tag, from, why)
 		return true
 	})
 }
 
-// Unweighted looks through the objects of one release for routes that send
+// isBalancer reports whether Traefik may mean, by a name of its own, the balancer that
+// it makes for a Service namespace/name: "shop-api-blue-80@kubernetescrd".
+func isBalancer(traefik, service string) bool {
+	name, marked := strings.CutSuffix(traefik, traefikSuffix)
+	return marked && strings.HasPrefix(name+"-", strings.Replace(service, "/", "-", 1)+"-")
+}
+
+const withWeights = "HTTPRoute, GRPCRoute, VirtualService, IngressRoute"
+
+// Unweighted looks through the objects of the release own for routes that send
 // requests to a tagged component, and that no weights are written into: routes of
 // another release, and kinds without weights. All their requests go to the tag
-// with the highest weight. tagged are the tagged components; own is the release's
-// own component, whose supported routes are split by Transform ("" for none). Of a
-// route of its own that leads over a TraefikService which the release does not have
-// nobody knows whether it is split.
-func Unweighted(objects []*unstructured.Unstructured, own string, tagged []string) []Finding {
+// with the highest weight. The release's own routes of supported kinds are split by
+// Transform. Of one that leads over a TraefikService, or to a delegate, which the
+// release does not have nobody knows whether it is split.
+func Unweighted(objects []*unstructured.Unstructured, own Tagged, tagged []Tagged) []Finding {
 	has := map[string]bool{}
 	for _, object := range objects {
 		has[identity(object)] = true
 	}
-	return find(objects, func(f *Finding, r reference, k kind) bool {
-		if r.traefik != "" {
-			over := "TraefikService." + traefikGroup + " " + r.namespace + "/" + r.traefik
-			if !slices.Contains(tagged, own) || strings.Contains(r.traefik, "@") || has[over] {
+	releases := map[string]Tagged{}
+	for _, t := range tagged {
+		if len(t.Tags) > 0 {
+			releases[t.Namespace+"/"+t.Component] = t
+		}
+	}
+	return find(objects, func(f *Finding, r reference, known bool) bool {
+		if kind, name := r.over(); kind != "" {
+			if len(own.Tags) == 0 || strings.Contains(name, "@") || has[kind+" "+r.namespace+"/"+name] {
 				return false
 			}
-			f.Component = own
-			f.Message = fmt.Sprintf("%s: %s names TraefikService %q, which is not in the release: whether its requests are split by the weights is not known", f.Object, f.Field, r.traefik)
-			f.Hint = fmt.Sprintf("move the TraefikService into the release of component %s, if it leads to Service %s", own, own)
+			kind, _, _ = strings.Cut(kind, ".")
+			f.Component = own.Component
+			f.Message = fmt.Sprintf("%s: %s names %s %q, which is not in the release: whether its requests are split by the weights is not known", f.Object, f.Field, kind, name)
+			f.Hint = fmt.Sprintf("move the %s into the release of component %s, if it leads to Service %s", kind, f.Component, f.Component)
 			return true
 		}
-		if !slices.Contains(tagged, f.Service) || f.Service == own && k.rewrite != nil {
+		owner, found := releases[r.namespace+"/"+r.service]
+		if !found || owner.is(own) && r.weighted {
 			return false
 		}
-		f.Component = f.Service
-		f.Message = fmt.Sprintf("%s: %s names Service %s: its requests are not split by the weights, all go to the tag with the highest", f.Object, f.Field, f.Service)
-		f.Hint = fmt.Sprintf("use a route of a kind with weights (HTTPRoute, GRPCRoute, VirtualService, IngressRoute) in the release of component %s", f.Component)
-		if r.doubt != "" {
+		f.Component = owner.Component
+		f.Hint = fmt.Sprintf("use a route of a kind with weights (%s) in the release of %s", withWeights, owner.from(own))
+		switch {
+		case r.policy:
+			f.Message = fmt.Sprintf("%s: %s is for Service %s: requests that routes send to the Services of its tags are not subject to it", f.Object, f.Field, f.Service)
+			f.Hint = fmt.Sprintf("have it target the Services of the tags (%s-%s, …) too", f.Component, owner.Tags[0])
+		case r.doubt != "":
 			f.Message = fmt.Sprintf("%s: %s may mean Service %s: %s", f.Object, f.Field, f.Service, r.doubt)
+		default:
+			f.Message = fmt.Sprintf("%s: %s names Service %s: its requests are not split by the weights, all go to the tag with the highest", f.Object, f.Field, f.Service)
 		}
 		return true
 	})
 }
 
+// over is the kind and the name of what a reference leads over; "" for a Service.
+func (r reference) over() (kind, name string) {
+	switch {
+	case r.traefik != "":
+		return "TraefikService." + traefikGroup, r.traefik
+	case r.delegate != "":
+		return "VirtualService." + istioGroup, r.delegate
+	}
+	return "", ""
+}
+
 // find offers every reference of the objects to match, which completes the
-// finding or declines it. Routes that cannot be read are findings themselves:
-// what they name is not guessed.
-func find(objects []*unstructured.Unstructured, match func(*Finding, reference, kind) bool) []Finding {
+// finding or declines it; known says whether the kind of the object is. Routes that
+// cannot be read are findings themselves: what they name is not guessed.
+func find(objects []*unstructured.Unstructured, match func(f *Finding, r reference, known bool) bool) []Finding {
 	var findings []Finding
 	for _, object := range objects {
 		k, known := kindOf(object, "")
-		if !known || k.references == nil {
-			continue
+		var references []reference
+		var err error
+		switch {
+		case k.references != nil:
+			references, err = k.references(object)
+		case !known && !aside(object):
+			references = seek(object)
 		}
-		references, err := k.references(object)
 		if err != nil {
 			findings = append(findings, Finding{Object: describe(object), Message: err.Error(), Hint: "correct the route so that its backends can be read"})
 			continue
 		}
 		for _, r := range references {
-			f := Finding{Object: describe(object), Field: r.field, Service: r.service}
-			if r.namespace == object.GetNamespace() && match(&f, r, k) {
+			r.weighted = k.rewrite != nil
+			f := Finding{Object: describe(object), Field: r.field, Service: r.service, Guess: r.guess}
+			if match(&f, r, k.references != nil) {
 				findings = append(findings, f)
 			}
 		}

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -134,6 +135,11 @@ func istioReferences(object *unstructured.Unstructured) ([]reference, error) {
 	for _, r := range routes {
 		for _, d := range r.destinations {
 			references = append(references, d.reference)
+		}
+		delegate, _ := r.fields["delegate"].(map[string]any)
+		if name, _ := delegate["name"].(string); name != "" {
+			namespace, _ := delegate["namespace"].(string)
+			references = append(references, reference{field: r.path + ".delegate", namespace: cmp.Or(namespace, object.GetNamespace()), delegate: name})
 		}
 	}
 	return references, nil

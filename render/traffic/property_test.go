@@ -151,6 +151,7 @@ func FuzzTransform(f *testing.F) {
 		}
 	}
 	f.Add([]byte("{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: 1, spec: {rules: [null, 1, {backendRefs: [{name: api, weight: 1.5}]}]}}"), uint8(1), uint8(0))
+	f.Add([]byte("{apiVersion: projectcontour.io/v1, kind: HTTPProxy, spec: {routes: [{services: [{name: api, port: 80}, {name: 1}, null]}], to: [{kind: Service, name: api-blue}], canaryService: 'http://api:80/'}}"), uint8(1), uint8(0))
 	f.Fuzz(func(t *testing.T, data []byte, blue, mirror uint8) {
 		objects, err := decode(data)
 		if err != nil {
@@ -162,6 +163,11 @@ func FuzzTransform(f *testing.F) {
 			traffic.Mirrors = []envrepo.Weight{{Tag: "green", Percent: int(mirror % 101)}}
 		}
 		before := encode(t, objects)
+		api := Tagged{Component: "api", Tags: []string{"blue", "green"}}
+		for _, f := range append(Foreign(objects, api, []Tagged{api}), Unweighted(objects, api, []Tagged{api})...) {
+			require.NotEmpty(t, f.Message)
+			require.NotEmpty(t, f.Hint)
+		}
 		got, err := Transform(objects, nil, "api", traffic, []string{"blue", "green"}, Support{Known: true, PercentageMirror: true})
 		require.Equal(t, before, encode(t, objects))
 		if err != nil {
@@ -177,7 +183,6 @@ func FuzzTransform(f *testing.F) {
 		require.GreaterOrEqual(t, len(got), len(objects))
 		routes, rest := Routes(got, "api")
 		require.Len(t, got, len(routes)+len(rest))
-		Foreign(got, map[string][]string{"api": {"blue", "green"}})
 		for _, object := range got {
 			assert.True(t, possible[identity(object)], describe(object))
 			Gateways(object)

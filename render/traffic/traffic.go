@@ -197,13 +197,17 @@ type kind struct {
 	companions func(object *unstructured.Unstructured, component string, tags []string) []*unstructured.Unstructured
 }
 
-// reference is a Service, or a TraefikService, that an object sends requests to.
+// reference is a Service, or what stands before one, that an object sends requests to.
 type reference struct {
 	field     string // path in the object
 	namespace string // the object's own by default
 	service   string // "" for another kind
 	traefik   string // name of a TraefikService, "" for another kind
+	delegate  string // name of a VirtualService, "" for another kind
 	doubt     string // why it is not sure that service is meant; "" when it is
+	guess     bool   // it only looks as if it led requests there
+	policy    bool   // requests to the Service are subject to the object, it sends none
+	weighted  bool   // the kind of the object has weights
 }
 
 // kindOf is the list of supported kinds; each stands in its own file.

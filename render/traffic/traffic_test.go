@@ -119,6 +119,8 @@ spec:
   - route: [{destination: {host: api-green.shop-production.svc.cluster.local}}]
   http:
   - route: [{destination: {host: api-blue.shop-production}}, {destination: {host: api.shop-production}}, {destination: {host: api-blue.example.com}}]
+  - delegate: {name: elsewhere}
+  - delegate: {name: shop, namespace: shop-production}
 ---
 apiVersion: traefik.io/v1alpha1
 kind: IngressRouteTCP
@@ -164,14 +166,84 @@ func TestForeign(t *testing.T) {
 			Message: "HTTPRoute shop-production/over: spec.rules[0].backendRefs[2] may mean Service api-blue of tag blue, which ignores the weights of component api: weights are not written into references of kind Hostname"},
 		{Object: "TLSRoute shop-production/broken", Hint: "correct the route so that its backends can be read",
 			Message: "TLSRoute shop-production/broken: spec.rules[0].backendRefs is not a list"},
-	}, Foreign(objects, map[string][]string{"api": {"blue", "green"}, "web": {"a"}}))
+	}, Foreign(objects, inProduction("shop"), []Tagged{inProduction("api", "blue", "green"), inProduction("web", "a")}))
+}
+
+func inProduction(component string, tags ...string) Tagged {
+	return Tagged{Environment: "production", Namespace: "shop-production", Component: component, Tags: tags}
+}
+
+// TestForeignOfAnotherEnvironment: whatever the environment, whoever names the Service
+// of a tag is found, in every form that reaches another namespace; the same names in
+// the environment of the route are not.
+func TestForeignOfAnotherEnvironment(t *testing.T) {
+	objects, err := decode([]byte(`apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop, namespace: shop-staging}
+spec: {rules: [{backendRefs: [{name: api-blue}, {name: api-blue, namespace: shop-production}, {name: api, namespace: shop-production}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: shop, namespace: shop-staging}
+spec: {rules: [{backendRefs: [{name: api-blue, namespace: shop-production}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: {name: shop, namespace: shop-staging}
+spec: {rules: [{backendRefs: [{name: api-blue, namespace: shop-production}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop, namespace: shop-staging}
+spec:
+  http:
+  - route: [{destination: {host: api-blue}}, {destination: {host: api-blue.shop-production.svc.cluster.local}}, {destination: {host: api-blue.shop-production}}]
+---
+apiVersion: traefik.io/v1alpha1
+kind: IngressRoute
+metadata: {name: shop, namespace: shop-staging}
+spec:
+  routes:
+  - services: [{name: api-blue, port: 80}, {name: api-blue, namespace: shop-production, port: 80}, {kind: TraefikService, name: shop-production-api-blue-80@kubernetescrd}]
+---
+apiVersion: projectcontour.io/v1
+kind: HTTPProxy
+metadata: {name: shop, namespace: shop-staging}
+spec: {routes: [{services: [{name: api-blue, port: 80}, {name: api-blue, namespace: shop-production, port: 80}]}]}
+`))
+	require.NoError(t, err)
+	staging, api := Tagged{Environment: "staging", Namespace: "shop-staging", Component: "web"}, inProduction("api", "blue", "green")
+	var found []string
+	for _, f := range Foreign(objects, staging, []Tagged{api}) {
+		assert.Contains(t, f.Hint, "the release of component api in environment production and name Service api", f.Message)
+		assert.False(t, f.Guess)
+		found = append(found, f.Message)
+	}
+	const named = " names Service api-blue of tag blue, which ignores the weights of component api in environment production"
+	const maybe = " may mean Service api-blue of tag blue, which ignores the weights of component api in environment production: "
+	assert.Equal(t, []string{
+		"HTTPRoute shop-staging/shop: spec.rules[0].backendRefs[1]" + named,
+		"GRPCRoute shop-staging/shop: spec.rules[0].backendRefs[0]" + named,
+		"TCPRoute shop-staging/shop: spec.rules[0].backendRefs[0]" + named,
+		"VirtualService shop-staging/shop: spec.http[0].route[1]" + named,
+		"VirtualService shop-staging/shop: spec.http[0].route[2]" + maybe + `Istio takes host "api-blue.shop-production" for a complete name, which no Service has; the short one is api-blue`,
+		"IngressRoute shop-staging/shop: spec.routes[0].services[1]" + named,
+		"IngressRoute shop-staging/shop: spec.routes[0].services[2]" + maybe + `Traefik gives the balancer of a Service a name such as "shop-production-api-blue-80@kubernetescrd"`,
+		"HTTPProxy shop-staging/shop: spec.routes[0].services[1]" + named,
+	}, found)
+
+	plain := Unweighted(objects, staging, []Tagged{api})
+	require.Len(t, plain, 1)
+	assert.Equal(t, "HTTPRoute shop-staging/shop: spec.rules[0].backendRefs[2] names Service api: its requests are not split by the weights, all go to the tag with the highest", plain[0].Message)
+	assert.Equal(t, "use a route of a kind with weights (HTTPRoute, GRPCRoute, VirtualService, IngressRoute) in the release of component api in environment production", plain[0].Hint)
 }
 
 func TestUnweighted(t *testing.T) {
 	objects, err := decode([]byte(others))
 	require.NoError(t, err)
-	of := func(own string) (messages []string) {
-		for _, finding := range Unweighted(objects[:len(objects)-1], own, []string{"api", "web"}) {
+	api, web := inProduction("api", "blue", "green"), inProduction("web", "a")
+	of := func(own Tagged) (messages []string) {
+		for _, finding := range Unweighted(objects[:len(objects)-1], own, []Tagged{api, web}) {
 			messages = append(messages, finding.Message)
 		}
 		return messages
@@ -180,12 +252,14 @@ func TestUnweighted(t *testing.T) {
 		return place + " names Service " + service + ": its requests are not split by the weights, all go to the tag with the highest"
 	}
 	half := `VirtualService shop-production/shop: spec.http[0].route[1] may mean Service api: Istio takes host "api.shop-production" for a complete name, which no Service has; the short one is api`
-	web, api := said("HTTPRoute shop-production/shop: spec.rules[0].backendRefs[0]", "web"), said("HTTPRoute shop-production/shop: spec.rules[1].backendRefs[0]", "api")
+	toWeb, toAPI := said("HTTPRoute shop-production/shop: spec.rules[0].backendRefs[0]", "web"), said("HTTPRoute shop-production/shop: spec.rules[1].backendRefs[0]", "api")
 	tcpAPI, tcpWeb := said("IngressRouteTCP shop-production/shop: spec.routes[0].services[1]", "api"), said("IngressRouteTCP shop-production/shop: spec.routes[0].services[2]", "web")
 	mirroring := said("TraefikService shop-production/shop: spec.mirroring", "web")
-	assert.Equal(t, []string{web, api, half, tcpAPI, tcpWeb, mirroring}, of(""))
-	assert.Equal(t, []string{web, tcpWeb, mirroring,
-		`HTTPRoute shop-production/over: spec.rules[0].backendRefs[0] names TraefikService "elsewhere", which is not in the release: whether its requests are split by the weights is not known`}, of("api"))
+	assert.Equal(t, []string{toWeb, toAPI, half, tcpAPI, tcpWeb, mirroring}, of(inProduction("shop")))
+	assert.Equal(t, []string{toWeb,
+		`VirtualService shop-production/shop: spec.http[1].delegate names VirtualService "elsewhere", which is not in the release: whether its requests are split by the weights is not known`,
+		tcpWeb, mirroring,
+		`HTTPRoute shop-production/over: spec.rules[0].backendRefs[0] names TraefikService "elsewhere", which is not in the release: whether its requests are split by the weights is not known`}, of(api))
 }
 
 func TestMessagesCannotSteerATerminal(t *testing.T) {
