@@ -9,7 +9,7 @@ import (
 
 // RemoveTags deletes the overlays of tags that traffic.yaml does not list. One that it
 // lists is refused, with *TagInUseError where requests reach it, and so is one whose
-// files another folder of the release reads. A broken tag can be removed.
+// files another folder of the environment reads. A broken tag can be removed.
 func RemoveTags(t *Tree, env, component string, tags []string) (Summary, error) {
 	return editRelease(t, env, component, func(layer *Tree, repo *Repo, rel Release) (Summary, error) {
 		if !rel.Tagged() {
@@ -55,25 +55,28 @@ func (r Release) refuseListed(tag string) error {
 		"tag %s of %s is listed at weight 0: its pods run", tag, inEnvironment(r, ""))
 }
 
-// refuseReaders refuses to remove tags whose files the rest of the release reads.
+// refuseReaders refuses to remove tags whose files anything else reads: another folder
+// of the release, or of the environment, beyond which nothing may.
 func (r *Repo) refuseReaders(rel Release, removed []string) error {
-	folders := []string{".", "base"}
-	for _, tag := range rel.Tags {
-		if !slices.Contains(removed, tag.Name) {
-			folders = append(folders, tag.Name)
+	return fs.WalkDir(r.fsys, environmentDir(rel.Environment.Name), func(folder string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
 		}
-	}
-	for _, folder := range folders {
-		for _, file := range r.filesRead(rel.Dir, []string{folder}) {
+		for _, name := range removed {
+			if folder == rel.Dir+"/"+name {
+				return fs.SkipDir
+			}
+		}
+		for _, file := range r.filesRead(folder, []string{"."}) {
 			for _, name := range removed {
 				if dir := rel.Dir + "/" + name; file == dir || strings.HasPrefix(file, dir+"/") {
 					return refuse("move the files that both need to "+rel.Dir+"/base", "removing tag %s of %s: %s/%s reads %s",
-						name, inEnvironment(rel, ""), strings.TrimSuffix(rel.Dir+"/"+folder, "/."), kustomizationFile, file)
+						name, inEnvironment(rel, ""), folder, kustomizationFile, file)
 				}
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // removeFolder removes the files of a folder, and so the folder.

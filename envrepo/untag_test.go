@@ -48,6 +48,11 @@ hint: clear the mirror first: ` + "`sluice traffic set api --environment product
 error: removing tag green of api in production: environments/production/api/blue/kustomization.yaml reads environments/production/api/green
 hint: move the files that both need to environments/production/api/base
 `},
+		{"read by another release", []string{file, onlyBlue, "environments/production/web/kustomization.yaml", "resources: [../../../components/web]\npatches: [{path: ../api/green/patch.yaml}]\n",
+			"components/web/component.yaml", header + "Component\nmetadata: {name: web}\nimage: " + image + "\n", "components/web/kustomization.yaml", "resources: []\n"}, "production", []string{"green"}, `
+error: removing tag green of api in production: environments/production/web/kustomization.yaml reads environments/production/api/green/patch.yaml
+hint: move the files that both need to environments/production/api/base
+`},
 		{"unknown", nil, "production", []string{"gren"}, `
 error: unknown tag "gren" of api in production: environments/production/api/gren/kustomization.yaml does not exist (did you mean "green"?)
 hint: known tags: blue, green; ` + "`sluice deploy api --environment production --build BUILD --tag gren`" + ` creates one
