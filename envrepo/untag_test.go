@@ -2,8 +2,11 @@ package envrepo
 
 import (
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -91,8 +94,8 @@ func TestRequireTraffic(t *testing.T) {
 }
 
 // Whatever was there, a list that is set is there afterwards, whole: of two people's
-// changes that are made one after the other nothing of the first is left, and the file
-// of the same list is the same whatever came before it but for the order of the tags.
+// changes that are made one after the other nothing of the first is left. The file of
+// the same list is the same whatever came before it, but for the order of the tags.
 func TestSettingTrafficLeavesNothingOfTheOneBefore(t *testing.T) {
 	const dir = "environments/production/api/"
 	tags := []string{"blue", "green", "red", "black"}
@@ -113,7 +116,24 @@ func TestSettingTrafficLeavesNothingOfTheOneBefore(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, rel.Traffic.Equal(want), "%d: %s is not %s", i, rel.Traffic, want)
 		require.NoError(t, RequireTraffic(tree, "production", "api", want.Weights))
+
+		fresh := NewTree(shop(t, files...))
+		_, err = SetTraffic(fresh, "production", "api", want)
+		require.NoError(t, err)
+		require.Equal(t, unordered(t, fresh, dir+"traffic.yaml"), unordered(t, tree, dir+"traffic.yaml"), "%d: after %s", i, before[dir+"traffic.yaml"])
 	}
+}
+
+// unordered is a file with the entries of each mapping on one line in order.
+func unordered(t *testing.T, tree *Tree, file string) string {
+	t.Helper()
+	data, err := fs.ReadFile(tree, file)
+	require.NoError(t, err)
+	return regexp.MustCompile(`\{[^}]*\}`).ReplaceAllStringFunc(string(data), func(mapping string) string {
+		entries := strings.Split(strings.Trim(mapping, "{}"), ", ")
+		slices.Sort(entries)
+		return "{" + strings.Join(entries, ", ") + "}"
+	})
 }
 
 // drawTraffic draws weights of some tags that sum to 100, with mirrors to those of 0.
