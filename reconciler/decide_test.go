@@ -265,6 +265,31 @@ again in 1s
 `, w.pass())
 }
 
+// Where requests come by an Ingress alone, weights that it cannot follow are refused, and
+// the tag that has everything keeps it until another gets everything.
+func TestDecideRefusesWeightsThatNoRouteFollows(t *testing.T) {
+	ingress := object("{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: api}, spec: {defaultBackend: {service: {name: api, port: {number: 80}}}}}")
+	shared := []*unstructured.Unstructured{service("api", "api"), ingress}
+	blue, green := tag("blue", "one", 2), tag("green", "two", 2)
+	w := newWorld(t)
+	w.tagged("blue=100 green=0", shared, blue, green)
+	w.pass()
+	w.up("api-blue", "api-green")
+	require.Contains(t, w.pass(), "route blue=100 green=0\n")
+
+	w.commit(2)
+	w.tagged("blue=40 green=60", shared, blue, green)
+	text := w.pass()
+	assert.Contains(t, text, "TrafficRefused")
+	assert.Contains(t, text, "Ingress shop/api: spec.defaultBackend names Service api, and no weights can be written into kind Ingress: all requests would go to tag green")
+	assert.NotContains(t, text, "Service/api (update)")
+	assert.Equal(t, "give all traffic to one tag (sluice traffic promote), or route to Service api with a kind that has weights (HTTPRoute, GRPCRoute, VirtualService, IngressRoute)", trafficHint(&w.in))
+
+	w.commit(3)
+	w.tagged("blue=0 green=100", shared, blue, green)
+	assert.Contains(t, w.pass(), "route blue=0 green=100\n  Service/api (update)\n")
+}
+
 func TestDecideRetiresAnUnlistedTagAfterDrain(t *testing.T) {
 	blue, green := tag("blue", "one", 2), tag("green", "two", 2, hpa("api-green", 3, 10),
 		object("{apiVersion: batch/v1, kind: CronJob, metadata: {name: api-green-report}, spec: {schedule: '@daily'}}"))

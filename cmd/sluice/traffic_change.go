@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -56,7 +57,7 @@ func (a *app) changeTraffic(ctx context.Context, component string, o trafficOpti
 		}
 		summary, err := e(t)
 		if err == nil && summary.Changed {
-			err = refuseMirrors(ctx, t, o.environment, component)
+			err = refuseUnroutable(ctx, t, o.environment, component)
 		}
 		return summary, err
 	}
@@ -114,25 +115,32 @@ func (a *app) proposeTraffic(ctx context.Context, component string, o trafficOpt
 	return a.printProposal(proposal)
 }
 
-// refuseMirrors refuses mirrors that the routes of a release cannot carry, before they
-// are committed. A release that does not render is for others to complain of: its
-// weights may have to be changed all the same.
-func refuseMirrors(ctx context.Context, t *envrepo.Tree, environment, component string) error {
+// refuseUnroutable refuses mirrors that the routes of a release cannot carry, and
+// weights that none of them can follow, before they are committed. What else is wrong
+// with a release is for others to complain of: its weights may have to be changed all
+// the same, and all to one tag can be routed always.
+func refuseUnroutable(ctx context.Context, t *envrepo.Tree, environment, component string) error {
 	repo, err := envrepo.Open(t)
 	if err != nil {
 		return err
 	}
 	rel, err := repo.PartialRelease(environment, component)
-	if err != nil || len(rel.Traffic.Mirrors) == 0 {
+	if err != nil || len(rel.Traffic.Mirrors) == 0 && oneTag(rel.Traffic.Weights) {
 		return err
 	}
 	result, err := render.BuildPartial(ctx, render.Request{FS: t, Release: rel, Decrypt: keyless})
 	if err != nil {
 		return ctx.Err()
 	}
-	var refused *traffic.MirrorError
-	if _, err := routed(result); errors.As(err, &refused) {
+	var mirror *traffic.MirrorError
+	var unsplit *traffic.UnsplitError
+	if _, err := routed(result); errors.As(err, &mirror) || errors.As(err, &unsplit) {
 		return err
 	}
 	return nil
+}
+
+// oneTag reports whether one tag has everything.
+func oneTag(weights []envrepo.Weight) bool {
+	return slices.ContainsFunc(weights, func(w envrepo.Weight) bool { return w.Percent == 100 })
 }

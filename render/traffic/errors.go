@@ -93,6 +93,24 @@ func (e *TakenError) Error() string {
 // Hint tells what to do.
 func (e *TakenError) Hint() string { return "give the release's own object another name" }
 
+// UnsplitError says that no route of the release can follow weights of several tags.
+type UnsplitError struct {
+	Object    string // kind namespace/name of the route that there is
+	Field     string // path of its reference
+	Kind      string
+	Component string
+	Tag       string // the one that would get everything
+}
+
+func (e *UnsplitError) Error() string {
+	return fmt.Sprintf("%s: %s names Service %s, and no weights can be written into kind %s: all requests would go to tag %s", e.Object, e.Field, e.Component, e.Kind, e.Tag)
+}
+
+// Hint tells what to do instead.
+func (e *UnsplitError) Hint() string {
+	return fmt.Sprintf("give all traffic to one tag (sluice traffic promote), or route to Service %s with a kind that has weights (%s)", e.Component, withWeights)
+}
+
 // LimitError says that an object would pass a limit of the API it belongs to.
 type LimitError struct {
 	API string // "the Gateway API"

@@ -54,6 +54,7 @@ func (p *split) expand(object *unstructured.Unstructured, path string, targets [
 			refs, weights = append(refs, ref), append(weights, t.weight*int64(w.Percent))
 		}
 	}
+	p.followed = true
 	divisor := gcd(weights)
 	if len(targets) == 1 {
 		divisor = max(targets[0].weight, 1)

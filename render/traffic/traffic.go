@@ -111,14 +111,15 @@ func (s Support) rank() int {
 // tags are all tags that the release has an overlay for. To leave mirrors out,
 // pass a Traffic without them; to check mirrors without a cluster, pass a Support
 // that has everything. Errors are of type *TrafficError, *DirectError,
-// *LimitError, *MalformedError, *UnclearError, *SubsetError, *TakenError, and for
-// mirrors that are refused *MirrorError or *UnknownSupportError; each has a Hint.
+// *LimitError, *MalformedError, *UnclearError, *SubsetError, *TakenError, *UnsplitError,
+// and for mirrors that are refused *MirrorError or *UnknownSupportError; each has a Hint.
 func Transform(objects, beside []*unstructured.Unstructured, component string, t envrepo.Traffic, tags []string, s Support) ([]*unstructured.Unstructured, error) {
 	p, err := newSplit(component, t, tags, s)
 	if err != nil {
 		return nil, err
 	}
-	p.look(slices.Concat(objects, beside))
+	all := slices.Concat(objects, beside)
+	p.look(all)
 	out := make([]*unstructured.Unstructured, 0, len(objects))
 	for _, object := range objects {
 		object = object.DeepCopy()
@@ -133,7 +134,32 @@ func Transform(objects, beside []*unstructured.Unstructured, component string, t
 			Reason:      "no route of the release that can mirror sends requests to Service " + component,
 			Alternative: "add an HTTPRoute, VirtualService or IngressRoute with Service " + component + " as a backend, or remove the mirror from traffic.yaml"}
 	}
-	return out, nil
+	return out, p.refuseUnsplit(all)
+}
+
+// refuseUnsplit refuses weights of several tags where requests come by a route of a
+// kind that has none, and by no other: they would go to one tag without a word.
+// Beside a route that follows the weights, `sluice check` warns of such a one.
+func (p *split) refuseUnsplit(objects []*unstructured.Unstructured) error {
+	if p.followed || p.percent(p.heaviest()) == 100 {
+		return nil
+	}
+	for _, object := range objects {
+		k, _ := kindOf(object, p.component)
+		if k.references == nil || k.rewrite != nil {
+			continue
+		}
+		references, err := k.references(object)
+		if err != nil {
+			return err
+		}
+		for _, r := range references {
+			if r.service == p.component && r.namespace == object.GetNamespace() {
+				return &UnsplitError{Object: describe(object), Field: r.field, Kind: object.GetKind(), Component: p.component, Tag: p.heaviest()}
+			}
+		}
+	}
+	return nil
 }
 
 // rewrite edits one object in place, if it is of a kind that the traffic concerns.
@@ -257,6 +283,7 @@ type split struct {
 	tags      []string         // every tag, sorted
 	support   Support
 	mirrored  bool // some rule has taken the mirrors
+	followed  bool // some list of references has taken the weights
 
 	policies map[string][]*unstructured.Unstructured // DestinationRules of the release by Service
 
