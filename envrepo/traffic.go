@@ -86,7 +86,7 @@ func (t Traffic) problems(tags []string) []trafficProblem {
 		case seen[w.Tag]:
 			add(false, w.Tag, "name each tag once", "weights name tag %q twice", clip(w.Tag))
 		case !slices.Contains(tags, w.Tag):
-			add(false, w.Tag, knownHint("tags", tags), "weights name tag %q, which has no overlay%s", clip(w.Tag), didYouMean(w.Tag, tags))
+			add(false, w.Tag, tagsHint(tags), "weights name tag %q, which has no overlay%s", clip(w.Tag), didYouMean(w.Tag, tags))
 			found[len(found)-1].unknown = true
 		case w.Percent < 0:
 			add(false, w.Tag, weightHint, "weight of %s must not be negative, found %d", w.Tag, w.Percent)
@@ -106,7 +106,7 @@ func (t Traffic) problems(tags []string) []trafficProblem {
 		case mirrored[m.Tag]:
 			add(true, m.Tag, "name each tag once", "mirror names tag %q twice", clip(m.Tag))
 		case !listed && !slices.Contains(tags, m.Tag):
-			add(true, m.Tag, knownHint("tags", tags), "mirror names tag %q, which has no overlay%s", clip(m.Tag), didYouMean(m.Tag, tags))
+			add(true, m.Tag, tagsHint(tags), "mirror names tag %q, which has no overlay%s", clip(m.Tag), didYouMean(m.Tag, tags))
 			found[len(found)-1].unknown = true
 		case !listed:
 			add(true, m.Tag, fmt.Sprintf("list %s with weight 0, so that its pods run", m.Tag), "mirror names tag %q, which weights do not list", clip(m.Tag))
@@ -150,4 +150,13 @@ func (t Traffic) highest() (tag string, tie bool) {
 		}
 	}
 	return tag, tie
+}
+
+// tagsHint is for weights of a tag that does not exist, and for those of a release
+// without tags.
+func tagsHint(tags []string) string {
+	if len(tags) == 0 {
+		return "the release has no tags: make them with `sluice component tag`, or remove the file"
+	}
+	return knownHint("tags", tags)
 }
