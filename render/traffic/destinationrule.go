@@ -55,7 +55,7 @@ func destinationCompanions(object *unstructured.Unstructured, _ string, tags []s
 // checkSubset makes sure that the subset of a destination exists for every tag that
 // takes the component's place. One that selects pods by labels is refused: whether a
 // tag has such pods is not known, and one without them would answer nothing.
-func (p *split) checkSubset(object *unstructured.Unstructured, d istioDestination) error {
+func (p *split) checkSubset(object *unstructured.Unstructured, d entry) error {
 	if d.subset == "" {
 		return nil
 	}

@@ -56,24 +56,6 @@ func Gateways(route *unstructured.Unstructured) []ParentRef {
 	return parents
 }
 
-// rule is one entry of spec.rules of a Gateway API route.
-type rule struct {
-	fields   map[string]any
-	path     string
-	backends []backend
-}
-
-// backend is one entry of a rule's backendRefs.
-type backend struct {
-	fields    map[string]any
-	path      string
-	namespace string // the route's own by default
-	service   string // "" when it refers to another kind
-	traefik   string // name of a TraefikService, "" when it refers to another kind
-	doubt     string // why it is not sure that service is meant; "" when it is
-	weight    int64  // 1 by default
-}
-
 // gatewayRules reads the rules of a route. The maps are those of the object.
 func gatewayRules(object *unstructured.Unstructured) ([]rule, error) {
 	read := reader{object: describe(object)}
@@ -100,41 +82,11 @@ func gatewayRules(object *unstructured.Unstructured) ([]rule, error) {
 			if err != nil {
 				return nil, err
 			}
-			r.backends = append(r.backends, b)
+			r.entries = append(r.entries, b)
 		}
 		rules = append(rules, r)
 	}
 	return rules, nil
-}
-
-// gatewayReferences lists the Services in the rules of a route.
-func gatewayReferences(object *unstructured.Unstructured) ([]reference, error) {
-	rules, err := gatewayRules(object)
-	if err != nil {
-		return nil, err
-	}
-	var references []reference
-	for _, r := range rules {
-		for _, b := range r.backends {
-			if b.service != "" || b.traefik != "" {
-				references = append(references, reference{field: b.path, namespace: b.namespace, service: b.service, traefik: b.traefik, doubt: b.doubt})
-			}
-		}
-	}
-	return references, nil
-}
-
-func gatewayLists(object *unstructured.Unstructured) ([][]weighted, error) {
-	rules, err := gatewayRules(object)
-	var lists [][]weighted
-	for _, r := range rules {
-		var list []weighted
-		for _, b := range r.backends {
-			list = append(list, weighted{b.service, b.weight})
-		}
-		lists = append(lists, list)
-	}
-	return lists, err
 }
 
 // reader takes values out of an object whose shape nobody has checked yet.
@@ -174,8 +126,8 @@ func (r reader) text(fields map[string]any, path, key, fallback string) (string,
 	}
 }
 
-func (r reader) backend(value any, path, namespace string) (backend, error) {
-	b := backend{path: path, weight: 1}
+func (r reader) backend(value any, path, namespace string) (entry, error) {
+	b := entry{reference: reference{field: path}}
 	var err error
 	if b.fields, err = r.fields(value, path); err != nil {
 		return b, err

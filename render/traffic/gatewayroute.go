@@ -15,7 +15,7 @@ func httpRoute(object *unstructured.Unstructured, p *split) error {
 // grpcRoute rewrites a GRPCRoute in place. The Gateway API declares mirrors by
 // percent for HTTPRoute only.
 func grpcRoute(object *unstructured.Unstructured, p *split) error {
-	return rewriteRules(object, p, func(object *unstructured.Unstructured, r rule, _ backend) error {
+	return rewriteRules(object, p, func(object *unstructured.Unstructured, r rule, _ entry) error {
 		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag,
 			Reason:      "the Gateway API defines no support for mirrors by percent on GRPCRoute",
 			Alternative: "route the requests with an HTTPRoute, or remove the mirror from traffic.yaml"}
@@ -25,18 +25,18 @@ func grpcRoute(object *unstructured.Unstructured, p *split) error {
 // rewriteRules expands the references to the component in every rule, and calls
 // mirror for each rule that sends requests to it. The rule handed on is the one
 // before expansion, ours a reference of it with weight.
-func rewriteRules(object *unstructured.Unstructured, p *split, mirror func(object *unstructured.Unstructured, r rule, ours backend) error) error {
+func rewriteRules(object *unstructured.Unstructured, p *split, mirror func(object *unstructured.Unstructured, r rule, ours entry) error) error {
 	rules, err := gatewayRules(object)
 	if err != nil {
 		return err
 	}
 	for _, r := range rules {
-		var ours, receiving *backend
-		for i, b := range r.backends {
+		var ours, receiving *entry
+		for i, b := range r.entries {
 			if !p.owns(object, b) {
 				continue
 			}
-			ours = &r.backends[i]
+			ours = &r.entries[i]
 			if receiving == nil && b.weight > 0 {
 				receiving = ours
 			}
@@ -58,16 +58,11 @@ func rewriteRules(object *unstructured.Unstructured, p *split, mirror func(objec
 	return nil
 }
 
-// owns reports whether a reference of the object means the component's Service.
-func (p *split) owns(object *unstructured.Unstructured, b backend) bool {
-	return b.doubt == "" && b.service == p.component && b.namespace == object.GetNamespace()
-}
-
 // expandRule replaces the references to the component in a rule by references to
 // its tags, in place.
 func (p *split) expandRule(object *unstructured.Unstructured, r rule) error {
-	targets := make([]target, len(r.backends))
-	for i, b := range r.backends {
+	targets := make([]target, len(r.entries))
+	for i, b := range r.entries {
 		targets[i] = target{fields: b.fields, weight: b.weight, ours: p.owns(object, b)}
 	}
 	expanded, err := p.expand(object, r.path, targets, gatewayAPI, func(t target, tag string) (map[string]any, error) {
@@ -84,11 +79,11 @@ func (p *split) expandRule(object *unstructured.Unstructured, r rule) error {
 
 // mirrorHTTP adds the mirrors to a rule of an HTTPRoute. A mirror filter applies
 // to all requests of its rule, whichever backend answers them.
-func (p *split) mirrorHTTP(object *unstructured.Unstructured, r rule, ours backend) error {
+func (p *split) mirrorHTTP(object *unstructured.Unstructured, r rule, ours entry) error {
 	refuse := func(tag, reason, alternative string) error {
 		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: tag, Reason: reason, Alternative: alternative}
 	}
-	for _, b := range r.backends {
+	for _, b := range r.entries {
 		if !p.owns(object, b) && b.weight > 0 {
 			return refuse(p.mirrors[0].Tag, fmt.Sprintf("the rule also sends requests to %q, which would be copied too", b.fields["name"]),
 				fmt.Sprintf("give Service %s a rule of its own, or remove the mirror from traffic.yaml", p.component))
@@ -146,8 +141,8 @@ func mirrorFilters(object *unstructured.Unstructured, r rule) (filters []any, mi
 		}
 	}
 	count(filters)
-	for _, b := range r.backends {
-		own, err := read.list(b.fields["filters"], b.path+".filters")
+	for _, b := range r.entries {
+		own, err := read.list(b.fields["filters"], b.field+".filters")
 		if err != nil {
 			return nil, 0, err
 		}

@@ -17,36 +17,22 @@ const istioGroup = "networking.istio.io"
 // passed over.
 var istioAPI = bounds{name: "Istio", weight: math.MaxInt32, sum: math.MaxInt32, idle: true}
 
-// istioRoute is one entry of spec.http, spec.tcp or spec.tls of a VirtualService.
-// A redirect, a direct response or a delegate has no destinations.
-type istioRoute struct {
-	fields       map[string]any
-	path         string
-	http         bool
-	destinations []istioDestination
-}
-
-// istioDestination is one entry of such a route. The maps are those of the object.
-type istioDestination struct {
-	target
-	reference
-	subset string
-}
-
-func readVirtualService(object *unstructured.Unstructured) ([]istioRoute, error) {
+// readVirtualService reads the entries of spec.http, spec.tcp and spec.tls. A redirect
+// or a direct response has no destinations. The maps are those of the object.
+func readVirtualService(object *unstructured.Unstructured) ([]rule, error) {
 	read := reader{object: describe(object)}
 	spec, err := read.fields(object.Object["spec"], "spec")
 	if err != nil {
 		return nil, err
 	}
-	var routes []istioRoute
+	var routes []rule
 	for _, section := range []string{"http", "tls", "tcp"} {
 		items, err := read.list(spec[section], "spec."+section)
 		if err != nil {
 			return nil, err
 		}
 		for i, item := range items {
-			r := istioRoute{path: fmt.Sprintf("spec.%s[%d]", section, i), http: section == "http"}
+			r := rule{path: fmt.Sprintf("spec.%s[%d]", section, i), http: section == "http"}
 			if r.fields, err = read.fields(item, r.path); err != nil {
 				return nil, err
 			}
@@ -62,16 +48,17 @@ func readVirtualService(object *unstructured.Unstructured) ([]istioRoute, error)
 				if len(list) == 1 {
 					d.weight = max(d.weight, 1) // it gets everything, whatever its weight
 				}
-				r.destinations = append(r.destinations, d)
+				r.entries = append(r.entries, d)
 			}
+			r.delegate = delegateOf(r, object.GetNamespace())
 			routes = append(routes, r)
 		}
 	}
 	return routes, nil
 }
 
-func (r reader) istioDestination(value any, path, namespace string) (istioDestination, error) {
-	d := istioDestination{reference: reference{field: path}}
+func (r reader) istioDestination(value any, path, namespace string) (entry, error) {
+	d := entry{reference: reference{field: path}}
 	var err error
 	if d.fields, err = r.fields(value, path); err != nil {
 		return d, err
@@ -126,36 +113,15 @@ func istioHost(written, service string) string {
 	return service + "." + rest
 }
 
-func istioReferences(object *unstructured.Unstructured) ([]reference, error) {
-	routes, err := readVirtualService(object)
-	if err != nil {
-		return nil, err
+// delegateOf is the VirtualService that a route leads to in place of destinations.
+func delegateOf(r rule, namespace string) *reference {
+	delegate, _ := r.fields["delegate"].(map[string]any)
+	name, _ := delegate["name"].(string)
+	if name == "" {
+		return nil
 	}
-	var references []reference
-	for _, r := range routes {
-		for _, d := range r.destinations {
-			references = append(references, d.reference)
-		}
-		delegate, _ := r.fields["delegate"].(map[string]any)
-		if name, _ := delegate["name"].(string); name != "" {
-			namespace, _ := delegate["namespace"].(string)
-			references = append(references, reference{field: r.path + ".delegate", namespace: cmp.Or(namespace, object.GetNamespace()), delegate: name})
-		}
-	}
-	return references, nil
-}
-
-func istioLists(object *unstructured.Unstructured) ([][]weighted, error) {
-	routes, err := readVirtualService(object)
-	var lists [][]weighted
-	for _, r := range routes {
-		var list []weighted
-		for _, d := range r.destinations {
-			list = append(list, weighted{d.service, d.weight})
-		}
-		lists = append(lists, list)
-	}
-	return lists, err
+	in, _ := delegate["namespace"].(string)
+	return &reference{field: r.path + ".delegate", namespace: cmp.Or(in, namespace), delegate: name}
 }
 
 // virtualService rewrites a VirtualService in place.
@@ -165,10 +131,10 @@ func virtualService(object *unstructured.Unstructured, p *split) error {
 		return err
 	}
 	for _, r := range routes {
-		targets := make([]target, len(r.destinations))
-		var ours, receiving *istioDestination
-		for i, d := range r.destinations {
-			d.ours = d.service == p.component && d.namespace == object.GetNamespace()
+		targets := make([]target, len(r.entries))
+		var ours, receiving *entry
+		for i, d := range r.entries {
+			d.ours = p.owns(object, d)
 			targets[i] = d.target
 			if !d.ours {
 				continue
@@ -176,7 +142,7 @@ func virtualService(object *unstructured.Unstructured, p *split) error {
 			if err := p.checkSubset(object, d); err != nil {
 				return err
 			}
-			ours = &r.destinations[i]
+			ours = &r.entries[i]
 			if receiving == nil && d.weight > 0 {
 				receiving = ours
 			}
@@ -214,15 +180,15 @@ func (p *split) istioTag(ref map[string]any, tag string) map[string]any {
 // mirrorIstio adds the mirrors to a route. Istio copies the requests of the whole
 // route, whichever destination answers them. A single mirror is written as every
 // version of Istio reads it.
-func (p *split) mirrorIstio(object *unstructured.Unstructured, r istioRoute, ours istioDestination) error {
+func (p *split) mirrorIstio(object *unstructured.Unstructured, r rule, ours entry) error {
 	refuse := func(reason, alternative string) error {
 		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Reason: reason, Alternative: alternative}
 	}
 	if !r.http {
 		return refuse("Istio mirrors HTTP requests only", "route the requests in spec.http, or remove the mirror from traffic.yaml")
 	}
-	for _, d := range r.destinations {
-		if (d.service != p.component || d.namespace != object.GetNamespace()) && d.weight > 0 {
+	for _, d := range r.entries {
+		if !p.owns(object, d) && d.weight > 0 {
 			return refuse(fmt.Sprintf("the rule also sends requests to %q, which would be copied too", referred(d.fields)),
 				fmt.Sprintf("give Service %s a rule of its own, or remove the mirror from traffic.yaml", p.component))
 		}

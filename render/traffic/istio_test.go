@@ -39,9 +39,9 @@ func randomVirtualService(r *rand.Rand) *unstructured.Unstructured {
 }
 
 // istioShares is what each host and port gets of a route's requests.
-func istioShares(r istioRoute) map[string]*big.Rat {
+func istioShares(r rule) map[string]*big.Rat {
 	shares, total := map[string]*big.Rat{}, new(big.Rat)
-	for _, d := range r.destinations {
+	for _, d := range r.entries {
 		weight := new(big.Rat).SetInt64(d.weight)
 		total.Add(total, weight)
 		destination := d.fields["destination"].(map[string]any)

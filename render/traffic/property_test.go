@@ -66,7 +66,7 @@ func randomRoute(r *rand.Rand, services []string) *unstructured.Unstructured {
 func shares(rule rule) map[string]*big.Rat {
 	total := new(big.Rat)
 	sums := map[string]*big.Rat{}
-	for _, b := range rule.backends {
+	for _, b := range rule.entries {
 		weight := new(big.Rat).SetInt64(b.weight)
 		total.Add(total, weight)
 		key := fmt.Sprint(b.service, ":", b.fields["port"])
@@ -198,7 +198,7 @@ func FuzzTransform(f *testing.F) {
 			rules, err := gatewayRules(object)
 			require.NoError(t, err)
 			for _, rule := range rules {
-				for _, b := range rule.backends {
+				for _, b := range rule.entries {
 					assert.False(t, b.service == "api" && b.namespace == object.GetNamespace())
 					assert.LessOrEqual(t, b.weight, int64(maxWeight))
 				}

@@ -41,22 +41,16 @@ func traefikKind(name string, rewrite func(*unstructured.Unstructured, *split) e
 type traefikList struct {
 	holder   map[string]any // has the list as "services"
 	path     string         // of the list
-	targets  []traefikTarget
+	targets  []entry
 	soleAll  bool // a sole entry gets all requests, whatever its weight
 	mirrored bool // its requests can be mirrored
-}
-
-// traefikTarget is one entry of such a list, or the main service of a mirroring.
-type traefikTarget struct {
-	target
-	reference
 }
 
 // traefikObject is what an object of Traefik sends requests to.
 type traefikObject struct {
 	lists     []traefikList
-	mirroring *traefikTarget // the main service of a TraefikService of kind mirroring
-	unread    []reference    // in parts that are not understood
+	mirroring *entry      // the main service of a TraefikService of kind mirroring
+	unread    []reference // in parts that are not understood
 }
 
 func readTraefik(object *unstructured.Unstructured) (traefikObject, error) {
@@ -145,8 +139,8 @@ func (r reader) traefikList(holder map[string]any, at, namespace string, http bo
 
 // traefikTarget reads one entry. A Service of HTTP may be named with Traefik's
 // suffix; a TraefikService so named is one of namespace-name.
-func (r reader) traefikTarget(value any, path, namespace string, http bool) (traefikTarget, error) {
-	t := traefikTarget{reference: reference{field: path}}
+func (r reader) traefikTarget(value any, path, namespace string, http bool) (entry, error) {
+	t := entry{reference: reference{field: path}}
 	var err error
 	if t.fields, err = r.fields(value, path); err != nil {
 		return t, err
@@ -254,7 +248,7 @@ func traefikRoute(object *unstructured.Unstructured, p *split) error {
 			return err
 		}
 	}
-	if main := read.mirroring; main != nil && p.ownsTraefik(object, *main) {
+	if main := read.mirroring; main != nil && p.owns(object, *main) {
 		return p.expandMirroring(object, *main)
 	}
 	return nil
@@ -273,10 +267,6 @@ func oldTraefikRoute(object *unstructured.Unstructured, p *split) error {
 		}
 	}
 	return nil
-}
-
-func (p *split) ownsTraefik(object *unstructured.Unstructured, t traefikTarget) bool {
-	return t.service == p.component && t.namespace == object.GetNamespace()
 }
 
 // maybeService reports whether a name of Traefik's own may be that of the balancer
@@ -301,7 +291,7 @@ func (p *split) expandTraefik(object *unstructured.Unstructured, list traefikLis
 		if list.soleAll && len(targets) == 1 && t.weight == 0 {
 			t.weight = 1
 		}
-		t.ours = p.ownsTraefik(object, t)
+		t.ours = p.owns(object, t)
 		ours, receives = ours || t.ours, receives || t.ours && t.weight > 0
 		targets[i] = t.target
 	}
@@ -363,7 +353,7 @@ func (p *split) traefikMirrors(fields map[string]any) []any {
 // expandMirroring has a user's own mirroring of the component send requests to its
 // tags, and copy them to those of traffic.yaml too. Its main service is a single
 // one: several tags go into a weighted TraefikService.
-func (p *split) expandMirroring(object *unstructured.Unstructured, main traefikTarget) error {
+func (p *split) expandMirroring(object *unstructured.Unstructured, main entry) error {
 	own, _ := main.fields["mirrors"].([]any) // a list, as was read
 	mirrors := append(slices.Clone(own), p.traefikMirrors(main.fields)...)
 	p.mirrored = p.mirrored || len(p.mirrors) > 0
@@ -409,7 +399,7 @@ func traefikCompanions(object *unstructured.Unstructured, component string, tags
 	}
 	for _, list := range read.lists {
 		for _, t := range list.targets {
-			if !list.mirrored || !p.ownsTraefik(object, t) {
+			if !list.mirrored || !p.owns(object, t) {
 				continue
 			}
 			for _, tag := range tags {
@@ -417,7 +407,7 @@ func traefikCompanions(object *unstructured.Unstructured, component string, tags
 			}
 		}
 	}
-	if main := read.mirroring; main != nil && p.ownsTraefik(object, *main) {
+	if main := read.mirroring; main != nil && p.owns(object, *main) {
 		add(splitName(component, main.fields))
 	}
 	return all

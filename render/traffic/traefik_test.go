@@ -84,7 +84,7 @@ func traefikShares(t *testing.T, object *unstructured.Unstructured, written map[
 	return shares, copies
 }
 
-func addShares(t *testing.T, e traefikTarget, weight *big.Rat, written map[string]*unstructured.Unstructured, shares, copies map[string]*big.Rat) {
+func addShares(t *testing.T, e entry, weight *big.Rat, written map[string]*unstructured.Unstructured, shares, copies map[string]*big.Rat) {
 	t.Helper()
 	if e.traefik == "" {
 		sum(shares, fmt.Sprint(e.service, ":", e.fields["port"]), weight)

@@ -243,18 +243,18 @@ func kindOf(object *unstructured.Unstructured, component string) (kind, bool) {
 	case gatewayGroup:
 		switch gvk.Kind {
 		case "HTTPRoute":
-			return kind{references: gatewayReferences, rewrite: httpRoute, lists: gatewayLists}, true
+			return kind{references: referencesOf(gatewayRules), rewrite: httpRoute, lists: listsOf(gatewayRules)}, true
 		case "GRPCRoute":
-			return kind{references: gatewayReferences, rewrite: grpcRoute, lists: gatewayLists}, true
+			return kind{references: referencesOf(gatewayRules), rewrite: grpcRoute, lists: listsOf(gatewayRules)}, true
 		case "TCPRoute", "TLSRoute", "UDPRoute":
-			return kind{references: gatewayReferences}, true
+			return kind{references: referencesOf(gatewayRules)}, true
 		case "ReferenceGrant":
 			return kind{rewrite: referenceGrant}, true
 		}
 	case istioGroup:
 		switch gvk.Kind {
 		case "VirtualService":
-			return kind{references: istioReferences, rewrite: virtualService, lists: istioLists}, true
+			return kind{references: referencesOf(readVirtualService), rewrite: virtualService, lists: listsOf(readVirtualService)}, true
 		case "DestinationRule":
 			service, _ := destinationHost(object)
 			return kind{rewrite: destinationRule, companions: destinationCompanions}, service == component
