@@ -280,14 +280,19 @@ func brokenTags(r *render.Result) (errs []error) {
 }
 
 // unfollowed finds what a release has that leads requests past the weights of a
-// tagged one. A tag may name its own Service in kinds that are not known to be
-// routes; that is told, and for its author to judge.
+// tagged one. A route of another release is refused; what a release's own Ingress does
+// is told, as it is how one moves from it to a route. A tag may name its own Service in
+// kinds that are not known to be routes; that is told, and for its author to judge.
 func unfollowed(r *render.Result, tagged []traffic.Tagged) []finding {
 	own := asTagged(r.Release)
 	id := own.Environment + "/" + own.Component
 	var found []finding
 	for _, f := range traffic.Unweighted(r.Shared, own, tagged) {
-		found = append(found, finding{"warning", id, r.Release.Dir, f.Object, f.Message, f.Hint})
+		severity := "warning"
+		if f.Outside {
+			severity = "error"
+		}
+		found = append(found, finding{severity, id, r.Release.Dir, f.Object, f.Message, f.Hint})
 	}
 	tell := func(dir string, objects []*unstructured.Unstructured, inTag bool) {
 		for _, f := range traffic.Foreign(objects, own, tagged) {

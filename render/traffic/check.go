@@ -37,6 +37,7 @@ type Finding struct {
 	Component string
 	Tag       string // "" when the plain Service is named
 	Guess     bool   // an object of a kind not known here looks as if it named the Service
+	Outside   bool   // a route outside of the release of Component is certain to name the Service
 	Message   string // whole sentence, with object and field
 	Hint      string // what to do
 }
@@ -91,8 +92,8 @@ const withWeights = "HTTPRoute, GRPCRoute, VirtualService, IngressRoute"
 
 // Unweighted looks through the objects of the release own for routes that send
 // requests to a tagged component, and that no weights are written into: routes of
-// another release, and kinds without weights. All their requests go to the tag
-// with the highest weight. The release's own routes of supported kinds are split by
+// another release (Outside), and kinds without weights. All their requests go to the
+// tag with the highest weight. The release's own routes of supported kinds are split by
 // Transform. Of one that leads over a TraefikService, or to a delegate, which the
 // release does not have nobody knows whether it is split.
 func Unweighted(objects []*unstructured.Unstructured, own Tagged, tagged []Tagged) []Finding {
@@ -122,7 +123,11 @@ func Unweighted(objects []*unstructured.Unstructured, own Tagged, tagged []Tagge
 			return false
 		}
 		f.Component = owner.Component
+		f.Outside = known && !r.policy && r.doubt == "" && !owner.is(own)
 		f.Hint = fmt.Sprintf("use a route of a kind with weights (%s) in the release of %s", withWeights, owner.from(own))
+		if f.Outside && r.weighted {
+			f.Hint = fmt.Sprintf("move the route into the release of %s", owner.from(own))
+		}
 		switch {
 		case r.policy:
 			f.Message = fmt.Sprintf("%s: %s is for Service %s: requests that routes send to the Services of its tags are not subject to it", f.Object, f.Field, f.Service)

@@ -96,6 +96,9 @@ spec: {targetRefs: [{group: "", kind: Service, name: api}], validation: {hostnam
 	for _, own := range []Tagged{api, inProduction("web")} {
 		found := Unweighted(objects, own, []Tagged{api})
 		require.Len(t, found, 3)
+		for _, f := range found {
+			assert.False(t, f.Outside, "it is not certain to be a route")
+		}
 		assert.Equal(t, "HTTPProxy shop-production/shop: spec.routes[0].services[0] names Service api: its requests are not split by the weights, all go to the tag with the highest", found[0].Message)
 		assert.Equal(t, "Rollout shop-production/shop: spec.strategy.blueGreen.activeService may mean Service api: kind Rollout.argoproj.io is not known to Sluice", found[1].Message)
 		assert.Equal(t, "BackendTLSPolicy shop-production/shop: spec.targetRefs[0] is for Service api: requests that routes send to the Services of its tags are not subject to it", found[2].Message)

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -235,7 +236,8 @@ spec: {routes: [{services: [{name: api-blue, port: 80}, {name: api-blue, namespa
 	plain := Unweighted(objects, staging, []Tagged{api})
 	require.Len(t, plain, 1)
 	assert.Equal(t, "HTTPRoute shop-staging/shop: spec.rules[0].backendRefs[2] names Service api: its requests are not split by the weights, all go to the tag with the highest", plain[0].Message)
-	assert.Equal(t, "use a route of a kind with weights (HTTPRoute, GRPCRoute, VirtualService, IngressRoute) in the release of component api in environment production", plain[0].Hint)
+	assert.Equal(t, "move the route into the release of component api in environment production", plain[0].Hint)
+	assert.True(t, plain[0].Outside)
 }
 
 func TestUnweighted(t *testing.T) {
@@ -245,6 +247,8 @@ func TestUnweighted(t *testing.T) {
 	of := func(own Tagged) (messages []string) {
 		for _, finding := range Unweighted(objects[:len(objects)-1], own, []Tagged{api, web}) {
 			messages = append(messages, finding.Message)
+			certain := finding.Service != "" && !strings.Contains(finding.Message, " may mean ")
+			assert.Equal(t, certain && finding.Component != own.Component, finding.Outside, finding.Message)
 		}
 		return messages
 	}
