@@ -44,7 +44,11 @@ func makeCommit(db *database, parents []plumbing.Hash, base *commitObject, e Edi
 	fmt.Fprintf(&b, "author %s\ncommitter %s\n\n%s\n", stamp, stamp, message)
 	object := b.Bytes()
 	if who.key != nil {
-		if object, err = who.key.Sign(object); err != nil {
+		key, err := who.key()
+		if err != nil {
+			return nil, err
+		}
+		if object, err = key.Sign(object); err != nil {
 			return nil, err
 		}
 	}

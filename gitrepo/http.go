@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,7 +22,8 @@ const (
 // and nowhere else: go-git drops them when a redirect leaves it, and here such
 // a redirect is refused at once, since the request could only fail later and
 // less clearly.
-func (r *remote) useHTTP(c Credentials, user, password string) {
+func (r *remote) useHTTP(o Options, user, password string) {
+	c := o.Credentials
 	if c.Username != "" {
 		user = c.Username
 	}
@@ -38,14 +40,17 @@ func (r *remote) useHTTP(c Credentials, user, password string) {
 		r.auth = &githttp.BasicAuth{Username: user, Password: password}
 		r.redact.login(user, password)
 	}
-	// One of its own, so that Close can end its connections.
-	base := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
-		DialContext: (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext}
-	r.idle = base.CloseIdleConnections
+	transport := o.Transport
+	if transport == nil {
+		// One of its own, so that Close can end its connections.
+		base := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
+			DialContext: (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext}
+		r.idle = base.CloseIdleConnections
+		transport = base
+	}
 	hasCredentials := r.auth != nil
-	var transport http.RoundTripper = base
 	if c.TokenSource != nil {
-		transport = tokenTransport{base, user, c.TokenSource, r.redact}
+		transport = tokenTransport{transport, user, c.TokenSource, r.redact}
 	}
 	client := &http.Client{
 		Transport: boundedTransport{transport},
@@ -76,12 +81,26 @@ func (t tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if req.Body != nil {
 			_ = req.Body.Close()
 		}
-		return nil, err
+		return nil, &tokenError{err}
 	}
 	t.redact.login(t.user, token)
 	req = req.Clone(req.Context())
 	req.SetBasicAuth(t.user, token)
 	return t.base.RoundTrip(req)
+}
+
+// tokenError is a request that was not sent for want of a token.
+type tokenError struct{ cause error }
+
+func (e *tokenError) Error() string { return "there is no token: " + e.cause.Error() }
+
+// hint is the cause's, if it has one.
+func (e *tokenError) hint() string {
+	var h interface{ Hint() string }
+	if errors.As(e.cause, &h) {
+		return h.Hint()
+	}
+	return ""
 }
 
 type redirectError struct{ to string }

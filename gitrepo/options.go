@@ -3,6 +3,8 @@ package gitrepo
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,8 +41,15 @@ type Options struct {
 	// GIT_AUTHOR_EMAIL, the configuration of a repository given as a path, the
 	// user's Git configuration, and at last "sluice".
 	Author, Email string
-	// SigningKey signs every commit that is made; nil signs none.
-	SigningKey *signature.PrivateKey
+	// Transport sends what goes by https; nil is one of the repository's own, with the
+	// machine's certificate authorities and the proxy of the environment. Credentials
+	// are added before it, and redirects to other hosts refused.
+	Transport http.RoundTripper
+	// SSHProxy is the SOCKS5 proxy of ssh; nil is that of ALL_PROXY, if any.
+	SSHProxy *url.URL
+	// SigningKey gives the key that signs a commit, for each one that is made; nil
+	// signs none. Its errors must not hold what is secret.
+	SigningKey func() (*signature.PrivateKey, error)
 	// Now is the clock of commits; nil is time.Now.
 	Now func() time.Time
 }
@@ -99,7 +108,7 @@ func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), 
 // identity is who commits.
 type identity struct {
 	name, email string
-	key         *signature.PrivateKey // nil: commits are not signed
+	key         func() (*signature.PrivateKey, error) // nil: commits are not signed
 }
 
 // fill takes what is missing from the next best source.

@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -88,13 +89,17 @@ func newNetworkRemote(o Options, scheme string) (*remote, error) {
 	if scheme != "ssh" && ep.Password == "" {
 		secrets = append(secrets, ep.User) // forges take a token as the user name
 	}
+	if o.SSHProxy != nil {
+		password, _ := o.SSHProxy.User.Password()
+		secrets = append(secrets, password)
+	}
 	r.redact = newRedactor(secrets...)
 	user, password := ep.User, ep.Password
 	r.endpoint.User, r.endpoint.Password = "", ""
 	if scheme == "ssh" {
-		return r, r.useSSH(o.Credentials, user)
+		return r, r.useSSH(o, user)
 	}
-	r.useHTTP(o.Credentials, user, password)
+	r.useHTTP(o, user, password)
 	return r, nil
 }
 
@@ -284,12 +289,19 @@ func (r *remote) fail(ctx context.Context, op string, write bool, err error) err
 	if e := sshFailure(r.name, write, err); e != nil {
 		return e
 	}
+	var token *tokenError
+	if errors.As(err, &token) {
+		return &AccessError{Repository: r.name, Write: write, Message: printable(r.redact.text(token.Error()), 300), hint: token.hint()}
+	}
 	e := &TransportError{Repository: r.name, Op: op, err: text}
 	var redirect *redirectError
+	var certificate *tls.CertificateVerificationError
 	var status *url.Error
 	switch {
 	case errors.As(err, &redirect):
 		e.err, e.hint = redirect, "give the URL that it redirects to, if you trust it"
+	case errors.As(err, &certificate):
+		e.hint = "if the server is the right one, name the authority of its certificate: SLUICE_CA_FILE"
 	case errors.As(err, &status) && isDNS(status.Err):
 		e.hint = "check the host name in the URL"
 	}

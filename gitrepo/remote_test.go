@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -403,4 +404,94 @@ func FuzzRedact(f *testing.F) {
 		}
 		require.NotContains(t, newRedactor(secret).text(text), secret)
 	})
+}
+
+// What is mounted from a Secret changes while a controller runs: the next fetch goes
+// by what the files hold then.
+func TestSSHCredentialsAreReplaced(t *testing.T) {
+	dir := bare(t, map[string]string{"a": "1"})
+	old, renewed := serveSSH(t, dir), serveSSH(t, dir)
+	r := open(t, old)
+	fetch := func() error {
+		_, err := r.Fetch(t.Context())
+		return err
+	}
+	replace := func(file, with string) {
+		data, err := os.ReadFile(with)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, data, 0o600))
+	}
+	kept := filepath.Join(t.TempDir(), "kept")
+	c := old.Credentials
+	require.NoError(t, os.WriteFile(kept, nil, 0o600))
+
+	replace(kept, c.SSHKeyFile)
+	replace(c.SSHKeyFile, renewed.Credentials.SSHKeyFile)
+	require.ErrorContains(t, fetch(), "the server accepts none of the ssh keys")
+	replace(c.SSHKeyFile, kept)
+	require.NoError(t, fetch())
+
+	replace(kept, c.KnownHostsFile)
+	replace(c.KnownHostsFile, renewed.Credentials.KnownHostsFile)
+	require.ErrorContains(t, fetch(), "the server's host key is not known")
+	replace(c.KnownHostsFile, kept)
+	require.NoError(t, fetch())
+}
+
+// SSH goes through a SOCKS5 proxy that is named, and through no other kind.
+func TestSSHProxy(t *testing.T) {
+	dir := bare(t, map[string]string{"a": "1"})
+	o := serveSSH(t, dir)
+	server, err := url.Parse(o.URL)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	asked := make(chan string, 10)
+	go socks(listener, asked)
+
+	o.SSHProxy = &url.URL{Scheme: "socks5", Host: listener.Addr().String()}
+	assert.Equal(t, "1", read(t, snapshot(t, open(t, o), "HEAD"), "a"))
+	assert.Equal(t, server.Host, <-asked)
+
+	o.SSHProxy = &url.URL{Scheme: "http", Host: listener.Addr().String(), User: url.UserPassword("robot", "hunter2")}
+	_, err = Open(t.Context(), o)
+	require.EqualError(t, err, "opening repository "+o.URL+`: ssh does not go through a proxy of scheme "http"`)
+	assert.Contains(t, hint(t, err), "socks5://HOST:PORT")
+}
+
+// socks is the least of a SOCKS5 server: no authentication, CONNECT to an IPv4 address.
+func socks(listener net.Listener, asked chan<- string) {
+	for {
+		client, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer client.Close()
+			greeting, request := make([]byte, 3), make([]byte, 10)
+			_, err := io.ReadFull(client, greeting) // version, one method, "none"
+			if err == nil {
+				_, err = client.Write([]byte{5, 0})
+			}
+			if err == nil {
+				_, err = io.ReadFull(client, request) // version, CONNECT, 0, IPv4, address, port
+			}
+			if err != nil {
+				return
+			}
+			address := net.JoinHostPort(net.IP(request[4:8]).String(), fmt.Sprint(int(request[8])<<8|int(request[9])))
+			asked <- address
+			server, err := net.Dial("tcp", address)
+			if err != nil {
+				return
+			}
+			defer server.Close()
+			if _, err := client.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0}); err != nil {
+				return
+			}
+			go io.Copy(server, client)
+			io.Copy(client, server)
+		}()
+	}
 }

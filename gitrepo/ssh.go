@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-git/go-git/v5/plumbing/transport"
 	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
@@ -18,12 +19,20 @@ import (
 const sshTimeout = 30 * time.Second
 
 // useSSH makes the remote's client. Host keys are always checked.
-func (r *remote) useSSH(c Credentials, user string) error {
+func (r *remote) useSSH(o Options, user string) error {
+	c := o.Credentials
 	if c.Username != "" {
 		user = c.Username
 	}
 	if user == "" {
 		user = "git"
+	}
+	if o.SSHProxy != nil {
+		if o.SSHProxy.Scheme != "socks5" {
+			return &OptionError{Repository: r.name, Reason: fmt.Sprintf("ssh does not go through a proxy of scheme %q", printable(o.SSHProxy.Scheme, 20)),
+				hint: "name a proxy socks5://HOST:PORT, or reach the repository by https"}
+		}
+		r.endpoint.Proxy = transport.ProxyOptions{URL: o.SSHProxy.String()}
 	}
 	r.client = gitssh.NewClient(nil)
 	port := r.endpoint.Port

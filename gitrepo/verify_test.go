@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"errors"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func signingKey(t *testing.T) (*signature.PrivateKey, *signature.Keys) {
 func TestSignedHistory(t *testing.T) {
 	dir := bare(t, map[string]string{"a": "1"})
 	key, keys := signingKey(t)
-	signing, plain := open(t, Options{URL: dir, SigningKey: key}), open(t, Options{URL: dir})
+	signing, plain := open(t, Options{URL: dir, SigningKey: always(key)}), open(t, Options{URL: dir})
 	commit := func(r *Repository, content string) string {
 		rev, err := r.Update(t.Context(), "main", write("write "+content, map[string]string{"a": content}))
 		require.NoError(t, err)
@@ -85,16 +86,39 @@ func TestSignedHistory(t *testing.T) {
 	require.NoError(t, signing.VerifyBuildsOn(second, fourth))
 }
 
-// TestEveryCommitIsSigned: those of pull requests too, and git finds nothing to complain about.
+// always is a key that is never replaced.
+func always(key *signature.PrivateKey) func() (*signature.PrivateKey, error) {
+	return func() (*signature.PrivateKey, error) { return key, nil }
+}
+
+// TestEveryCommitIsSigned: those of pull requests too, each with the key of its moment,
+// and git finds nothing to complain about.
 func TestEveryCommitIsSigned(t *testing.T) {
 	dir := bare(t, map[string]string{"a": "1"})
 	key, keys := signingKey(t)
-	r := open(t, Options{URL: dir, SigningKey: key})
+	now := key
+	r := open(t, Options{URL: dir, SigningKey: func() (*signature.PrivateKey, error) {
+		if now == nil {
+			return nil, errors.New("no key today")
+		}
+		return now, nil
+	}})
 	rev, err := r.WriteCommit([]string{"main"}, "main", Edit{Message: "branch", Write: map[string][]byte{"a": []byte("2")}})
 	require.NoError(t, err)
 	require.NoError(t, r.Push(t.Context(), []RefUpdate{{Name: "refs/heads/branch", New: rev}}))
 	_, err = r.VerifyCommit(rev, keys, time.Now())
 	require.NoError(t, err)
+
+	next, trusted := signingKey(t)
+	now = next
+	rev, err = r.WriteCommit([]string{"main"}, "main", Edit{Message: "branch", Write: map[string][]byte{"a": []byte("3")}})
+	require.NoError(t, err)
+	require.NoError(t, r.Push(t.Context(), []RefUpdate{{Name: "refs/heads/next", New: rev}}))
+	_, err = r.VerifyCommit(rev, trusted, time.Now())
+	require.NoError(t, err, "a key that was replaced signs no more")
 	fsck(t, dir)
-	assert.NotContains(t, Options{SigningKey: key}.String(), "PRIVATE")
+
+	now = nil
+	_, err = r.WriteCommit([]string{"main"}, "main", Edit{Message: "branch", Write: map[string][]byte{"a": []byte("4")}})
+	require.ErrorContains(t, err, "no key today", "nothing is committed unsigned instead")
 }

@@ -89,7 +89,7 @@ func (a *app) runBuildRecord(c *cobra.Command, o buildRecordOptions) error {
 		return err
 	}
 	if !o.noCI {
-		for _, note := range addOrigin(&build, c.Flags().Changed, origins(a.Getenv, readBounded)) {
+		for _, note := range addOrigin(&build, c.Flags().Changed, origins(a.Getenv, readEvent)) {
 			a.note("note: %s", note)
 		}
 	}

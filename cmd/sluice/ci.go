@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"regexp"
 	"strings"
 
@@ -112,19 +110,8 @@ func readGitHubEvent(file string, readFile func(string) ([]byte, error)) (event 
 // maxEvent bounds the file that describes an event, in bytes; GitHub sends at most 25 MB.
 const maxEvent = 25 << 20
 
-// readBounded reads a file of at most maxEvent bytes.
-func readBounded(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxEvent+1))
-	if err == nil && len(data) > maxEvent {
-		err = fmt.Errorf("%s has more than %d bytes", file, maxEvent)
-	}
-	return data, err
-}
+// readEvent reads the file of an event.
+func readEvent(file string) ([]byte, error) { return readBounded(file, maxEvent) }
 
 // gitLabOrigin reads the variables of GitLab CI. The run is the pipeline, so that a
 // job which is retried records the same build.

@@ -29,6 +29,8 @@ type controllerOptions struct {
 	webhook        webhookOptions
 	election       electionOptions
 	duties         dutyOptions
+
+	local, localAsked bool // a repository on this machine's disk may be read
 }
 
 // electionOptions say how controllers of the same environments find out which of
@@ -54,6 +56,10 @@ remove the old one. A push makes the controller look at the branch; what is said
 of a pull request or of a check makes it judge that pull request, with
 --promote. Nothing else comes of a webhook. A controller that stands by tells
 the one that leads, by the Lease.
+
+What the environment gives it to read the repository with is read again while it
+runs, where it is a file: tokens, SSH keys, known hosts, the key of a GitHub App,
+certificate authorities, --signing-key. In a pod, --repo must be a URL.
 
 An environment is served in the namespace that is given with it,
 NAME=NAMESPACE. With the name alone, the namespace is taken from the first
@@ -112,6 +118,7 @@ func newControllerCommand(a *app) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.verify.asked = c.Flags().Changed("verify-commits") || c.Flags().Changed("verified-from")
+			o.localAsked = c.Flags().Changed("allow-local-repository")
 			o.election.asked, o.election.timed = c.Flags().Changed("leader-elect"), c.Flags().Changed("lease-duration")
 			if c.Flags().Changed("output") {
 				return withHint(usagef("a controller prints no result that -o could format"), "its log goes to standard error; `sluice status -o json` tells how releases are")
@@ -125,6 +132,7 @@ func newControllerCommand(a *app) *cobra.Command {
 	f := c.Flags()
 	f.StringArrayVar(&o.environments, "environment", nil, "environment to serve, `NAME[=NAMESPACE]` (repeatable), or all")
 	_ = c.MarkFlagRequired("environment")
+	f.BoolVar(&o.local, "allow-local-repository", false, "take a path or a file URL for --repo (default: not in a pod)")
 	f.DurationVar(&o.poll, "poll-interval", 30*time.Second, "how often to look at the branch")
 	f.StringVar(&o.notifyAddress, "notify-address", "", "loopback `address` where a POST makes it look at once")
 	f.StringVar(&o.webhook.address, "webhook-address", "", "`address` that takes signed webhooks of a forge, such as :9393 (default: none)")
@@ -232,6 +240,7 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 	if a.Getenv("GOGC") == "" && a.Getenv("GOMEMLIMIT") == "" { // whoever sets them knows better
 		heap.Relax()
 	}
+	a.remoteOnly = !localRepositories(o.local, o.localAsked, a.podNamespace())
 	w := &work{log: a.logger(o.logLevel), options: reconciler.RunOptions{PollInterval: o.poll}, metricsAddress: "0"}
 	if err := w.listen(o); err != nil {
 		return err

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"path"
 	"sort"
 )
@@ -61,4 +64,21 @@ func readAll(files fs.FS, dir string) (map[string][]byte, error) {
 		return err
 	})
 	return found, err
+}
+
+// readBounded reads a file that is no longer than most.
+func readBounded(file string, most int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	if int64(len(data)) > most {
+		return nil, fmt.Errorf("%s is longer than %d bytes", file, most)
+	}
+	return data, nil
 }

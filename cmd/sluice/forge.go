@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -47,7 +48,7 @@ const (
 
 // forgeKinds are the forges, by the name that --forge has for them. Connecting sends
 // nothing: commands that need only Git connect too, for its credentials.
-var forgeKinds = map[string]func(*app, address) (*forgeSite, error){
+var forgeKinds = map[string]func(*app, address, http.RoundTripper) (*forgeSite, error){
 	forgeLocal: connectLocal,
 	"github":   connectGitHub,
 	"gitea":    connectGitea,
@@ -116,6 +117,10 @@ func (a address) name() string {
 
 // connect finds the forge of a remote and connects to it.
 func (a *app) connect(remote string) (*forgeSite, error) {
+	network, err := a.network()
+	if err != nil {
+		return nil, err
+	}
 	a.siteLock.Lock()
 	defer a.siteLock.Unlock()
 	if site := a.sites[remote]; site != nil {
@@ -126,7 +131,7 @@ func (a *app) connect(remote string) (*forgeSite, error) {
 	if kind == forgeAuto || kind == "" {
 		kind = cmp.Or(forgeHosts[at.name()], forgeLocal)
 	}
-	site, err := forgeKinds[kind](a, at)
+	site, err := forgeKinds[kind](a, at, network.http)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +143,7 @@ func (a *app) connect(remote string) (*forgeSite, error) {
 }
 
 // connectLocal keeps pull requests in the repository.
-func connectLocal(a *app, _ address) (*forgeSite, error) {
+func connectLocal(a *app, _ address, _ http.RoundTripper) (*forgeSite, error) {
 	return &forgeSite{open: func(repo *remoteRepository) forge {
 		f := local.New(repo.Repository, a.branch)
 		f.Author, _ = repo.Identity()
@@ -150,7 +155,7 @@ func connectLocal(a *app, _ address) (*forgeSite, error) {
 // connectGitHub takes token or App from the environment, so that they stand in no
 // process list. They are sent to github.com or to the server that --github-url names,
 // never to one only because some clone has it for its origin.
-func connectGitHub(a *app, at address) (*forgeSite, error) {
+func connectGitHub(a *app, at address, transport http.RoundTripper) (*forgeSite, error) {
 	if at.path == "" {
 		return nil, withHint(fmt.Errorf("%s is not the address of a repository on GitHub", at.remote),
 			"give --repo https://github.com/OWNER/NAME, or --forge local to keep pull requests in the repository itself")
@@ -159,13 +164,17 @@ func connectGitHub(a *app, at address) (*forgeSite, error) {
 	if err != nil {
 		return nil, err
 	}
+	token, source, err := a.credential("SLUICE_GITHUB_TOKEN", "GITHUB_TOKEN")
+	if err != nil {
+		return nil, err
+	}
 	site, err := github.Connect(github.Options{
 		Repository: at.path,
 		URL:        a.forge.githubURL,
-		Token:      cmp.Or(a.Getenv("SLUICE_GITHUB_TOKEN"), a.Getenv("GITHUB_TOKEN")),
-		App:        app,
-		Progress:   func(text string) { a.note("note: %s", text) },
-		Now:        a.Now,
+		Token:      token, TokenSource: source, App: app,
+		Transport: transport,
+		Progress:  func(text string) { a.note("note: %s", text) },
+		Now:       a.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -208,7 +217,7 @@ func (a *app) githubApp() (*github.App, error) {
 // signIn gives Git the credentials of the forge, where Git has none of its own. A
 // forge that cannot be connected to leaves it without: many commands do not need it.
 func (a *app) signIn(remote string, c gitrepo.Credentials) gitrepo.Credentials {
-	if c.Token != "" || c.Username != "" {
+	if c.Token != "" || c.TokenSource != nil || c.Username != "" {
 		return c
 	}
 	site, err := a.connect(remote)

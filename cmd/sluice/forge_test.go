@@ -169,6 +169,13 @@ func TestRemoteAddress(t *testing.T) {
 	}
 }
 
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
 // Which forge a remote has, and whether Git gets the forge's token, which must never
 // go to another host than the forge's.
 func TestConnect(t *testing.T) {
@@ -216,7 +223,7 @@ func TestConnect(t *testing.T) {
 			}
 			if assert.NoError(t, err) {
 				assert.Equal(t, tt.signsIn, site.signIn != nil)
-				assert.Equal(t, tt.signsIn, a.gitOptions(tt.remote).Credentials.TokenSource != nil)
+				assert.Equal(t, tt.signsIn, must(a.gitOptions(tt.remote)).Credentials.TokenSource != nil)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 // connectGitea takes the token from the environment, so that it stands in no
 // process list. It is sent to the server that --gitea-url names, never to one only
 // because some clone has it for its origin.
-func connectGitea(a *app, at address) (*forgeSite, error) {
+func connectGitea(a *app, at address, transport http.RoundTripper) (*forgeSite, error) {
 	server, owner, name, ok := gitea.Locate(at.remote)
 	if !ok {
 		return nil, withHint(fmt.Errorf("%s is not the address of a repository on a Gitea or Forgejo server", at.remote),
@@ -21,8 +22,11 @@ func connectGitea(a *app, at address) (*forgeSite, error) {
 	if a.forge.giteaURL == "" {
 		return nil, withHint(usagef("--forge gitea needs --gitea-url"), "name the server that the token is for: --gitea-url %s, or SLUICE_GITEA_URL", server)
 	}
-	token := a.Getenv("SLUICE_GITEA_TOKEN")
-	site, err := gitea.Connect(gitea.Options{URL: a.forge.giteaURL, Owner: owner, Name: name, Token: token})
+	token, source, err := a.credential("SLUICE_GITEA_TOKEN")
+	if err != nil {
+		return nil, err
+	}
+	site, err := gitea.Connect(gitea.Options{URL: a.forge.giteaURL, Owner: owner, Name: name, Token: token, TokenSource: source, Transport: transport})
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +37,7 @@ func connectGitea(a *app, at address) (*forgeSite, error) {
 	if !sameServer(server, a.forge.giteaURL) {
 		return nil, withHint(fmt.Errorf("%s is not on %s", at.remote, a.forge.giteaURL), "the repository and --gitea-url must be of one server: the token is sent there")
 	}
-	s.signIn = &gitrepo.Credentials{Username: "git", Token: token}
+	s.signIn = &gitrepo.Credentials{Username: "git", Token: token, TokenSource: source}
 	return s, nil
 }
 

@@ -111,7 +111,7 @@ func TestConnectGitea(t *testing.T) {
 				return
 			}
 			if assert.NoError(t, err) {
-				assert.Equal(t, tt.signsIn, a.gitOptions(tt.remote).Credentials.Token == token)
+				assert.Equal(t, tt.signsIn, must(a.gitOptions(tt.remote)).Credentials.Token == token)
 			}
 		})
 	}

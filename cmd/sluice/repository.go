@@ -113,12 +113,12 @@ func (a *app) openRemoteAt(ctx context.Context, p place, change ...func(*gitrepo
 	}
 	done := a.progress("fetching the environments repository")
 	defer done()
-	options := a.gitOptions(p.remote)
+	options, err := a.gitOptions(p.remote)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range change {
 		c(&options)
-	}
-	if options.SigningKey, err = a.signingKey(); err != nil {
-		return nil, err
 	}
 	repo, err := gitrepo.Open(ctx, options)
 	if err != nil {
@@ -128,14 +128,21 @@ func (a *app) openRemoteAt(ctx context.Context, p place, change ...func(*gitrepo
 }
 
 // gitOptions are the options of every repository that a command opens.
-// Credentials come from the environment only, so that they stand in no process
-// list: Git's own, else the forge's; SSH uses the agent, or the key file that is named.
-func (a *app) gitOptions(remote string) gitrepo.Options {
-	return gitrepo.Options{
-		URL: remote, Branch: a.branch, CacheDir: a.cacheDir(),
-		Credentials: a.signIn(remote, gitrepo.Credentials{Username: a.Getenv("SLUICE_GIT_USERNAME"), Token: a.Getenv("SLUICE_GIT_TOKEN"),
-			SSHKeyFile: a.Getenv("SLUICE_SSH_KEY_FILE"), KnownHostsFile: a.Getenv("SLUICE_KNOWN_HOSTS_FILE")}),
+func (a *app) gitOptions(remote string) (gitrepo.Options, error) {
+	o := gitrepo.Options{URL: remote, Branch: a.branch, CacheDir: a.cacheDir(), DisallowFile: a.remoteOnly}
+	network, err := a.network()
+	if err != nil {
+		return o, err
 	}
+	o.Transport, o.SSHProxy = network.http, network.sshProxy
+	if a.signingKeyFile != "" {
+		if _, err := a.signingKey(); err != nil {
+			return o, err // now, and not only with the first commit
+		}
+		o.SigningKey = a.signingKey
+	}
+	o.Credentials, err = a.gitCredentials(remote)
+	return o, err
 }
 
 // snapshot is the project as of rev.

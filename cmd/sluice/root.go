@@ -21,6 +21,7 @@ type app struct {
 	keySources  []string
 
 	signingKeyFile string
+	remoteOnly     bool // repositories on this machine's disk are refused
 
 	output string
 	forge  forgeFlags
@@ -29,6 +30,7 @@ type app struct {
 
 	siteLock sync.Mutex
 	sites    map[string]*forgeSite // by remote
+	reach    func() (*network, error)
 	onClose  func()
 }
 

@@ -61,7 +61,7 @@ func setupScript(env *testscript.Env) error {
 		// With -race, what has more than one thread sleeps for a second before it
 		// exits, and scripts run hundreds of commands.
 		"GORACE="+strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"),
-		"SLUICE_REPO=", "SLUICE_CACHE_DIR=", "SLUICE_FORGE=", "SLUICE_GIT_TOKEN=",
+		"SLUICE_REPO=", "SLUICE_CACHE_DIR=", "SLUICE_FORGE=", "SLUICE_GIT_TOKEN=", "SLUICE_GIT_TOKEN_FILE=", "SLUICE_CA_FILE=", "SLUICE_PROXY=",
 		"SLUICE_GITHUB_URL=", "SLUICE_GITHUB_TOKEN=", "SLUICE_GITHUB_APP_ID=", "GITHUB_TOKEN=",
 		"SLUICE_GITEA_URL=", "SLUICE_GITEA_TOKEN=",
 	)

@@ -74,11 +74,9 @@ func (o verifyOptions) keys(a *app) (*signature.Keys, error) {
 	return keys, nil
 }
 
-// signingKey reads the file of --signing-key; nil when there is none.
+// signingKey reads the file of --signing-key, which is done for each commit: a key is
+// replaced without a restart.
 func (a *app) signingKey() (*signature.PrivateKey, error) {
-	if a.signingKeyFile == "" {
-		return nil, nil
-	}
 	data, err := os.ReadFile(a.abs(a.signingKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("--signing-key: %w", err)

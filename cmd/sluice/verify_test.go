@@ -49,7 +49,11 @@ func newSignedBranch(t *testing.T) *signedBranch {
 
 func (b *signedBranch) open(key *signature.PrivateKey) *gitrepo.Repository {
 	b.t.Helper()
-	repo, err := gitrepo.Open(b.t.Context(), gitrepo.Options{URL: b.bare, Branch: "main", SigningKey: key})
+	o := gitrepo.Options{URL: b.bare, Branch: "main"}
+	if key != nil {
+		o.SigningKey = func() (*signature.PrivateKey, error) { return key, nil }
+	}
+	repo, err := gitrepo.Open(b.t.Context(), o)
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { _ = repo.Close() })
 	return repo

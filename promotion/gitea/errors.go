@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"code.gitea.io/sdk/gitea"
 
@@ -112,14 +111,18 @@ func (s *Site) message(response *gitea.Response) string {
 }
 
 // clean takes the token out of a text.
-func (s *Site) clean(text string) string { return strings.ReplaceAll(text, s.options.Token, "***") }
+func (s *Site) clean(text string) string { return s.token.Clean(text) }
 
 // redact takes the token out of an error.
 func (s *Site) redact(err error) error {
-	if err == nil || !strings.Contains(err.Error(), s.options.Token) {
-		return err
+	if err == nil {
+		return nil
 	}
-	return errors.New(s.clean(err.Error()))
+	text := err.Error()
+	if clean := s.clean(text); clean != text {
+		return errors.New(clean)
+	}
+	return err
 }
 
 func refused(number int, reason error, detail string) error {

@@ -47,6 +47,9 @@ type Options struct {
 	// Token of a user who may write to the repository. Scopes: write:repository,
 	// write:issue, read:user.
 	Token string
+	// TokenSource gives the token of each request instead, for one that is replaced
+	// while the program runs. Its errors must not hold what is secret.
+	TokenSource func(context.Context) (string, error)
 	// Transport sends requests; nil is http.DefaultTransport.
 	Transport http.RoundTripper
 }
@@ -54,6 +57,7 @@ type Options struct {
 // Site is a repository on a server, as a token's user sees it.
 type Site struct {
 	options Options
+	token   *promotion.Token
 	http    *http.Client
 
 	mu   sync.Mutex
@@ -97,14 +101,18 @@ func Connect(o Options) (*Site, error) {
 	case !nameFormat.MatchString(o.Owner) || !nameFormat.MatchString(o.Name):
 		return nil, &OptionError{fmt.Sprintf("%q is not the OWNER/NAME of a repository on %s", o.Owner+"/"+o.Name, u.Host),
 			"the repository's URL must end in OWNER/NAME or OWNER/NAME.git"}
-	case o.Token == "":
+	case o.Token == "" && o.TokenSource == nil:
 		return nil, &OptionError{"there is no token for " + u.Host, "make one in the settings of a user of Gitea, with the scopes " +
 			"write:repository, write:issue and read:user, and give it in SLUICE_GITEA_TOKEN"}
 	case strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return nil, &OptionError{"the token for " + u.Host + " has characters that no token has", "look for a line end or a quotation mark in it"}
 	}
 	o.URL = strings.TrimRight(o.URL, "/")
-	return &Site{options: o, http: newHTTP(o.Transport)}, nil
+	token := promotion.FixedToken(o.Token)
+	if o.TokenSource != nil {
+		token = promotion.NewToken(o.TokenSource)
+	}
+	return &Site{options: o, token: token, http: newHTTP(o.Transport)}, nil
 }
 
 // Forge is the forge of the site's repository. Pull requests merge into branch;
@@ -146,10 +154,14 @@ func Locate(remote string) (server, owner, name string, ok bool) {
 
 // client is the SDK's client for one call: its context is a field.
 func (s *Site) client(ctx context.Context) (*gitea.Client, error) {
+	token, err := s.token.Now(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the token for %s: %w", s.options.URL, err)
+	}
 	return gitea.NewClient(s.options.URL,
 		gitea.SetGiteaVersion(""), // features are what is tried, not what a version promises
 		gitea.SetHTTPClient(s.http),
-		gitea.SetToken(s.options.Token),
+		gitea.SetToken(token),
 		gitea.SetUserAgent("sluice"),
 		gitea.SetContext(ctx),
 	)

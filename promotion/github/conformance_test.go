@@ -23,11 +23,9 @@ func connect(t *testing.T, repo *githubtest.Repository, o github.Options) (*gith
 	o.Repository = repo.Name()
 	site, err := github.Connect(o)
 	require.NoError(t, err)
-	token, err := site.Token(t.Context())
-	require.NoError(t, err)
 	git, err := gitrepo.Open(t.Context(), gitrepo.Options{
 		URL: repo.URL(), Branch: "main", CacheDir: t.TempDir(), Author: "Ada", Email: "ada@example.com",
-		Credentials: gitrepo.Credentials{Username: github.GitUsername, Token: token},
+		Credentials: gitrepo.Credentials{Username: github.GitUsername, TokenSource: site.Token},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = git.Close() })

@@ -87,6 +87,8 @@ func (s *Site) failure(doing string, res *github.Response, err error) error {
 	var answer *github.ErrorResponse
 	var app *ghinstallation.HTTPError
 	var elsewhere *elsewhereError
+	var token *tokenError
+	var option *OptionError
 	switch {
 	case errors.As(err, &answer) && answer.Response != nil:
 		e.Status = answer.Response.StatusCode
@@ -96,6 +98,10 @@ func (s *Site) failure(doing string, res *github.Response, err error) error {
 		_ = app.Response.Body.Close()
 		e.Status, e.Message = app.Response.StatusCode, "no token for the App's installation: "+s.clean(app.Response.Status)
 		e.Remedy = "check the App's id, its installation id, its key and this machine's clock"
+	case errors.As(err, &token):
+		e.Remedy = "check the file that SLUICE_GITHUB_TOKEN_FILE names"
+	case errors.As(err, &option):
+		e.Message, e.Remedy = option.Problem, option.Remedy
 	case errors.As(err, &elsewhere):
 		e.Remedy = "give --repo and --github-url as the server itself spells them"
 	case res != nil && res.Response != nil && res.StatusCode >= 200 && res.StatusCode < 300:
@@ -188,8 +194,8 @@ var tokens = regexp.MustCompile(`\b(gh[a-z]_|github_pat_)[A-Za-z0-9_]+|\beyJ[\w-
 // clean makes foreign words fit for an error: one bounded, printable line without
 // a token, which no answer should have in it, but might.
 func (s *Site) clean(text string) string {
-	if s.token != "" {
-		text = strings.ReplaceAll(text, s.token, "***")
+	if s.token != nil {
+		text = s.token.Clean(text)
 	}
 	return printable(tokens.ReplaceAllString(text, "***"))
 }

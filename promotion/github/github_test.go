@@ -504,6 +504,21 @@ func TestApp(t *testing.T) {
 	}
 	assert.Equal(t, []string{"<!-- sluice:live -->\nIt is live."}, repo.Comments(p.Number))
 
+	_, err := git.Fetch(t.Context())
+	require.NoError(t, err, "Git signs in with the installation's token")
+	server.Rekey(app)
+	_, err = git.Fetch(t.Context())
+	require.ErrorContains(t, err, "authentication required")
+	require.NoError(t, os.WriteFile(file, app.Key, 0o600))
+	_, err = git.Fetch(t.Context())
+	require.NoError(t, err, "a key that was replaced is read again")
+	require.NoError(t, forge.Comment(t.Context(), p.Number, "live", "It is live still."))
+	require.NoError(t, os.Remove(file))
+	_, err = git.Fetch(t.Context())
+	require.ErrorContains(t, err, "reading the App's key")
+	b.fail(forge.Comment(t.Context(), p.Number, "live", "It is not."), "reading the App's key", "names the App's .pem file")
+	require.NoError(t, os.WriteFile(file, app.Key, 0o600))
+
 	o.App = &github.App{ID: app.ID, Installation: app.Installation + 1, KeyFile: file}
 	o.Repository = repo.Name()
 	site, err := github.Connect(o)

@@ -11,17 +11,14 @@ package github
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/bradleyfalzon/ghinstallation/v2"
 	"github.com/gofri/go-github-ratelimit/v2/github_ratelimit"
 	"github.com/google/go-github/v60/github"
 
@@ -33,7 +30,6 @@ const (
 	defaultURL     = "https://api.github.com/"
 	defaultTimeout = 30 * time.Second // of one request
 	defaultWait    = time.Minute      // for rate limits, in one call
-	maxKey         = 64 << 10         // bytes of an App's key file
 )
 
 // GitUsername goes with Site.Token when Git signs in by https.
@@ -42,7 +38,7 @@ const GitUsername = "x-access-token"
 // App is a GitHub App that signs in as one of its installations.
 type App struct {
 	ID, Installation int64
-	KeyFile          string // PEM, as GitHub gives it out
+	KeyFile          string // PEM, as GitHub gives it out; read again when it changes
 }
 
 // Options say how to reach a repository on GitHub.
@@ -52,9 +48,14 @@ type Options struct {
 	// URL of the API. "" is github.com's; for GitHub Enterprise the server's
 	// address is enough.
 	URL string
-	// Token signs in, unless App does.
+	// Token signs in, unless TokenSource or App does.
 	Token string
-	App   *App
+	// TokenSource gives the token of each request, for one that is replaced while the
+	// program runs. Its errors must not hold what is secret.
+	TokenSource func(context.Context) (string, error)
+	App         *App
+	// Transport sends requests; nil is one like http.DefaultTransport.
+	Transport http.RoundTripper
 	// MaxWait bounds how long one call waits for rate limits; 0 is a minute.
 	MaxWait time.Duration
 	// Timeout of one request; 0 is half a minute.
@@ -70,9 +71,9 @@ type Options struct {
 type Site struct {
 	client      *github.Client
 	owner, name string
-	host        string // as errors name it
-	app         *ghinstallation.Transport
-	token       string
+	host        string           // as errors name it
+	app         *appTransport    // nil: token signs in
+	token       *promotion.Token // nil: app signs in
 	maxWait     time.Duration
 	progress    func(string)
 	now         func() time.Time
@@ -114,7 +115,10 @@ func Connect(o Options) (*Site, error) {
 		s.now = time.Now
 	}
 	// Deepest first: one exchange, who signs in, the limits, what is unchanged.
-	bottom := exchange{base: http.DefaultTransport.(*http.Transport).Clone(), timeout: or(o.Timeout, defaultTimeout)}
+	bottom := exchange{base: o.Transport, timeout: or(o.Timeout, defaultTimeout)}
+	if bottom.base == nil {
+		bottom.base = http.DefaultTransport.(*http.Transport).Clone()
+	}
 	signed, err := s.signIn(o, base, bottom)
 	if err != nil {
 		return nil, err
@@ -138,44 +142,23 @@ func or[T comparable](value, fallback T) T {
 // signIn puts the credentials on top of a transport.
 func (s *Site) signIn(o Options, base *url.URL, below http.RoundTripper) (http.RoundTripper, error) {
 	if o.App != nil {
-		key, err := readKey(o.App.KeyFile)
-		if err != nil {
-			return nil, err
-		}
-		s.app, err = ghinstallation.New(below, o.App.ID, o.App.Installation, key)
-		if err != nil {
-			// The cause is left out: it may quote what is in the file.
-			return nil, &OptionError{"the App's key file " + o.App.KeyFile + " holds no RSA private key", "use the .pem file that GitHub gave out for the App"}
-		}
-		s.app.InstallationTokenOptions = &github.InstallationTokenOptions{} // without, it sends null
-		s.app.BaseURL = strings.TrimSuffix(base.String(), "/")
-		return s.app, nil
+		s.app = &appTransport{app: *o.App, base: strings.TrimSuffix(base.String(), "/"), below: below}
+		_, err := s.app.current()
+		return s.app, err
 	}
 	token := strings.TrimSpace(o.Token)
 	switch {
+	case o.TokenSource != nil:
+		s.token = promotion.NewToken(o.TokenSource)
+		return bearer{below, s.token}, nil
 	case token == "":
 		return nil, &OptionError{"there is no token", "set SLUICE_GITHUB_TOKEN (or GITHUB_TOKEN), or sign in as a GitHub App with SLUICE_GITHUB_APP_ID; " +
 			"--forge local keeps pull requests in the repository itself"}
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return nil, &OptionError{"the token has characters that no token has", "set it without line breaks and quotes"}
 	}
-	s.token = token
-	return bearer{below, token}, nil
-}
-
-func readKey(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxKey) {
-		err = errors.New("not a key file")
-	}
-	var key []byte
-	if err == nil {
-		key, err = os.ReadFile(file)
-	}
-	if err != nil {
-		return nil, &OptionError{fmt.Sprintf("reading the App's key: %v", err), "SLUICE_GITHUB_APP_KEY_FILE names the App's .pem file"}
-	}
-	return key, nil
+	s.token = promotion.FixedToken(token)
+	return bearer{below, s.token}, nil
 }
 
 // apiURL completes the address of the API: Enterprise has it below /api/v3/.
@@ -238,7 +221,7 @@ func (s *Site) String() string { return s.host + "/" + s.owner + "/" + s.name }
 // signs in, so callers ask again rather than keep it.
 func (s *Site) Token(ctx context.Context) (string, error) {
 	if s.app == nil {
-		return s.token, nil
+		return s.token.Now(ctx)
 	}
 	token, err := s.app.Token(ctx)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gofri/go-github-ratelimit/v2/github_ratelimit/github_secondary_ratelimit"
+
+	"github.com/sluice-dev/sluice/promotion"
 )
 
 // maxAnswer bounds what one answer makes us hold: a page of a hundred pull
@@ -104,14 +106,26 @@ func (e *slowError) Error() string { return "GitHub asks to slow down for " + e.
 // bearer signs in with a token.
 type bearer struct {
 	base  http.RoundTripper
-	token string
+	token *promotion.Token
 }
 
 func (t bearer) RoundTrip(req *http.Request) (*http.Response, error) {
+	token, err := t.token.Now(req.Context())
+	if err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, &tokenError{err}
+	}
 	signed := req.Clone(req.Context())
-	signed.Header.Set("Authorization", "Bearer "+t.token)
+	signed.Header.Set("Authorization", "Bearer "+token)
 	return t.base.RoundTrip(signed)
 }
+
+// tokenError is a request that was not sent for want of a token.
+type tokenError struct{ cause error }
+
+func (e *tokenError) Error() string { return "there is no token: " + e.cause.Error() }
 
 // sameHost keeps every request, and so every token, at the host it is for.
 type sameHost struct {

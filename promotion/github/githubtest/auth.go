@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"maps"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -31,16 +32,26 @@ func withCall(ctx context.Context, c *call) context.Context {
 // App makes a GitHub App, installed with some access.
 func (s *Server) App(slug string, access Access) *App {
 	s.t.Helper()
+	s.mu.Lock()
+	a := &App{ID: s.id(), Installation: s.id(), Slug: slug, access: access}
+	s.apps = append(s.apps, a)
+	s.mu.Unlock()
+	s.Rekey(a)
+	return a
+}
+
+// Rekey gives an App another key. Assertions of the one before are not believed any
+// more; tokens that it asked for are revoked.
+func (s *Server) Rekey(a *App) {
+	s.t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		s.t.Fatalf("githubtest: %v", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := &App{ID: s.id(), Installation: s.id(), Slug: slug, access: access, public: &key.PublicKey,
-		Key: pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})}
-	s.apps = append(s.apps, a)
-	return a
+	a.public, a.Key = &key.PublicKey, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	maps.DeleteFunc(s.tokens, func(_ string, who identity) bool { return who.kind == "Bot" && who.id == a.ID })
 }
 
 // authenticate finds out who asks. An App's signed assertion opens only the
