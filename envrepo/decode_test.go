@@ -2,6 +2,7 @@ package envrepo
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,8 +85,8 @@ func TestStrictDecoding(t *testing.T) {
 }
 
 // A small file whose aliases expand to gigabytes is refused without expanding
-// it, with a bounded message.
-func TestAliasBomb(t *testing.T) {
+// it, with a bounded message: Argo CD CVE-2022-31016.
+func TestAttackAliasBomb(t *testing.T) {
 	var bomb strings.Builder
 	bomb.WriteString(header + "Build\na: &a [x, x, x, x, x, x, x, x, x]\n")
 	for c := 'b'; c <= 'z'; c++ {
@@ -344,5 +345,25 @@ func TestFormatDuration(t *testing.T) {
 		time.Hour + time.Second: "1h0m1s", 10 * time.Minute: "10m", 20 * time.Hour: "20h", 100 * time.Second: "1m40s",
 	} {
 		assert.Equal(t, want, formatDuration(d))
+	}
+}
+
+// A duration that cannot be is an error of its line, not of the program: Flux
+// CVE-2022-39272.
+func TestAttackDurations(t *testing.T) {
+	for _, value := range []string{"-1h", "1e999h", "9999999999999h", "NaNs", strings.Repeat("1h", 10_000), "0x10s", "1h\x00", "9223372036854775807ns", "[5m]", "{a: 5m}", "null", "''"} {
+		quoted := value
+		if !strings.ContainsAny(value, "[{'") && value != "null" {
+			quoted = strconv.Quote(value)
+		}
+		for kind, text := range map[string]string{
+			"Component": "metadata: {name: api}\nimage: example.com/api\nhealthTimeout: " + quoted + "\n",
+			"Project": "metadata: {name: shop}\nenvironments:\n- {name: a, namespace: a}\n- name: b\n  namespace: b\n  traffic: {drain: " + quoted + "}\n" +
+				"  promotion: {gates: {soak: " + quoted + "}}\n",
+		} {
+			err := decodeKind(kind, []byte(header+kind+"\n"+text))
+			require.ErrorContains(t, err, "must be", "%s: %.40s", kind, value)
+			assert.Less(t, len(err.Error()), 1000)
+		}
 	}
 }

@@ -105,7 +105,9 @@ func TestDefaultBranch(t *testing.T) {
 	assert.Equal(t, rev, git(t, dir, "rev-parse", "trunk"))
 }
 
-func TestSecretsStayOutOfErrors(t *testing.T) {
+// Credentials reach no error, log or print, whatever the server repeats: Flux
+// CVE-2024-31216.
+func TestAttackCredentialsInErrors(t *testing.T) {
 	dir := bare(t, map[string]string{"a": "1"})
 	good := serveHTTP(t, dir, nil)
 	host := strings.TrimPrefix(good.URL, "http://")
@@ -185,8 +187,8 @@ func TestAccessErrors(t *testing.T) {
 	assert.Equal(t, 1, calls)
 }
 
-// Credentials are not carried to where a server redirects.
-func TestRedirects(t *testing.T) {
+// Credentials are not carried to where a server redirects: go-git CVE-2026-41506.
+func TestAttackRedirects(t *testing.T) {
 	dir := bare(t, map[string]string{"a": "1"})
 	var stolen []string
 	evil := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
@@ -280,6 +282,7 @@ func TestTokenSource(t *testing.T) {
 	require.ErrorContains(t, err, "no token today")
 }
 
+// What a server says is bounded before it is read: Argo CD CVE-2022-31016.
 func TestServerThatTalksTooMuch(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
@@ -341,7 +344,9 @@ func TestServerThatHangs(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestSSHHostKeysAreChecked(t *testing.T) {
+// A host that is not known is not spoken to, nor one whose key is another: Fleet
+// CVE-2025-23390.
+func TestAttackUnknownHosts(t *testing.T) {
 	dir := bare(t, map[string]string{"a": "1"})
 	o := serveSSH(t, dir)
 	good, err := os.ReadFile(o.Credentials.KnownHostsFile)
@@ -494,4 +499,26 @@ func socks(listener net.Listener, asked chan<- string) {
 			io.Copy(client, server)
 		}()
 	}
+}
+
+// What looks like an option is no option of a program: go-git CVE-2025-21613.
+func TestAttackArguments(t *testing.T) {
+	folder := t.TempDir()
+	t.Chdir(folder)
+	const name = "--upload-pack=touch ran"
+	git(t, folder, "init", "--quiet", "--bare", "--initial-branch=main", "./"+name)
+	r := open(t, Options{URL: name})
+	_, err := r.Update(t.Context(), "main", write("m", map[string]string{"a": "1"}))
+	require.NoError(t, err)
+	assert.NoFileExists(t, "ran")
+	for url, want := range map[string]string{
+		"ssh://-oProxyCommand=x/y":                     "the URL has no host",
+		"-oProxyCommand=touch ran:x":                   "the URL has no host",
+		"git@example.com:--upload-pack=touch ran":      "the path begins with a hyphen",
+		"file://" + folder + "/--receive-pack=touch x": "there is no such path",
+	} {
+		_, err := Open(t.Context(), Options{URL: url})
+		require.ErrorContains(t, err, want, url)
+	}
+	assert.NoFileExists(t, "ran")
 }

@@ -80,7 +80,9 @@ func withEntries(t *testing.T, dir string, entries map[string]string) {
 	git(t, dir, "update-ref", "refs/heads/main", git(t, dir, "commit-tree", "-m", "special", tree))
 }
 
-func TestSnapshotOfSpecialEntries(t *testing.T) {
+// Links and submodules are seen and never followed: go-git CVE-2026-71556, Argo CD
+// CVE-2022-24904.
+func TestAttackLinksOfTheRepository(t *testing.T) {
 	dir := emptyBare(t)
 	commit := strings.Repeat("1", 40)
 	withEntries(t, dir, map[string]string{
@@ -116,7 +118,9 @@ Lrwxrwxrwx link 11
 	assert.Equal(t, "y", read(t, s, "old"))
 }
 
-func TestSnapshotRefusesHostileTrees(t *testing.T) {
+// Names in Git's objects that would lead out of their folder, or into .git: go-git
+// CVE-2023-49569.
+func TestAttackHostileTrees(t *testing.T) {
 	for name, want := range map[string]string{
 		"..": "would leave its folder", ".git": "git keeps for itself", ".GIT": "git keeps for itself", "git~1": "git keeps for itself",
 		".git. .": "git keeps for itself", ".g\u200cit": "git keeps for itself", "x\\.git": "git keeps for itself", ".git::$INDEX": "git keeps for itself",
@@ -138,7 +142,8 @@ func TestSnapshotRefusesHostileTrees(t *testing.T) {
 	}
 }
 
-func TestSnapshotRefusesLargeFiles(t *testing.T) {
+// Files that do not fit into memory: Argo CD CVE-2022-31016.
+func TestAttackHugeFiles(t *testing.T) {
 	dir := emptyBare(t)
 	withEntries(t, dir, map[string]string{"large": "100644 " + strings.Repeat("x", MaxFileBytes+1), "fits": "100644 " + strings.Repeat("x", MaxFileBytes)})
 	s := snapshot(t, open(t, Options{URL: dir}), "HEAD")

@@ -37,7 +37,8 @@ func TestBlock(t *testing.T) {
 	assert.Equal(t, "```\na\\u0000\\u2066\tb\n```\n", block("", "a\x00\u2066\tb"))
 }
 
-func TestLink(t *testing.T) {
+// Links of builds lead to pages only: Argo CD CVE-2025-47933.
+func TestAttackLinks(t *testing.T) {
 	tests := []struct {
 		name, address string
 		linked        bool
@@ -66,9 +67,10 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// TestBodyNeutralisesForeignText puts hostile text everywhere that foreign
-// text can stand and looks for what is left of it outside of code.
-func TestBodyNeutralisesForeignText(t *testing.T) {
+// TestAttackMarkup puts hostile text everywhere that foreign text can stand in a pull
+// request, and looks for what is left of it outside of code. There is no page of our own;
+// of one, Argo CD CVE-2025-47933.
+func TestAttackMarkup(t *testing.T) {
 	attacks := []string{
 		"@everyone", "#1", "GH-1", "shop/api#1", "<script>alert(1)</script>", "</summary></details><h1>Approved</h1>",
 		"![x](https://evil.example.com/x.png)", "[x](https://evil.example.com)", "https://evil.example.com/ x",

@@ -417,9 +417,10 @@ func (s *shop) pushed(p promotion.PullRequest, files map[string]string) {
 	require.NoError(s, s.repo.Push(s.Context(), []gitrepo.RefUpdate{{Name: "refs/heads/" + p.Branch, Old: p.Head, New: head}}))
 }
 
-// TestWhatRidesAlong: whatever else a head changes, the gates see it, and what
-// it says about the gates does not count.
-func TestWhatRidesAlong(t *testing.T) {
+// TestAttackWhatRidesAlong: whatever else a head changes, the gates see it, and neither
+// what it says about the gates counts nor a status that somebody has set. Promotions
+// that nobody had authorised are Kargo CVE-2026-24748 and CVE-2026-27111.
+func TestAttackWhatRidesAlong(t *testing.T) {
 	t.Parallel()
 	overlay := "environments/production/api/green/kustomization.yaml"
 	tests := []struct {

@@ -88,10 +88,11 @@ func (f *fixture) asUser(controller *rest.Config, user string) *reconciler.Engin
 	})
 }
 
-// TestAnEnvironmentHasTheRightsOfItsServiceAccount, on the API server's own RBAC:
-// it can do all that a service needs, and neither touch another environment's
-// namespace nor give itself rights, whatever its folder says.
-func TestAnEnvironmentHasTheRightsOfItsServiceAccount(t *testing.T) {
+// TestAttackBeyondTheServiceAccount, on the API server's own RBAC: an environment can do
+// all that a service needs, and neither touch another environment's namespace nor give
+// itself rights, whatever its folder says. Escapes from impersonation were Fleet
+// CVE-2026-41050 and CVE-2026-44935.
+func TestAttackBeyondTheServiceAccount(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	other := testcluster.Namespace(t)

@@ -24,6 +24,10 @@ func objectName(u *unstructured.Unstructured) string {
 	return u.GetKind() + " " + name
 }
 
+// ownGroup is the API group of what Sluice keeps in a cluster, and of its files, which
+// are no objects.
+const ownGroup = "sluice.dev"
+
 // clusterScoped are kinds outside Kubernetes' own schema that are known to have
 // no namespace. Kinds that are known nowhere are taken as namespaced, as
 // Kustomize does.
@@ -46,12 +50,16 @@ func isClusterScoped(u *unstructured.Unstructured) bool {
 
 // checkNamespaces refuses every object that is not in the environment's
 // namespace. The one exception is that Namespace itself, in the reserved
-// release.
+// release. What Sluice keeps in the namespace is no release's either: a Release
+// that the repository wrote could have others' objects pruned.
 func checkNamespaces(rel envrepo.Release, f folder) error {
 	want := rel.Environment.Namespace
 	for _, u := range f.objects {
 		fail := func(reason, remedy string) error {
 			return &ObjectError{Dir: f.dir, Object: objectName(u), Reason: reason, Remedy: remedy}
+		}
+		if u.GroupVersionKind().Group == ownGroup {
+			return fail("is a record of Sluice's own, which no release may have", "remove it: the controller writes it")
 		}
 		if isClusterScoped(u) {
 			if u.GetKind() != "Namespace" || u.GroupVersionKind().Group != "" {

@@ -44,15 +44,17 @@ func images(name, digest string) string {
 	return "images:\n- name: " + name + "\n  digest: " + digest + "\n"
 }
 
-// overlays are builds of environments/development/api; want is the error, ""
+// overlay is a build of environments/development/api; want is the error, ""
 // for none.
-var overlays = []struct {
+type overlay struct {
 	name          string
 	kustomization string
 	files         map[string]string // below the overlay
 	edit          func(*envrepo.Release)
 	want          string
-}{
+}
+
+var otherNamespaces = []overlay{
 	{"no namespace", "resources: [cm.yaml]\n", nil, nil, "ConfigMap development: has no namespace"},
 	{"another namespace", "namespace: shop-production\nresources: [cm.yaml]\n", nil, nil,
 		"ConfigMap shop-production/development: is not in the environment's namespace shop-development"},
@@ -64,12 +66,18 @@ var overlays = []struct {
 		"GatewayClass shop-development/x: has no namespace: a release may only have objects in shop-development"},
 	{"a CRD", header + "resources: [x.yaml]\n", map[string]string{"x.yaml": "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: x.example.com}\n"}, nil,
 		"CustomResourceDefinition x.example.com: has no namespace: a release may only have objects in shop-development"},
+	{"a Release", header + "resources: [x.yaml]\n", map[string]string{"x.yaml": "apiVersion: sluice.dev/v1alpha1\nkind: Release\nmetadata: {name: web}\n"}, nil,
+		"Release shop-development/web: is a record of Sluice's own, which no release may have"},
+	{"a Release in a List", header + "resources: [x.yaml]\n", map[string]string{"x.yaml": "apiVersion: v1\nkind: List\nitems: [{apiVersion: sluice.dev/v1, kind: Release, metadata: {name: web}}]\n"}, reserved,
+		"Release shop-development/web: is a record of Sluice's own, which no release may have"},
 	{"its Namespace in an ordinary release", "resources: [x.yaml]\n", map[string]string{"x.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop-development}\n"}, nil,
 		"Namespace shop-development: is not this release's: only environments/development may have a Namespace, and only shop-development"},
 	{"another Namespace in the reserved release", "resources: [x.yaml]\n", map[string]string{"x.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: kube-system}\n"}, reserved,
 		"Namespace kube-system: is not this release's: only environments/development may have a Namespace, and only shop-development"},
 	{"its Namespace in the reserved release", "resources: [x.yaml]\n", map[string]string{"x.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop-development}\n"}, reserved, ""},
+}
 
+var pins = []overlay{
 	{"a pin", header + "resources: [d.yaml]\n" + images("registry.example.com/shop/api", digestA), map[string]string{"d.yaml": deployment("registry.example.com/shop/api:v1")}, pin(digestA), ""},
 	{"a pin with a port", header + "resources: [d.yaml]\n" + images("registry:5000/api", digestA), map[string]string{"d.yaml": deployment("registry:5000/api")},
 		func(r *envrepo.Release) { r.Digest, r.Component.Image = digestA, "registry:5000/api" }, ""},
@@ -94,7 +102,9 @@ var overlays = []struct {
 		`images: CronJob shop-development/e container i runs "registry.example.com/shop/api@` + digestB + `" instead of registry.example.com/shop/api@` + digestA},
 	{"a pin that the repository does not have", header + "resources: [d.yaml]\n", map[string]string{"d.yaml": deployment("registry.example.com/shop/api:v1")}, pin(digestA),
 		`images: Deployment shop-development/api container api runs "registry.example.com/shop/api:v1" instead of registry.example.com/shop/api@` + digestA},
+}
 
+var secretValues = []overlay{
 	{"a Secret", header + "secretGenerator:\n- name: s\n  envs: [s.env]\n", map[string]string{"s.env": "#sealed\nTOKEN=‹canary›\n"}, nil, ""},
 	{"a Secret manifest", header + "resources: [s.yaml]\n", map[string]string{"s.yaml": "#sealed\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: ‹canary›}\n"}, nil, ""},
 	{"a value in a ConfigMap", header + "configMapGenerator:\n- name: c\n  envs: [s.env]\n  options: {disableNameSuffixHash: true}\n", map[string]string{"s.env": "#sealed\nTOKEN=‹canary›\n"}, nil,
@@ -142,7 +152,18 @@ func pin(digest string) func(*envrepo.Release) {
 	return func(r *envrepo.Release) { r.Digest = digest }
 }
 
-func TestBuildChecks(t *testing.T) {
+// An environment has the objects of its namespace and no others, none that are
+// cluster-wide, and no Release: Argo CD CVE-2023-22736, Fleet CVE-2026-41050.
+func TestAttackAnotherNamespace(t *testing.T) { buildAll(t, otherNamespaces) }
+
+func TestBuildPins(t *testing.T) { buildAll(t, pins) }
+
+// What was decrypted stands in the data of Secrets and nowhere else, where it would be
+// shown in clear: Argo CD CVE-2026-42880.
+func TestAttackDecryptedValues(t *testing.T) { buildAll(t, secretValues) }
+
+func buildAll(t *testing.T, overlays []overlay) {
+	t.Helper()
 	for _, tt := range overlays {
 		t.Run(tt.name, func(t *testing.T) {
 			files := map[string]string{overlayFile: tt.kustomization}
@@ -206,8 +227,8 @@ func TestBuildErrorTexts(t *testing.T) {
 }
 
 // Kustomize quotes what it reads. Its errors are shown only where they come
-// out the same without decrypted values.
-func TestBuildWithholdsErrorsThatMayQuoteSecrets(t *testing.T) {
+// out the same without decrypted values: Argo CD CVE-2025-23216.
+func TestAttackSecretsInErrors(t *testing.T) {
 	build := func(kustomization, sealed string, d Decrypt) error {
 		files := map[string]string{overlayFile: kustomization, overlayDir + "/s.env": "#sealed\n" + sealed, overlayDir + "/d.yaml": deployment("x")}
 		_, err := Build(context.Background(), Request{FS: project(files), Release: development(), Decrypt: d})

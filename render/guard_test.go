@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -114,16 +115,43 @@ func (w tripwire) RoundTrip(r *http.Request) (*http.Response, error) {
 
 const overlayFile = overlayDir + "/kustomization.yaml"
 
-// attacks are kustomizations of environments/development/api that must not be
-// built. The comment names the precedent.
-var attacks = []struct {
+// attack is a kustomization of environments/development/api that must not be built.
+type attack struct {
 	name          string
 	kustomization string
 	files         map[string]string
 	want          string // after "rendering DIR: "
-}{
-	// Remote input; SSRF as in Kargo CVE-2026-32828, command execution by git
-	// as in Flux CVE-2021-41254.
+}
+
+// attacks are all that the tests below try, for fuzzing.
+func attacks() []attack {
+	return slices.Concat(remoteInput, pathTraversal, anotherEnvironment, symbolicLinks, programs, endlessWork, mistakes)
+}
+
+// refuse builds attacks, none of which may come to anything.
+func refuse(t *testing.T, attacks []attack) {
+	t.Helper()
+	tripwires(t)
+	for _, tt := range attacks {
+		t.Run(tt.name, func(t *testing.T) {
+			files := map[string]string{overlayFile: tt.kustomization}
+			for p, text := range tt.files {
+				files[p] = text
+			}
+			res, err := Build(context.Background(), Request{FS: project(files), Release: development()})
+			assert.Nil(t, res)
+			assert.EqualError(t, err, "rendering "+overlayDir+": "+tt.want)
+			assertHint(t, err)
+		})
+	}
+}
+
+// Whoever writes the repository must not have the controller fetch what they like:
+// Kargo CVE-2026-32828 (a server-side request forgery), and Flux CVE-2021-41254, where
+// the address of a base became a command of git.
+func TestAttackRemoteInput(t *testing.T) { refuse(t, remoteInput) }
+
+var remoteInput = []attack{
 	{"URL", "resources:\n- cm.yaml\n- https://example.com/x.yaml\n", nil,
 		overlayFile + `:3: resources: "https://example.com/x.yaml" is a URL or a remote location`},
 	{"URL without slashes", "resources: ['http:example.com']\n", nil, overlayFile + `:1: resources: "http:example.com" is a URL or a remote location`},
@@ -160,8 +188,12 @@ var attacks = []struct {
 		overlayFile + `:2: resources: "https://example.com/x" is a URL or a remote location`},
 	{"in a base", "resources: [../../../components/x]\n", map[string]string{"components/x/kustomization.yaml": "resources: ['https://example.com/x']\n"},
 		`components/x/kustomization.yaml:1: resources: "https://example.com/x" is a URL or a remote location`},
+}
 
-	// Path traversal: Flux CVE-2022-24877, Argo CVE-2022-24348.
+// Files of the controller's host: Flux CVE-2022-24877, Argo CD CVE-2022-24348.
+func TestAttackPathTraversal(t *testing.T) { refuse(t, pathTraversal) }
+
+var pathTraversal = []attack{
 	{"absolute path", "resources: [/etc/passwd]\n", nil, overlayFile + `:1: resources: "/etc/passwd" is an absolute path`},
 	{"absolute path of a file", "secretGenerator:\n- name: x\n  files: [token=/var/run/secrets/token]\n", nil,
 		overlayFile + `:3: secretGenerator.files: "/var/run/secrets/token" is an absolute path`},
@@ -174,8 +206,13 @@ var attacks = []struct {
 	{"joined list items", "resources:\n- ../common\n - ../../x\n", map[string]string{"environments/development/common - ../x": "x"},
 		overlayFile + `:2: resources: "../common - ../../x" does not exist`},
 	{"empty path", "resources: ['']\n", nil, overlayFile + `:1: resources: is empty`},
+}
 
-	// Other environments' secrets: scope escape as in Argo CVE-2023-22736.
+// Files of another environment, its secrets first of all. The escape from a scope is that
+// of Argo CD CVE-2023-22736.
+func TestAttackAnotherEnvironment(t *testing.T) { refuse(t, anotherEnvironment) }
+
+var anotherEnvironment = []attack{
 	{"another environment", "resources: [../../production/api]\n", nil,
 		overlayFile + `:1: resources: "../../production/api" is in another environment's folder`},
 	{"another environment's file", "secretGenerator:\n- name: x\n  envs: [../../production/secrets.env]\n", nil,
@@ -188,8 +225,13 @@ var attacks = []struct {
 		overlayFile + `:1: resources: "../../../shared" is neither in environments/development nor in components`},
 	{"a file beside", "resources: [../common/cm.yaml]\n", nil,
 		overlayFile + `:1: resources: "../common/cm.yaml" is a file outside environments/development/api`},
+}
 
-	// Symbolic links: Argo CVE-2022-24904, CVE-2022-31036, go-git CVE-2026-71556.
+// Links that lead elsewhere: Argo CD CVE-2022-24904 and CVE-2022-31036, go-git
+// CVE-2026-71556.
+func TestAttackSymbolicLinks(t *testing.T) { refuse(t, symbolicLinks) }
+
+var symbolicLinks = []attack{
 	{"symbolic link", "resources: [link.yaml]\n", map[string]string{overlayDir + "/link.yaml": "-> cm.yaml"},
 		overlayFile + `:1: resources: "link.yaml" is or lies behind a symbolic link`},
 	{"symbolic link to the host", "secretGenerator:\n- name: x\n  files: [t]\n", map[string]string{overlayDir + "/t": "-> /etc/passwd"},
@@ -204,8 +246,12 @@ var attacks = []struct {
 	{"LFS pointer", "resources: [big.yaml]\n", map[string]string{overlayDir + "/big.yaml": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"},
 		overlayDir + `/big.yaml: is a Git LFS pointer, not the file`},
 	{"LFS kustomization", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", nil, overlayFile + `: is a Git LFS pointer, not the file`},
+}
 
-	// Programs: Flux CVE-2021-41254, CVE-2022-24817.
+// Programs of the repository's choice: Flux CVE-2021-41254 and CVE-2022-24817.
+func TestAttackPrograms(t *testing.T) { refuse(t, programs) }
+
+var programs = []attack{
 	{"Helm chart", "helmCharts:\n- name: x\n  repo: https://example.com\n", nil, overlayFile + `:1: helmCharts: Helm charts are not rendered: the helm program would run`},
 	{"Helm globals", "helmGlobals: {chartHome: /}\n", nil, overlayFile + `:1: helmGlobals: Helm charts are not rendered: the helm program would run`},
 	{"old Helm field", "helmChartInflationGenerator:\n- chartName: x\n", nil,
@@ -226,9 +272,13 @@ var attacks = []struct {
 	{"openapi", "openapi: {path: schema.json}\nresources: [cm.yaml]\n", nil, overlayFile + `:1: openapi: is not supported: the schema is shared by all renders`},
 	{"openapi in a base", "resources: [../common]\n", map[string]string{"environments/development/common/kustomization.yaml": "openapi: {version: v1.20.4}\n"},
 		`environments/development/common/kustomization.yaml:1: openapi: is not supported: the schema is shared by all renders`},
+}
 
-	// Endless work: Flux CVE-2022-24878, Argo CVE-2022-31016. Each of these
-	// three ends the process when it reaches Kustomize.
+// Work without end: Flux CVE-2022-24878, Argo CD CVE-2022-31016. Each of the aliases inside
+// their anchors ends the process when it reaches Kustomize.
+func TestAttackEndlessWork(t *testing.T) { refuse(t, endlessWork) }
+
+var endlessWork = []attack{
 	{"alias inside its anchor", "resources: [bomb.yaml]\n", map[string]string{overlayDir + "/bomb.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: &a\n  k: *a\n"},
 		overlayDir + `/bomb.yaml:5: has an alias inside its own anchor`},
 	{"alias inside its anchor of a patch", "resources: [cm.yaml]\npatches:\n- patch: |-\n    apiVersion: v1\n    kind: ConfigMap\n    metadata: {name: development}\n    data: &a\n      k: *a\n", nil,
@@ -294,8 +344,12 @@ var attacks = []struct {
 	{"JSON cannot hold it", "resources: [nan.yaml]\n", map[string]string{overlayDir + "/nan.yaml": configMap("x") + "spec: {a: .nan}\n"}, overlayDir + `/nan.yaml:5: has a number that JSON cannot hold`},
 	{"a tag that lies", "resources: [t.yaml]\n", map[string]string{overlayDir + "/t.yaml": configMap("x") + "spec: {a: !!int canary}\n"}, overlayDir + `/t.yaml:5: has a value that its tag does not allow`},
 	{"a name twice", "resources: [t.yaml]\n", map[string]string{overlayDir + "/t.yaml": configMap("x") + "---\n" + configMap("y") + "data: {c: d}\n"}, overlayDir + `/t.yaml:10: has a name twice in one mapping, first in line 9`},
+}
 
-	// Plain mistakes.
+// Plain mistakes are told as well.
+func TestMistakes(t *testing.T) { refuse(t, mistakes) }
+
+var mistakes = []attack{
 	{"missing file", "resources: [cm.yaml, absent.yaml]\n", nil, overlayFile + `:1: resources: "absent.yaml" does not exist`},
 	{"missing env file", "secretGenerator:\n- name: x\n  envs: [absent.env]\n", nil, overlayFile + `:3: secretGenerator.envs: "absent.env" does not exist`},
 	{"folder as a file", "patches: [{path: ../common}]\n", nil, overlayFile + `:1: patches.path: "../common" is a folder where a file is due`},
@@ -365,22 +419,6 @@ func repeated(format string, n int) string {
 		fmt.Fprintf(&b, format, i)
 	}
 	return b.String()
-}
-
-func TestAttacks(t *testing.T) {
-	tripwires(t)
-	for _, tt := range attacks {
-		t.Run(tt.name, func(t *testing.T) {
-			files := map[string]string{overlayFile: tt.kustomization}
-			for p, text := range tt.files {
-				files[p] = text
-			}
-			res, err := Build(context.Background(), Request{FS: project(files), Release: development()})
-			assert.Nil(t, res)
-			assert.EqualError(t, err, "rendering "+overlayDir+": "+tt.want)
-			assertHint(t, err)
-		})
-	}
 }
 
 // What is harmless is not refused.
@@ -490,7 +528,7 @@ func (r recorder) Open(name string) (fs.File, error) {
 // Whatever a kustomization says, nothing panics, is run or fetched, and no
 // file but the environment's own and components' is read.
 func FuzzGuard(f *testing.F) {
-	for _, tt := range attacks {
+	for _, tt := range attacks() {
 		if len(tt.kustomization) < 4096 {
 			f.Add([]byte(tt.kustomization), []byte(tt.files[overlayDir+"/t.yaml"]))
 		}

@@ -220,8 +220,9 @@ func TestShamirGroupsOfMixedKinds(t *testing.T) {
 }
 
 // A file that names another key of a configured service, or the same at another
-// address, is refused before a connection is made.
-func TestForeignKeysAreNotContacted(t *testing.T) {
+// address, is refused before a connection is made: a repository sends no request, as it
+// could in Kargo CVE-2026-32828.
+func TestAttackForeignKeyServices(t *testing.T) {
 	t.Parallel()
 	kinds := map[string]keyKind{}
 	for _, k := range keyKinds(t, t.TempDir()) {

@@ -428,8 +428,9 @@ func TestOpenCutOffAnywhere(t *testing.T) {
 	}
 }
 
-// No key but the given ones is used, no program is run, no address is called.
-func TestOpenUsesNothingAmbient(t *testing.T) {
+// No key but the given ones is used, no program is run, no address is called. A program
+// was run for a key that the repository brought in Flux CVE-2022-24817.
+func TestAttackAmbientKeys(t *testing.T) {
 	called, address := listen(t)
 	ran := hostileEnvironment(t, address)
 	vault := fmt.Sprintf(`"hc_vault": [{"vault_address": "http://%s", "engine_path": "e", "key_name": "k", `+

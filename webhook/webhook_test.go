@@ -135,7 +135,9 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestMalformed(t *testing.T) {
+// Authentic or not, a payload of another shape is refused and nothing panics: Argo CD
+// CVE-2025-59531.
+func TestAttackMalformedWebhooks(t *testing.T) {
 	for _, tt := range []struct{ event, body string }{
 		{"push", ``}, {"push", `[]`}, {"push", `"x"`}, {"push", `{`}, {"push", push + push}, {"star", `not JSON`},
 		{"push", `{}`}, {"push", `{"ref":1}`}, {"push", `{"ref":"main"}`}, {"push", `{"ref":"refs/heads/a b"}`}, {"push", `{"ref":"refs/heads/a\u0000"}`},
@@ -150,7 +152,8 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-func TestAuthentication(t *testing.T) {
+// Only who knows the secret is believed: Fleet CVE-2026-44937.
+func TestAttackForgedWebhooks(t *testing.T) {
 	good := sign(current, []byte(push))
 	legacy := hmac.New(sha1.New, []byte(current))
 	legacy.Write([]byte(push))
@@ -204,7 +207,8 @@ func TestRotation(t *testing.T) {
 	assert.Equal(t, http.StatusUnauthorized, b.send(t, request(push, header("X-Hub-Signature-256", "sha256="+sign("", []byte(push))))))
 }
 
-func TestRequestsOfAnotherForm(t *testing.T) {
+// What is not authentic, or too long, is not even read: Argo CD CVE-2024-40634.
+func TestAttackEndlessWebhooks(t *testing.T) {
 	unread := func(r *http.Request) { r.Body = io.NopCloser(unreadable{t}) }
 	long := strings.Repeat(" ", MaxBody+1)
 	tests := map[string]struct {

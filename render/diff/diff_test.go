@@ -173,3 +173,24 @@ func TestMaskText(t *testing.T) {
 		})
 	}
 }
+
+// kubectl keeps a whole copy of what it applies in an annotation, Secrets in clear: no
+// difference shows it, nor a copy of a Secret's value elsewhere. Argo CD CVE-2026-45737
+// and CVE-2026-42880.
+func TestAttackLastApplied(t *testing.T) {
+	secret := func(value string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Secret",
+			"metadata": map[string]any{"name": "s", "annotations": map[string]any{
+				"kubectl.kubernetes.io/last-applied-configuration": `{"kind":"Secret","stringData":{"token":"` + value + `"}}`,
+				"example.com/copy": "token=" + value,
+			}},
+			"data": map[string]any{"token": base64.StdEncoding.EncodeToString([]byte(value))}}}
+	}
+	before := configMap(map[string]any{"a": "1"})
+	before.SetAnnotations(map[string]string{"kubectl.kubernetes.io/last-applied-configuration": `{"data":{"old":"canary-one"}}`})
+	text := Text(Objects([]*unstructured.Unstructured{secret("canary-one"), before}, []*unstructured.Unstructured{secret("canary-two"), configMap(map[string]any{"a": "2"})}, Mask{}))
+	assert.Contains(t, text, "ConfigMap c")
+	assert.Contains(t, text, "Secret s")
+	assert.NotContains(t, text, "canary")
+	assert.NotContains(t, text, "last-applied")
+}
