@@ -51,6 +51,7 @@ var confined = []struct{ prefix, room, reason string }{
 	{"k8s.io/client-go", "reconciler", "only the reconciler talks to a cluster"},
 	{"sigs.k8s.io/controller-runtime", "reconciler", "only the reconciler talks to a cluster"},
 	{"github.com/prometheus/", "cmd", "the engine tells an Observer and knows no metrics"},
+	{"go.opentelemetry.io/", "cmd", "the engine tells an Observer and knows no tracing"},
 	{"github.com/fluxcd/", "reconciler", "only the reconciler talks to a cluster"},
 }
 

@@ -35,21 +35,44 @@ const (
 	OutcomeSuperseded Outcome = "superseded" // a newer commit, or the end of the process, came in
 )
 
-// PassTiming is how long a pass took.
+// PassTiming is how long a pass took, and what came of it.
 type PassTiming struct {
-	Release Key
-	Outcome Outcome
-	Took    time.Duration
-	Stages  map[PassStage]time.Duration // those that it came by
+	Release  Key
+	Revision string // the commit whose content it looked at
+	Outcome  Outcome
+	Began    time.Time
+	Took     time.Duration
+	Stages   []StageTiming // as it came by them; it may come by one several times
+	Stands   PassStage     // where the release stands after it; "" when it was superseded
+	Reason   string        // of the release's condition Ready after it; "" when it was superseded
+	// Seen is when Run first saw the commit that the release was on its way to; zero
+	// when it was on none, as in a correction of drift.
+	Seen time.Time
+	// Arrived says that with this pass the release is as that commit wants it.
+	Arrived bool
+}
+
+// StageTiming is how long a pass spent in a stage.
+type StageTiming struct {
+	Stage PassStage
+	Began time.Time
+	Took  time.Duration
+}
+
+// Look is a look at the repository.
+type Look struct {
+	Began    time.Time
+	Took     time.Duration
+	Revision string // the newest commit; "" when it could not be found out, or must not be applied
+	Err      error  // a *CommitRefusedError when it is known and must not be applied
 }
 
 // Observer is told what the engine does as it does it, to be counted. It is called
 // from several goroutines, and must neither wait nor keep what it is given. At
 // rest only Fetched is called.
 type Observer interface {
-	// Fetched is told of every look at the repository; err is a
-	// *CommitRefusedError when the newest commit is known and must not be applied.
-	Fetched(took time.Duration, err error)
+	// Fetched is told of every look at the repository.
+	Fetched(Look)
 	// Passed is told of every pass over a release.
 	Passed(PassTiming)
 	// Corrected is told of an object, by its kind, that was given back what
@@ -64,25 +87,34 @@ type Observer interface {
 // unobserved is the Observer of who needs none.
 type unobserved struct{}
 
-func (unobserved) Fetched(time.Duration, error) {}
-func (unobserved) Passed(PassTiming)            {}
-func (unobserved) Corrected(Key, string)        {}
-func (unobserved) Applied(Key, time.Duration)   {}
+func (unobserved) Fetched(Look)               {}
+func (unobserved) Passed(PassTiming)          {}
+func (unobserved) Corrected(Key, string)      {}
+func (unobserved) Applied(Key, time.Duration) {}
 
 // stopwatch measures the stages of one pass.
 type stopwatch struct {
-	begun, since time.Time
-	stage        PassStage
-	spent        map[PassStage]time.Duration
+	begun   time.Time
+	stage   PassStage
+	since   time.Time // of the stage
+	spent   []StageTiming
+	stands  PassStage // after the pass
+	reason  string
+	arrived bool
 }
 
-// enter ends the stage that the pass is at, and begins another.
+// enter ends the stage that the pass is at, and begins another. One that it is at
+// already goes on: a release has a step for each object.
 func (p *pass) enter(stage PassStage) {
-	w, now := &p.watch, p.engine.cfg.Clock.Now()
-	if w.spent == nil {
-		w.begun, w.spent = now, map[PassStage]time.Duration{}
+	w := &p.watch
+	if stage == w.stage && !w.begun.IsZero() {
+		return
+	}
+	now := p.engine.cfg.Clock.Now()
+	if w.begun.IsZero() {
+		w.begun = now
 	} else {
-		w.spent[w.stage] += now.Sub(w.since)
+		w.spent = append(w.spent, StageTiming{w.stage, w.since, now.Sub(w.since)})
 	}
 	w.stage, w.since = stage, now
 }
@@ -90,8 +122,10 @@ func (p *pass) enter(stage PassStage) {
 // measured tells how long the pass took.
 func (p *pass) measured(outcome Outcome) {
 	p.enter("")
+	w := p.watch
 	p.engine.cfg.Observer.Passed(PassTiming{
-		Release: p.in.key(), Outcome: outcome, Took: p.watch.since.Sub(p.watch.begun), Stages: p.watch.spent,
+		Release: p.in.key(), Revision: p.in.Revision, Outcome: outcome, Began: w.begun, Took: w.since.Sub(w.begun),
+		Stages: w.spent, Stands: w.stands, Reason: w.reason, Seen: p.want.seen, Arrived: w.arrived,
 	})
 }
 

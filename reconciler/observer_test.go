@@ -2,6 +2,7 @@ package reconciler_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ type tally struct {
 
 func (o *tally) into(c *reconciler.Config) { c.Observer = o }
 
-func (o *tally) Fetched(time.Duration, error) {
+func (o *tally) Fetched(reconciler.Look) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.fetches++
@@ -65,7 +66,7 @@ func TestTheObserverIsToldOfEveryCommitOnce(t *testing.T) {
 	f.run()
 	f.eventually("api is ready", func() bool { r := f.release("api"); return r != nil && r.Ready() })
 	f.eventually("its passes are told of", o.locked(func() bool {
-		return len(o.passes) > 0 && o.passes[0].Stages[reconciler.StageApply] > 0
+		return len(o.passes) > 0 && slices.ContainsFunc(o.passes[0].Stages, func(s reconciler.StageTiming) bool { return s.Stage == reconciler.StageApply && s.Took > 0 })
 	}))
 	require.True(t, o.locked(func() bool { return len(o.applied) == 0 && o.fetches > 0 && len(o.corrected) == 0 })(),
 		"what was to do at the start answers no commit")
@@ -88,10 +89,16 @@ func TestTheObserverIsToldOfEveryCommitOnce(t *testing.T) {
 	assert.Len(t, o.applied[api], 1, "a commit that does not change a release is not counted for it")
 	for _, p := range o.passes {
 		var sum time.Duration
-		for stage, took := range p.Stages {
-			assert.NotContains(t, []reconciler.PassStage{"", reconciler.StageWait}, stage)
-			sum += took
+		for _, s := range p.Stages {
+			assert.NotContains(t, []reconciler.PassStage{"", reconciler.StageWait}, s.Stage)
+			assert.Equal(t, sum, s.Began.Sub(p.Began), "one stage after the other")
+			sum += s.Took
 		}
 		assert.Equal(t, p.Took, sum)
+		assert.Equal(t, p.Outcome == reconciler.OutcomeSuperseded, p.Reason == "")
+		assert.False(t, p.Arrived && p.Seen.IsZero())
 	}
+	arrived := slices.DeleteFunc(slices.Clone(o.passes), func(p reconciler.PassTiming) bool { return !p.Arrived })
+	require.Len(t, arrived, 3)
+	assert.Equal(t, []string{revision(2), revision(3), revision(4)}, []string{arrived[0].Revision, arrived[1].Revision, arrived[2].Revision})
 }

@@ -172,7 +172,9 @@ func (p *pass) report(ctx context.Context, v Verdict, stage PassStage, cause err
 		s.UID = release.UID
 	}
 	p.release.finished(p.want, v, s)
+	p.watch.stands, p.watch.reason = stage, v.Reason
 	if seen, arrived := p.release.arrived(p.want, v); arrived {
+		p.watch.arrived = true
 		p.engine.cfg.Observer.Applied(p.in.key(), p.engine.cfg.Clock.Now().Sub(seen))
 	}
 	p.env.ledger.ended(s.Release, p.want.generation, v.Stalled)

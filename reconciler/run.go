@@ -128,7 +128,7 @@ func (f *branch) look(ctx context.Context) {
 	rev, err := f.fetch(ctx)
 	now := f.engine.cfg.Clock.Now()
 	if ctx.Err() == nil {
-		f.engine.cfg.Observer.Fetched(now.Sub(began), err)
+		f.engine.cfg.Observer.Fetched(Look{began, now.Sub(began), rev, err})
 	}
 	var refused *CommitRefusedError
 	if errors.As(err, &refused) {

@@ -26,6 +26,8 @@ type controllerOptions struct {
 	notifyAddress  string
 	healthAddress  string
 	metricsAddress string
+	pprofAddress   string
+	otlpEndpoint   string
 	webhook        webhookOptions
 	election       electionOptions
 	duties         dutyOptions
@@ -79,6 +81,10 @@ With --health-address, GET /healthz fails when only a restart can help, and
 GET /readyz until the environments have been taken in and the watches stand; a
 controller that stands by is ready when it could take over. ?verbose lists what
 was checked.
+
+With --otlp-endpoint it sends traces: a commit's way through a release is one,
+with a span for each look, pass, stage and wait. --pprof-address serves Go's
+profiles, to this machine only.
 
 Flags that would have nothing to do, such as --lease-duration without leader
 election, are errors. A key that is bound to an environment which is not served
@@ -139,6 +145,8 @@ func newControllerCommand(a *app) *cobra.Command {
 	f.StringVar(&o.webhook.secretFile, "webhook-secret-file", "", "`file` with the secrets of webhooks, one a line")
 	f.StringVar(&o.healthAddress, "health-address", "", "`address` of /healthz and /readyz, such as :8081 (default: none)")
 	f.StringVar(&o.metricsAddress, "metrics-address", "", "`address` of /metrics for Prometheus, such as :8080 (default: none)")
+	f.StringVar(&o.pprofAddress, "pprof-address", "", "loopback `address` of Go's profiles, /debug/pprof (default: none)")
+	f.StringVar(&o.otlpEndpoint, "otlp-endpoint", a.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), "`URL` that traces are sent to by OTLP over HTTP, such as http://collector:4318 (OTEL_EXPORTER_OTLP_ENDPOINT; default: none are made)")
 	f.IntVar(&o.concurrency, "concurrency", 0, "releases worked on at the same time (default: twice the cores, at least four)")
 	f.BoolVar(&o.election.elect, "leader-elect", false, "work only while holding a Lease (default: in a pod)")
 	f.StringVar(&o.election.namespace, "leader-election-namespace", "", "`namespace` of the Lease (default: the pod's)")
@@ -167,6 +175,11 @@ func (o controllerOptions) check() error {
 	for _, address := range []struct{ flag, value string }{{"--health-address", o.healthAddress}, {"--metrics-address", o.metricsAddress}} {
 		if _, _, err := net.SplitHostPort(address.value); err != nil && address.value != "" {
 			return withHint(usagef("%s %q is not HOST:PORT", address.flag, address.value), "for example %s :8081", address.flag)
+		}
+	}
+	if o.pprofAddress != "" {
+		if err := loopback("--pprof-address", o.pprofAddress); err != nil {
+			return err
 		}
 	}
 	if err := o.verify.check(o.environments); err != nil {
@@ -241,7 +254,7 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 		heap.Relax()
 	}
 	a.remoteOnly = !localRepositories(o.local, o.localAsked, a.podNamespace())
-	w := &work{log: a.logger(o.logLevel), options: reconciler.RunOptions{PollInterval: o.poll}, metricsAddress: "0"}
+	w := &work{log: a.logger(o.logLevel), options: reconciler.RunOptions{PollInterval: o.poll}, metricsAddress: "0", pprofAddress: o.pprofAddress}
 	if err := w.listen(o); err != nil {
 		return err
 	}
@@ -257,6 +270,12 @@ func (a *app) runController(ctx context.Context, o controllerOptions) error {
 	}
 	o.stays, o.reporter, o.looked, o.engineOptions.election = true, reporters{d, m, recorder}, d.wasLooked, &o.election
 	o.observer, o.requests, d.gates = m, m.count, m.advanced
+	if t, err := newTracing(ctx, o.otlpEndpoint, w.log); err != nil {
+		return err
+	} else if t != nil {
+		defer t.close()
+		o.observer = observers{m, t}
+	}
 	e, err := a.openEngine(ctx, o.engineOptions)
 	if err != nil {
 		return err

@@ -35,6 +35,7 @@ type work struct {
 	webhook        *webhookServer
 	probes         net.Listener // nil: none
 	metricsAddress string       // "0": none
+	pprofAddress   string       // "": none
 }
 
 // manage runs the controller under a manager until ctx ends: the servers at
@@ -64,6 +65,7 @@ func (w *work) managerOptions() manager.Options {
 	o := manager.Options{
 		Logger:                  demoted(w.log),
 		Metrics:                 metricsserver.Options{BindAddress: w.metricsAddress},
+		PprofBindAddress:        w.pprofAddress,
 		GracefulShutdownTimeout: &grace,
 	}
 	if w.lease != nil {

@@ -160,21 +160,25 @@ func one(yes bool) float64 {
 }
 
 // Fetched implements reconciler.Observer.
-func (m *metrics) Fetched(took time.Duration, err error) {
+func (m *metrics) Fetched(l reconciler.Look) {
 	result := "ok"
 	var refused *reconciler.CommitRefusedError
-	if errors.As(err, &refused) {
+	if errors.As(l.Err, &refused) {
 		result = "refused"
-	} else if err != nil {
+	} else if l.Err != nil {
 		result = "error"
 	}
-	m.fetches.WithLabelValues(result).Observe(took.Seconds())
+	m.fetches.WithLabelValues(result).Observe(l.Took.Seconds())
 }
 
 // Passed implements reconciler.Observer.
 func (m *metrics) Passed(p reconciler.PassTiming) {
 	m.passes.WithLabelValues(p.Release.Environment, string(p.Outcome)).Observe(p.Took.Seconds())
-	for stage, took := range p.Stages {
+	spent := map[reconciler.PassStage]time.Duration{}
+	for _, s := range p.Stages {
+		spent[s.Stage] += s.Took
+	}
+	for stage, took := range spent {
 		m.stages.WithLabelValues(p.Release.Environment, string(stage)).Observe(took.Seconds())
 	}
 }

@@ -30,10 +30,10 @@ func sampled(t *testing.T) (*metrics, *prometheus.Registry) {
 	m.vitals = func() reconciler.Vitals {
 		return reconciler.Vitals{Running: true, Waiting: 3, Environments: []reconciler.Intake{{Environment: "production", Revision: "c0ffee"}}}
 	}
-	m.Fetched(time.Second, nil)
-	m.Fetched(time.Second, errors.New("no answer"))
-	m.Fetched(time.Second, fmt.Errorf("wrapped: %w", &reconciler.CommitRefusedError{Err: errors.New("not signed")}))
-	m.Passed(reconciler.PassTiming{Release: api, Outcome: reconciler.OutcomeDone, Took: time.Second, Stages: map[reconciler.PassStage]time.Duration{reconciler.StageApply: time.Second}})
+	for _, err := range []error{nil, errors.New("no answer"), fmt.Errorf("wrapped: %w", &reconciler.CommitRefusedError{Err: errors.New("not signed")})} {
+		m.Fetched(reconciler.Look{Took: time.Second, Err: err})
+	}
+	m.Passed(reconciler.PassTiming{Release: api, Outcome: reconciler.OutcomeDone, Took: time.Second, Stages: []reconciler.StageTiming{{Stage: reconciler.StageApply, Took: time.Second}}})
 	m.Corrected(api, "ConfigMap")
 	m.Applied(api, 2*time.Second)
 	m.Report(t.Context(), reconciler.Status{Environment: "production", Release: "api", State: reconciler.StateReady, Message: "hunter2"})

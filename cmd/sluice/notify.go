@@ -18,14 +18,22 @@ type notifyServer struct {
 	posted   chan struct{}
 }
 
-// newNotifyServer listens on address, whose host must be a loopback address.
-func newNotifyServer(address string) (*notifyServer, error) {
+// loopback refuses an address that others can reach, for what knows no authentication.
+func loopback(flag, address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, withHint(usagef("--notify-address %q is not HOST:PORT", address), "for example --notify-address 127.0.0.1:9292")
+		return withHint(usagef("%s %q is not HOST:PORT", flag, address), "for example %s 127.0.0.1:9292", flag)
 	}
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return nil, withHint(usagef("--notify-address %s is not a loopback address: it takes no authentication", address), "use 127.0.0.1:PORT or [::1]:PORT")
+		return withHint(usagef("%s %s is not a loopback address: it takes no authentication", flag, address), "use 127.0.0.1:PORT or [::1]:PORT")
+	}
+	return nil
+}
+
+// newNotifyServer listens on address, whose host must be a loopback address.
+func newNotifyServer(address string) (*notifyServer, error) {
+	if err := loopback("--notify-address", address); err != nil {
+		return nil, err
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
