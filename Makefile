@@ -83,6 +83,11 @@ bench: control-plane ## The benchmarks of docs/benchmarks.md, on a control plane
 	$(DEVCLUSTER) go test -run '^$$' -bench '^Benchmark(Reconciler|Controller)$$' -benchtime 1x -timeout 60m ./reconciler
 	$(DEVCLUSTER) go test -run '^$$' -bench '^Benchmark(Drift|TakeIn|Push)$$' -benchtime 30x -timeout 60m ./reconciler
 
+# SOAK=2m for a shorter one; SLUICE_TEST_SEED repeats what a run has printed.
+.PHONY: soak
+soak: control-plane build ## Random commits, drift, kills and outages for SOAK (default 10m), and what must hold afterwards
+	SLUICE_SOAK=$(or $(SOAK),10m) $(DEVCLUSTER) go test ./cmd/sluice -run '^TestSoak$$' -count=1 -v -timeout 0
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 30s) each
 	@go list ./... | while read -r pkg; do \

@@ -7,14 +7,12 @@ import (
 	"io"
 
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/cgi"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,13 +36,7 @@ const seedVariable = "SLUICE_TEST_SEED"
 // cluster has to be exactly what the repository says, and what belongs to others
 // as it was.
 func TestKilledAtRandomMoments(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	if given := os.Getenv(seedVariable); given != "" {
-		var err error
-		seed, err = strconv.ParseUint(given, 10, 64)
-		require.NoError(t, err, seedVariable)
-	}
-	t.Logf("%s=%d repeats this run", seedVariable, seed)
+	seed := randomSeed(t)
 	binary := buildController(t)
 	var kills atomic.Int64
 	t.Run("while", func(t *testing.T) {
@@ -159,13 +151,10 @@ type victim struct {
 
 func newVictim(t *testing.T, binary, namespace, repository string) *victim {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
 	home := t.TempDir()
 	c := &victim{
 		t: t, proxy: faults.New(t, testcluster.Start(t)), binary: binary,
-		address: listener.Addr().String(), logFile: filepath.Join(home, "log"),
+		address: freeAddress(t), logFile: filepath.Join(home, "log"),
 		env: append(os.Environ(), "HOME="+home, "SLUICE_CACHE_DIR="+filepath.Join(home, "cache"), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1"),
 	}
 	c.args = []string{"controller", "--repo", repository, "--branch", "main", "--environment", "production=" + namespace,

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -172,10 +171,7 @@ func TestTracesAndProfilesOfAController(t *testing.T) {
 	r := newReceiver(t)
 	s := newShop(t, rand.New(rand.NewPCG(3, 3)))
 	c := newVictim(t, buildController(t), s.namespace, s.bare)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	profiles := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	profiles := freeAddress(t)
 	c.args = append(c.args, "--otlp-endpoint", r.URL, "--pprof-address", profiles)
 	c.env = append(c.env, "OTEL_BSP_SCHEDULE_DELAY=100") // ms
 	c.start()
