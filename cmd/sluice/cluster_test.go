@@ -50,6 +50,7 @@ func TestClusterScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"example": cmdExample, "bare": cmdBare, "replace": cmdReplace, "github": cmdGitHub, "announced": cmdAnnounced,
 			"await": c.await, "get": c.get, "delete": c.delete, "post": cmdPost, "webhook": cmdWebhook, "probe": cmdProbe, "terminate": cmdTerminate,
+			"signin": cmdSignIn, "can": cmdCan,
 		},
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
@@ -80,7 +81,7 @@ func setupCluster(t *testing.T, env *testscript.Env, client dynamic.Interface) e
 	env.Vars = append(env.Vars, "KUBECONFIG="+file, "NS="+prefix)
 	env.Defer(func() {
 		namespaces := schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
-		for _, name := range []string{"development", "staging", "production"} {
+		for _, name := range []string{"development", "staging", "production", "system"} {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			_ = client.Resource(namespaces).Delete(ctx, prefix+"-"+name, metav1.DeleteOptions{})
 			cancel()
@@ -101,6 +102,10 @@ var resources = map[string]schema.GroupVersionResource{
 	"configmap":  {Version: "v1", Resource: "configmaps"},
 	"namespace":  {Version: "v1", Resource: "namespaces"},
 	"lease":      {Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
+
+	"serviceaccount": {Version: "v1", Resource: "serviceaccounts"},
+	"role":           rbacResource("roles"),
+	"clusterrole":    rbacResource("clusterroles"),
 }
 
 // object splits KIND NAMESPACE/NAME.

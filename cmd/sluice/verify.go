@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/gitrepo/signature"
 	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
 )
 
 // verifyOptions say whose commits a controller applies. Without key files it
@@ -119,10 +120,32 @@ func (a *app) clusterVerifier(config *rest.Config, repo *remoteRepository, o eng
 		if o.verify.from != "" {
 			return []string{o.verify.from}, nil
 		}
-		releases, err := presentReleases(ctx, config)
+		releases, err := servedReleases(ctx, config, o.environments)
 		return appliedRevisions(releases, repositoryIdentity(repo.Name()), o.environments), err
 	}
 	return v
+}
+
+// servedReleases are the Releases in the namespaces of environments, each given with
+// its own: a controller has no right to those of others.
+func servedReleases(ctx context.Context, config *rest.Config, environments []string) ([]v1alpha1.Release, error) {
+	client, err := cluster.New(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := client.Ping(ctx); err != nil {
+		return nil, err // sooner than the lists would
+	}
+	var all []v1alpha1.Release
+	for _, arg := range environments {
+		_, namespace, _ := strings.Cut(arg, "=")
+		list, err := client.Releases(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
 }
 
 // accept returns nil for a commit that may be applied, else a
