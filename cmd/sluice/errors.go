@@ -28,8 +28,8 @@ const exitCodesHelp = `Every command ends with one of these codes:
   0  done, or there was nothing to do (a promotion of what is already there)
   1  an error: the input is wrong, the repository or the cluster refused
   2  wrong usage: an unknown command or flag, a missing argument
-  3  the answer is no: check found errors, diff --exit-code found differences,
-     a pull request's gates have not passed
+  3  the answer is no: check or doctor found errors, diff --exit-code found
+     differences, a pull request's gates have not passed
   4  applied, but not ready: a release failed, is held, or the time ran out
   5  only in part: status could not read the repository, or not ask the cluster,
      and shows the other side
