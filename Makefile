@@ -32,6 +32,19 @@ build: ## Build bin/sluice
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sluice ./cmd/sluice
 
+# Everything about an image comes from the commit, its times too.
+IMAGE   ?= sluice:$(VERSION)
+BUILDER ?= $(firstword $(shell command -v buildah || true))
+.PHONY: image
+image: sbom ## Build the image $(IMAGE) with buildah, from scratch (IMAGE=…)
+	@test -n "$(BUILDER)" || { echo "buildah is not installed"; exit 1; }
+	$(BUILDER) build --quiet --format oci --tag $(IMAGE) --timestamp "$$(git log -1 --format=%ct)" \
+	  --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg DATE=$(DATE) --file Dockerfile $(BIN)
+
+.PHONY: sbom
+sbom: build ## Write the software bill of materials of bin/sluice, as SPDX
+	go run ./deploy/sbom $(BIN)/sluice $(VERSION) $(DATE) > $(BIN)/sluice.spdx.json
+
 .PHONY: control-plane
 control-plane:
 	@$(MAKE) --no-print-directory -C dev tools BIN=$(BIN)

@@ -25,6 +25,10 @@ func mainCode() int {
 	// The first signal ends what is being done in good order; a second one is
 	// not caught any more and ends the process.
 	context.AfterFunc(ctx, stop)
+	if err := trustBuiltInRoots(); err != nil {
+		printError(os.Stderr, false, err)
+		return exitError
+	}
 	wd, err := os.Getwd()
 	if err != nil {
 		wd = "."
