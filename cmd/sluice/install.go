@@ -43,9 +43,9 @@ changed (docs/guides/install.md).
 Secrets are named, never made. They are in the controller's namespace:
 --git-secret has the keys token (and username), or ssh-privatekey and
 known_hosts for ssh; --age-key-secret has age.agekey; --webhook-secret has
-secret; --github-app-secret has id, installation and key.pem. --mount-secret
-puts another one at /etc/sluice/secrets/NAME, for flags of the controller to
-name.
+secret; --ca-secret has ca.crt; --github-app-secret has id, installation and
+key.pem. --mount-secret puts another one at /etc/sluice/secrets/NAME, for flags
+of the controller to name.
 
 Flags of the controller itself go after --, such as -- --promote; see
 sluice controller --help.
@@ -80,6 +80,7 @@ func newInstallCommand(a *app) *cobra.Command {
 	f.IntVar(&o.manifests.Replicas, "replicas", 2, "controllers, of which one works and the others stand by")
 	f.StringVar(&o.applier, "applier", manifests.DefaultApplier, "`name` of each environment's service account")
 	f.StringVar(&o.manifests.GitSecret, "git-secret", "", "`Secret` with the credentials for the repository")
+	f.StringVar(&o.manifests.CASecret, "ca-secret", "", "`Secret` with the certificate authorities of repository and forge")
 	f.StringVar(&o.manifests.GitHubAppSecret, "github-app-secret", "", "`Secret` with the GitHub App that reads the repository")
 	f.StringArrayVar(&o.ageSecrets, "age-key-secret", nil, "Secret with the age keys of an environment, `ENVIRONMENT=SECRET` (repeatable)")
 	f.StringVar(&o.manifests.WebhookSecret, "webhook-secret", "", "`Secret` that signs webhooks; without one they are not taken")
@@ -147,7 +148,9 @@ func (a *app) settleInstall(ctx context.Context, o installOptions) (manifests.Op
 		return m, err
 	}
 	m.Repository = p.remote
-	m.ForgeToken = a.forgeToken(p.remote)
+	if writes := slices.ContainsFunc(m.Flags, func(f string) bool { return f == "--promote" || f == "--announce" }); writes || !m.SSH() {
+		m.ForgeToken = a.forgeToken(p.remote)
+	}
 	if m.Environments, err = a.installedEnvironments(ctx, o); err != nil {
 		return m, err
 	}
@@ -172,13 +175,13 @@ func (a *app) settleInstall(ctx context.Context, o installOptions) (manifests.Op
 	return m, nil
 }
 
-// forgeToken is the variable that the token of the remote's forge is given by.
+// forgeToken is the variable that names the file with the token of the remote's forge.
 func (a *app) forgeToken(remote string) string {
 	kind := a.forge.kind
 	if kind == forgeAuto {
 		kind = forgeHosts[remoteAddress(remote).name()]
 	}
-	return map[string]string{"github": "SLUICE_GITHUB_TOKEN", "gitea": "SLUICE_GITEA_TOKEN"}[kind]
+	return map[string]string{"github": "SLUICE_GITHUB_TOKEN_FILE", "gitea": "SLUICE_GITEA_TOKEN_FILE"}[kind]
 }
 
 // installedEnvironments pins the namespace of each environment: from here on the

@@ -77,7 +77,7 @@ func TestInstallPrintsDeploy(t *testing.T) {
 func TestInstallWithEverything(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
-		"https": {"--repo", "https://git.example.com:8443/shop/environments.git", "--git-secret", "git"},
+		"https": {"--repo", "https://git.example.com:8443/shop/environments.git", "--git-secret", "git", "--ca-secret", "ca"},
 		"ssh":   {"--repo", "ssh://git@git.example.com:2222/shop/environments.git", "--git-secret", "git"},
 		"forge": {"--repo", "https://github.com/shop/environments", "--github-app-secret", "app"},
 	} {

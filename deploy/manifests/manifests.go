@@ -56,12 +56,13 @@ type Options struct {
 
 	Environments []Environment
 
-	// ForgeToken is the variable for the token of a forge that is not Git's alone; ""
-	// for none.
+	// ForgeToken is the variable that names the file with the token where it is for
+	// the forge, and not for Git alone; "" where it is.
 	ForgeToken string
 
 	// Names of Secrets in Namespace; "" for none.
 	GitSecret       string   // token, and username; or ssh-privatekey and known_hosts
+	CASecret        string   // ca.crt: certificate authorities of repository and forge
 	GitHubAppSecret string   // id, installation and key.pem
 	WebhookSecret   string   // WebhookKey
 	Mounts          []string // each at /etc/sluice/secrets/NAME
@@ -161,7 +162,7 @@ func (o Options) SSH() bool { return o.endpoint().scheme == "ssh" }
 // Secrets are the names of the Secrets that the controller's pods cannot start
 // without.
 func (o Options) Secrets() []string {
-	names := slices.Concat([]string{o.GitSecret, o.GitHubAppSecret, o.WebhookSecret}, o.Mounts)
+	names := slices.Concat([]string{o.GitSecret, o.CASecret, o.GitHubAppSecret, o.WebhookSecret}, o.Mounts)
 	for _, e := range o.Environments {
 		names = append(names, e.AgeSecret)
 	}
