@@ -20,7 +20,7 @@ import (
 	"github.com/sluice-dev/sluice/promotion/github/githubtest"
 )
 
-// TestGuides types what the guides of forges and promotions tell a newcomer to type, on a
+// TestGuides types what the guides of forges, promotions and installing tell a newcomer to type, on a
 // cluster and on a forge. A script of each sets the scene and looks at what came of it.
 func TestGuides(t *testing.T) {
 	client, err := dynamic.NewForConfig(testcluster.Start(t))
@@ -36,7 +36,7 @@ func TestGuides(t *testing.T) {
 		},
 		Condition: scriptCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"guide": cmdGuide, "example": cmdExample, "replace": cmdReplace, "await": c.await,
+			"guide": cmdGuide, "example": cmdExample, "replace": cmdReplace, "await": c.await, "secret": cmdSecret,
 			"github": cmdEmptyGitHub, "gitea": cmdEmptyGitea,
 			"workflow": cmdWorkflow, "statuses": cmdStatuses,
 		},

@@ -8,6 +8,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
@@ -32,6 +34,21 @@ func cmdSignIn(ts *testscript.TestScript, neg bool, args []string) {
 	data, err := clientcmd.Write(*config)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), data, 0o600))
+}
+
+// cmdSecret makes a Secret with one key, and its namespace: secret NAMESPACE/NAME KEY.
+func cmdSecret(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: secret NAMESPACE/NAME KEY")
+	}
+	namespace, name, _ := strings.Cut(args[0], "/")
+	core := administrator(ts).CoreV1()
+	_, err := core.Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	if !apierrors.IsAlreadyExists(err) {
+		ts.Check(err)
+	}
+	_, err = core.Secrets(namespace).Create(context.Background(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{args[1]: "value"}}, metav1.CreateOptions{})
+	ts.Check(err)
 }
 
 func administrator(ts *testscript.TestScript) *kubernetes.Clientset {
