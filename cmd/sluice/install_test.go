@@ -165,3 +165,15 @@ func TestInstallRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestInstallQuotes: what the flags hold reaches the controller as it is, and no other
+// place of the manifests.
+func TestInstallQuotes(t *testing.T) {
+	t.Parallel()
+	hostile := "x\"\n---\nkind: ClusterRoleBinding # {{.}} \u2028 <&> 'é'"
+	named := byName(t, printed(t, append(exampleInstall[:5:5], "--", "--leader-election-namespace", hostile)...))
+	containers, _, err := unstructured.NestedSlice(named["Deployment sluice-system/sluice-controller"].Object, "spec", "template", "spec", "containers")
+	require.NoError(t, err)
+	assert.Contains(t, containers[0].(map[string]any)["args"], hostile)
+	assert.Len(t, named, len(byName(t, printed(t, exampleInstall...))))
+}
