@@ -106,7 +106,7 @@ func (f form) project(t *testing.T) fs.FS {
 			rules, err := secrets.ParseRules(secrets.RulesFile, []byte("creation_rules: [{"+fields+"age: "+keys.Names()[0]+"}]\n"))
 			require.NoError(t, err)
 			rule, _ := rules.For(p)
-			out, err := keys.Encrypt(p, []byte(text), rule)
+			out, err := keys.Encrypt(t.Context(), p, []byte(text), rule)
 			require.NoError(t, err)
 			require.NotContains(t, string(out), "canary", "the value is encrypted")
 			text = string(out)
@@ -190,7 +190,10 @@ func TestEncryptedJSONPatch(t *testing.T) {
 	const patch = "- {op: replace, path: /stringData/TOKEN, value: canary-value-1}\n"
 	keys, err := secrets.LoadAgeKeys("../secrets/testdata/development.agekey")
 	require.NoError(t, err)
-	sealed, err := secrets.Encrypt(formDir+"patch.bin", []byte(patch), keys.Names())
+	rules, err := secrets.ParseRules(secrets.RulesFile, []byte("creation_rules: [{age: "+keys.Names()[0]+"}]\n"))
+	require.NoError(t, err)
+	rule, _ := rules.For(formDir + "patch.bin")
+	sealed, err := keys.Encrypt(t.Context(), formDir+"patch.bin", []byte(patch), rule)
 	require.NoError(t, err)
 	f := form{files: map[string]string{"kustomization.yaml": "resources: [s.yaml]\npatches: [{path: patch.bin, target: {kind: Secret}}]\n",
 		"s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {TOKEN: x}\n", "patch.bin": string(sealed)}}

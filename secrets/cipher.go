@@ -2,9 +2,11 @@ package secrets
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/getsops/sops/v3"
 	"github.com/getsops/sops/v3/aes"
@@ -17,6 +19,7 @@ import (
 type recordingCipher struct {
 	aes    aes.Cipher
 	values []string
+	seen   map[plainValue][]string // ciphertext by what it stands for; nil: not kept
 
 	field    string // name path of the value last tried
 	notPlain bool   // that value is not ciphertext
@@ -33,6 +36,9 @@ func (c *recordingCipher) Decrypt(ciphertext string, key []byte, context string)
 	if err != nil {
 		return nil, errCipher
 	}
+	if p, ok := plainValueOf(v, context); ok && c.seen != nil {
+		c.seen[p] = append(c.seen[p], ciphertext)
+	}
 	switch v := v.(type) {
 	case string:
 		c.values = append(c.values, v)
@@ -46,9 +52,47 @@ func (c *recordingCipher) Decrypt(ciphertext string, key []byte, context string)
 	return v, nil
 }
 
-// Encrypt implements sops.Cipher.
+// Encrypt implements sops.Cipher. A value that was decrypted in the same place
+// gets the ciphertext that it had, each of those once.
 func (c *recordingCipher) Encrypt(plaintext any, key []byte, context string) (string, error) {
+	p, ok := plainValueOf(plaintext, context)
+	if had := c.seen[p]; ok && len(had) > 0 {
+		c.seen[p] = had[1:]
+		return had[0], nil
+	}
 	return c.aes.Encrypt(plaintext, key, context)
+}
+
+// again is a cipher that encrypts what this one decrypted.
+func (c *recordingCipher) again() *recordingCipher {
+	// The cipher of SOPS keeps nonces by value and place: two equal items of a
+	// list would get the same one.
+	return &recordingCipher{aes: aes.NewCipher(), seen: maps.Clone(c.seen)}
+}
+
+// plainValue is a value in its place. Numbers are compared as they are written: an
+// editor shows 1.0 as 1.
+type plainValue struct{ kind, text, context string }
+
+func plainValueOf(v any, context string) (p plainValue, ok bool) {
+	p.context = context
+	switch v := v.(type) {
+	case string:
+		p.kind, p.text = "str", v
+	case int:
+		p.kind, p.text = "number", strconv.Itoa(v)
+	case float64:
+		p.kind, p.text = "number", strconv.FormatFloat(v, 'f', -1, 64)
+	case bool:
+		p.kind, p.text = "bool", strconv.FormatBool(v)
+	case time.Time:
+		p.kind, p.text = "time", v.Format(time.RFC3339Nano)
+	case sops.Comment:
+		p.kind, p.text = "comment", v.Value
+	default:
+		return p, false
+	}
+	return p, true
 }
 
 // failure is the error of the value last tried.

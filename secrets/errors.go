@@ -166,6 +166,7 @@ type FormatError struct {
 	Line   int    // 0 when unknown
 	Field  string // name of the value, "" when it is not about one
 	Reason string
+	Remedy string // "": look at the file
 }
 
 func (e *FormatError) Error() string {
@@ -179,10 +180,31 @@ func (e *FormatError) Error() string {
 	return where + ": " + e.Reason
 }
 
-// Hint says how to look at the file.
+// Hint says what to do about it, or how to look at the file.
 func (e *FormatError) Hint() string {
+	if e.Remedy != "" {
+		return e.Remedy
+	}
 	return "check the file with: sops decrypt " + oneLine(e.File)
 }
+
+// NameError says that a value of a file cannot be read or changed by its name.
+// It never holds a value.
+type NameError struct {
+	File   string
+	Name   string
+	Reason string
+	Remedy string
+	// Missing reports that the file has no such value.
+	Missing bool
+}
+
+func (e *NameError) Error() string {
+	return fmt.Sprintf("%s: %s: %s", e.File, oneLine(e.Name), e.Reason)
+}
+
+// Hint says what to do about it.
+func (e *NameError) Hint() string { return e.Remedy }
 
 // KeyFileError says what is wrong with a file of keys or credentials. It never
 // quotes it.
@@ -210,16 +232,10 @@ func (e *KeyFileError) Hint() string {
 
 // RecipientError says that a new file cannot be encrypted for its recipients.
 type RecipientError struct {
-	Number int // which recipient, from 1; 0 for all
 	Reason string
 }
 
-func (e *RecipientError) Error() string {
-	if e.Number > 0 {
-		return fmt.Sprintf("recipient %d: %s", e.Number, e.Reason)
-	}
-	return e.Reason
-}
+func (e *RecipientError) Error() string { return e.Reason }
 
 // Hint says what a recipient is.
 func (e *RecipientError) Hint() string {

@@ -2,7 +2,6 @@ package secrets
 
 import (
 	"bytes"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -76,13 +75,6 @@ type azureSettings struct {
 	Authority          string `yaml:"authority"`
 	Resource           string `yaml:"resource"`
 }
-
-//go:embed keysources.schema.json
-var keySourcesSchema []byte
-
-// KeySourcesSchema returns the published JSON Schema of a file of key sources,
-// draft 2020-12.
-func KeySourcesSchema() []byte { return bytes.Clone(keySourcesSchema) }
 
 // LoadKeySources reads a file of kind KeySources, and every file that it names.
 // Nothing is contacted. Files of keys and credentials are read again when they

@@ -6,7 +6,6 @@ import (
 	"io"
 	"path"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,13 +20,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// RulesFile is where SOPS looks for creation rules, in the project's folder.
+// RulesFile is where SOPS looks for creation rules, in the project's folder or the
+// nearest above it.
 const RulesFile = ".sops.yaml"
 
 // Rules are the creation rules of .sops.yaml: for whom, and how, a new file is
 // encrypted.
 type Rules struct {
 	rules []pathRule
+	below string // where the files are that it is asked for; see Below
 }
 
 type pathRule struct {
@@ -35,8 +36,8 @@ type pathRule struct {
 	Rule
 }
 
-// Rule says for which keys a file is encrypted, and which of its values. Make
-// one with [RuleFor], or take that of a path from [Rules].
+// Rule says for which keys a file is encrypted, and which of its values. Take
+// that of a path from [Rules].
 type Rule struct {
 	groups    func() []sops.KeyGroup // new ones: encrypting writes into them
 	threshold int
@@ -52,28 +53,6 @@ type valueRule struct {
 	UnencryptedCommentRegex string `yaml:"unencrypted_comment_regex"`
 	EncryptedCommentRegex   string `yaml:"encrypted_comment_regex"`
 	MACOnlyEncrypted        bool   `yaml:"mac_only_encrypted"`
-}
-
-// RuleFor is the rule that encrypts every value for age recipients.
-func RuleFor(recipients []string) (Rule, error) {
-	if len(recipients) == 0 {
-		return Rule{}, &RecipientError{Reason: "no recipient was given"}
-	}
-	for i, r := range recipients {
-		if _, reason := parseAgeRecipient(r); reason != "" {
-			// It may be a private key, given by mistake: it is not quoted.
-			return Rule{}, &RecipientError{Number: i + 1, Reason: reason}
-		}
-	}
-	recipients = dedupe(slices.Clone(recipients))
-	return Rule{groups: func() []sops.KeyGroup { return []sops.KeyGroup{ageGroup(recipients)} }}, nil
-}
-
-func ageGroup(recipients []string) (g sops.KeyGroup) {
-	for _, r := range recipients {
-		g = append(g, &sopsage.MasterKey{Recipient: r})
-	}
-	return g
 }
 
 // sopsConfig is .sops.yaml, as far as encrypting goes. What else may stand
@@ -265,7 +244,7 @@ func (g ruleGroup) keys() (out sops.KeyGroup, reason string) {
 }
 
 // For returns the first rule that goes for a file, named relative to the folder
-// of .sops.yaml; ok is false when none does.
+// of .sops.yaml (see Below); ok is false when none does.
 func (r *Rules) For(file string) (rule Rule, ok bool) {
 	if p := r.match(file); p != nil {
 		return p.Rule, true
@@ -273,10 +252,20 @@ func (r *Rules) For(file string) (rule Rule, ok bool) {
 	return Rule{}, false
 }
 
+// Below are the same rules for files that are named relative to a folder below that
+// of .sops.yaml.
+func (r *Rules) Below(dir string) *Rules {
+	if r == nil {
+		return nil
+	}
+	return &Rules{rules: r.rules, below: path.Join(r.below, dir)}
+}
+
 func (r *Rules) match(file string) *pathRule {
 	if r == nil {
 		return nil
 	}
+	file = path.Join(r.below, file)
 	for i, p := range r.rules {
 		if p.path == nil || p.path.MatchString(file) {
 			return &r.rules[i]
@@ -291,8 +280,11 @@ func (r *Rules) match(file string) *pathRule {
 // whom those files are encrypted that are.
 func (r *Rules) Demands(file string) bool {
 	p := r.match(file)
-	return p != nil && p.path != nil && !p.path.MatchString(path.Join(path.Dir(file), "kustomization.yaml")) &&
-		!p.path.MatchString(path.Join(path.Dir(file), "kustomization.yml"))
+	if p == nil || p.path == nil {
+		return false
+	}
+	dir := path.Join(r.below, path.Dir(file))
+	return !p.path.MatchString(path.Join(dir, "kustomization.yaml")) && !p.path.MatchString(path.Join(dir, "kustomization.yml"))
 }
 
 // metadata is the metadata of a new file, without a data key.

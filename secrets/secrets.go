@@ -3,7 +3,9 @@
 // Call [LoadAgeKeys] or [LoadKeySources] once for each environment, then
 // [Keys.Open] on every file of that environment: a file that SOPS did not write
 // comes back as it is. Where no key may be used (pull-request heads, CI without keys) call
-// [OpenKeyless], and [Names] to learn which names a file defines.
+// [OpenKeyless], and [Names] to learn which names a file defines. To change a file
+// call [Keys.Edit], or [Keys.Rotate] and [Keys.UpdateKeys] for the keys that it is
+// encrypted with.
 //
 // The package never looks for keys: no environment variable, home folder,
 // agent, command, metadata service or proxy is consulted, and no address that a
@@ -17,8 +19,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -71,10 +71,11 @@ func (k *Keys) Open(path string, data []byte) (o Opened, err error) {
 	if err != nil {
 		return Opened{}, err
 	}
-	values, err := decryptTree(path, tree, k)
-	if err != nil {
+	cipher := &recordingCipher{aes: aes.NewCipher()}
+	if _, err := decryptTree(context.Background(), path, tree, k, cipher); err != nil {
 		return Opened{}, err
 	}
+	values := cipher.values
 	out, err := emit(path, format, tree.Branches)
 	if err != nil {
 		return Opened{}, err
@@ -109,91 +110,21 @@ func OpenKeyless(path string, data []byte) (o Opened, err error) {
 	return Opened{Data: out, Encrypted: true, Keyless: true}, nil
 }
 
-// Names lists the names that a dotenv, INI, JSON or YAML file defines, in the
-// order of the file and without duplicates, nested ones joined with dots
-// (stringData.TOKEN). No key is needed. A file of another format has none.
-func Names(path string, data []byte) (names []string, err error) {
-	var o Opened
-	defer recoverAs(path, &o, &err)
-	format, ok := detect(path, data)
-	if !ok {
-		format = formats.FormatForPath(path)
-	}
-	if format == formats.Binary {
-		return nil, nil
-	}
-	var branches sops.TreeBranches
-	if ok {
-		tree, err := loadTree(path, format, data)
-		if err != nil {
-			return nil, err
-		}
-		branches = tree.Branches
-	} else if branches, err = loadPlain(path, format, data); err != nil {
-		return nil, err
-	}
-	for _, branch := range branches {
-		names = appendNames(names, "", branch)
-	}
-	return dedupe(names), nil
-}
-
-// Encrypt makes a new SOPS file from plaintext for the given age recipients
-// (age1…, ssh-…). Path decides the format as it does for the sops command:
-// dotenv, YAML, JSON, INI, else binary. Keys that end in _unencrypted stay
-// readable.
-func Encrypt(path string, plaintext []byte, recipients []string) ([]byte, error) {
-	rule, err := RuleFor(recipients)
-	if err != nil {
-		return nil, err
-	}
-	return (*Keys)(nil).Encrypt(path, plaintext, rule)
-}
-
-// Encrypt makes a new SOPS file from plaintext as a creation rule says. For age
-// recipients no keys are needed; other keys of the rule must be among k.
-func (k *Keys) Encrypt(path string, plaintext []byte, rule Rule) (out []byte, err error) {
-	var o Opened
-	defer recoverAs(path, &o, &err)
-	quiet()
+// Encrypt makes a new SOPS file from plaintext as a creation rule says. Path decides
+// the format as it does for the sops command: dotenv, YAML, JSON, INI, else binary.
+// For age recipients no keys are needed; other keys of the rule must be among k.
+func (k *Keys) Encrypt(ctx context.Context, path string, plaintext []byte, rule Rule) ([]byte, error) {
 	if IsEncrypted(path, plaintext) {
 		return nil, &FormatError{File: path, Reason: "it is encrypted already"}
 	}
-	metadata, err := rule.metadata()
+	d, err := k.NewDocument(ctx, path, rule)
 	if err != nil {
 		return nil, err
 	}
-	format := formats.FormatForPath(path)
-	branches, err := loadPlain(path, format, plaintext)
-	if err != nil {
+	if err := d.Replace(plaintext); err != nil {
 		return nil, err
 	}
-	store := storeFor(format)
-	if len(branches) == 0 {
-		return nil, &FormatError{File: path, Reason: "it is empty"}
-	}
-	if store.HasSopsTopLevelKey(branches[0]) {
-		return nil, &FormatError{File: path, Reason: "the name sops is reserved for the metadata of SOPS"}
-	}
-	tree := sops.Tree{Branches: branches, Metadata: metadata}
-	dataKey, err := k.newDataKey(context.Background(), &tree.Metadata)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	cipher := aes.NewCipher()
-	mac, err := tree.Encrypt(dataKey, cipher)
-	if err != nil {
-		return nil, &FormatError{File: path, Reason: "it holds a value that SOPS cannot encrypt"}
-	}
-	tree.Metadata.MessageAuthenticationCode, err = cipher.Encrypt(mac, dataKey, macContext(tree.Metadata))
-	if err != nil {
-		return nil, &FormatError{File: path, Reason: "its authentication code could not be made"}
-	}
-	out, err = store.EmitEncryptedFile(tree)
-	if err != nil {
-		return nil, &FormatError{File: path, Reason: "it cannot be written in its format"}
-	}
-	return out, nil
+	return d.Encrypt()
 }
 
 // sopsVersion is written into new files: the release whose library makes them.
@@ -210,14 +141,13 @@ func plain(path string, data []byte) (Opened, error) {
 }
 
 // decryptTree replaces the values of tree by their plaintext once its message
-// authentication code has been verified.
-func decryptTree(path string, tree *sops.Tree, k *Keys) ([]string, error) {
+// authentication code has been verified, and returns the data key.
+func decryptTree(ctx context.Context, path string, tree *sops.Tree, k *Keys, cipher *recordingCipher) ([]byte, error) {
 	quiet()
-	dataKey, err := k.dataKey(context.Background(), path, tree.Metadata)
+	dataKey, err := k.dataKey(ctx, path, tree.Metadata)
 	if err != nil {
 		return nil, err
 	}
-	cipher := &recordingCipher{aes: aes.NewCipher()}
 	computed, err := tree.Decrypt(dataKey, cipher)
 	if err != nil {
 		return nil, cipher.failure(path)
@@ -231,7 +161,7 @@ func decryptTree(path string, tree *sops.Tree, k *Keys) ([]string, error) {
 	if mac == "" || subtle.ConstantTimeCompare([]byte(mac), []byte(computed)) != 1 {
 		return nil, &MACError{File: path}
 	}
-	return cipher.values, nil
+	return dataKey, nil
 }
 
 const dataKeySize = 32 // AES-256
@@ -247,9 +177,12 @@ func quiet() { logging.SetLevel(0) }
 // hold plaintext and is dropped.
 func recoverAs(path string, o *Opened, err *error) {
 	if recover() != nil {
-		*o = Opened{}
-		*err = &FormatError{File: path, Reason: "it is not a well-formed SOPS file (a library panicked on it)"}
+		*o, *err = Opened{}, panicked(path)
 	}
+}
+
+func panicked(path string) error {
+	return &FormatError{File: path, Reason: "it is not a well-formed SOPS file (a library panicked on it)"}
 }
 
 // hideBranch replaces ciphertext below branch, in place.
@@ -294,39 +227,3 @@ func hideComment(c sops.Comment) sops.Comment {
 var ciphertextPrefix = []byte("ENC[AES256_GCM,data:")
 
 func isCiphertext(s string) bool { return strings.HasPrefix(s, string(ciphertextPrefix)) }
-
-// appendNames adds the names of the leaves below branch. Items of a list share
-// the name of the list.
-func appendNames(names []string, prefix string, branch sops.TreeBranch) []string {
-	for _, item := range branch {
-		if _, ok := item.Key.(sops.Comment); ok {
-			continue
-		}
-		names = appendLeaf(names, prefix+fmt.Sprint(item.Key), item.Value)
-	}
-	return names
-}
-
-func appendLeaf(names []string, name string, v any) []string {
-	switch v := v.(type) {
-	case sops.TreeBranch:
-		return appendNames(names, name+".", v)
-	case []any:
-		for _, e := range v {
-			if _, ok := e.(sops.Comment); !ok {
-				names = appendLeaf(names, name, e)
-			}
-		}
-		return names
-	}
-	return append(names, name)
-}
-
-func dedupe(in []string) []string {
-	seen := make(map[string]bool, len(in))
-	return slices.DeleteFunc(in, func(s string) bool {
-		dup := seen[s]
-		seen[s] = true
-		return dup
-	})
-}

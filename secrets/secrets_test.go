@@ -202,23 +202,39 @@ url = (encrypted)
 }
 
 func TestNames(t *testing.T) {
+	// Those with a star are encrypted.
 	tests := map[string][]string{
-		"secrets.env": {"DATABASE_URL", "TOKEN", "QUOTED", "CERT", "EMPTY", "PORT", "ENABLED", "REGION_unencrypted"},
+		"secrets.env": {"DATABASE_URL*", "TOKEN*", "QUOTED*", "CERT*", "EMPTY", "PORT*", "ENABLED*", "REGION_unencrypted"},
 		"secret.yaml": {
-			"apiVersion", "kind", "metadata.name", "metadata.labels.app.kubernetes.io/name",
-			"stringData.password", "stringData.url", "type", "data.tls.crt", "data.tls.key",
+			"apiVersion", "kind", "metadata.name", `metadata.labels["app.kubernetes.io/name"]`,
+			"stringData.password*", "stringData.url*", "type", `data["tls.crt"]*`, `data["tls.key"]*`,
 		},
-		"config.json": {"listen", "db.password", "db.pool", "db.tls", "db.big", "peers", "note_unencrypted"},
-		"app.ini":     {"database.password", "database.host", "cache.url"},
-		"token.bin":   nil,
+		"config.json":   {"listen*", "db.password*", "db.pool*", "db.tls*", "db.big*", "peers[0]*", "peers[1]*", "peers[2]", "peers[3]*", "note_unencrypted"},
+		"app.ini":       {"database.password*", "database.host*", "cache.url*"},
+		"token.bin":     nil,
+		"comments.yaml": {"pool.min", "pool.max", "pool.ratio", "pool.enabled", "pool.since", "pool.none", "users[0].name*", "users[0].roles[0]*", "users[0].roles[1]*", "users[1].name", "motd", "note_unencrypted"},
 	}
 	for name, want := range tests {
 		t.Run(name, func(t *testing.T) {
-			for _, dir := range []string{"sops", "plain"} {
-				got, err := Names(name, fixture(t, dir, name))
-				require.NoError(t, err)
-				assert.Equal(t, want, got, dir)
+			sealed, err := Names(name, fixture(t, "sops", name))
+			require.NoError(t, err)
+			var got []string
+			for _, n := range sealed {
+				if n.Encrypted {
+					n.Name += "*"
+				}
+				got = append(got, n.Name)
 			}
+			assert.Equal(t, want, got)
+			if name == "comments.yaml" {
+				return
+			}
+			plain, err := Names(name, fixture(t, "plain", name))
+			require.NoError(t, err)
+			for i := range sealed {
+				sealed[i].Encrypted = false
+			}
+			assert.Equal(t, sealed, plain)
 		})
 	}
 	_, err := Names("x.env", []byte("not a line\n"))
@@ -233,7 +249,7 @@ func TestEncrypt(t *testing.T) {
 		"config.json": "config.json", "app.ini": "app.ini", "token.bin": "token.bin",
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := Encrypt(name, fixture(t, "plain", name), recipients)
+			out, err := (*Keys)(nil).Encrypt(t.Context(), name, fixture(t, "plain", name), ruleFor(t, recipients...))
 			require.NoError(t, err)
 			assert.True(t, IsEncrypted(name, out))
 			assert.NotContains(t, string(out), "canary")
@@ -246,17 +262,20 @@ func TestEncrypt(t *testing.T) {
 	}
 }
 
+// ruleFor encrypts every value for age recipients.
+func ruleFor(t testing.TB, recipients ...string) Rule {
+	t.Helper()
+	return ruleOf(t, "age: ["+strings.Join(recipients, ", ")+"]")
+}
+
 func TestEncryptErrors(t *testing.T) {
-	dev := keysOf(t, "development").Recipients()
-	private := string(bytes.TrimSpace(bytes.Split(fixture(t, "development.agekey"), []byte("\n"))[2]))
+	dev := ruleFor(t, keysOf(t, "development").Recipients()...)
 	tests := []struct {
 		name, path, data string
-		recipients       []string
+		rule             Rule
 		want             string
 	}{
-		{"no recipient", "a.env", "A=b\n", nil, "no recipient was given"},
-		{"not a recipient", "a.env", "A=b\n", []string{dev[0], "age1xyz"}, "recipient 2: it is a malformed age recipient"},
-		{"a private key", "a.env", "A=b\n", []string{private}, "recipient 1: it is not an age recipient"},
+		{"no rule", "a.env", "A=b\n", Rule{}, "no recipient was given"},
 		{"encrypted already", "secrets.env", string(fixture(t, "sops", "secrets.env")), dev, "secrets.env: it is encrypted already"},
 		{"reserved name", "a.yaml", "sops: {}\na: b\n", dev, "a.yaml: the name sops is reserved for the metadata of SOPS"},
 		{"empty YAML", "a.yaml", "", dev, "a.yaml: it is empty"},
@@ -270,7 +289,7 @@ func TestEncryptErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			out, err := Encrypt(tt.path, []byte(tt.data), tt.recipients)
+			out, err := (*Keys)(nil).Encrypt(t.Context(), tt.path, []byte(tt.data), tt.rule)
 			require.Nil(t, out)
 			assert.EqualError(t, err, tt.want)
 			assertHint(t, err)
@@ -394,7 +413,7 @@ func TestOpenDeepJSON(t *testing.T) {
 	deep := []byte(`{"sops": {"mac": "x"}, "a": ` + strings.Repeat("[", MaxSize-1000) + "}")
 	_, err := OpenKeyless("a.json", deep)
 	require.NoError(t, err, "not a SOPS file: it is not JSON")
-	_, err = Encrypt("a.json", deep, keysOf(t, "development").Recipients())
+	_, err = (*Keys)(nil).Encrypt(t.Context(), "a.json", deep, ruleFor(t, keysOf(t, "development").Recipients()...))
 	assert.EqualError(t, err, "a.json: it is not valid JSON")
 }
 
@@ -452,7 +471,7 @@ func TestAttackAmbientKeys(t *testing.T) {
 	// The same with every kind of key, configured or not.
 	for _, kind := range keyKinds(t, t.TempDir()) {
 		keys := load(t, kind.sources)
-		sealed, err := keys.Encrypt("s.env", []byte("A=b\n"), ruleOf(t, kind.rule))
+		sealed, err := keys.Encrypt(t.Context(), "s.env", []byte("A=b\n"), ruleOf(t, kind.rule))
 		require.NoError(t, err, kind.name)
 		_, err = keys.Open("s.env", sealed)
 		require.NoError(t, err, kind.name)
@@ -462,7 +481,7 @@ func TestAttackAmbientKeys(t *testing.T) {
 	// Proxies are left alone for addresses of this host anyway: one that is not.
 	token := put(t, t.TempDir(), "token", "x")
 	away := load(t, "vault: [{keys: [https://vault.invalid/v1/transit/keys/a], tokenFile: "+token+"}]\n")
-	_, err = away.Encrypt("s.env", []byte("A=b\n"), ruleOf(t, "hc_vault_transit_uri: https://vault.invalid/v1/transit/keys/a"))
+	_, err = away.Encrypt(t.Context(), "s.env", []byte("A=b\n"), ruleOf(t, "hc_vault_transit_uri: https://vault.invalid/v1/transit/keys/a"))
 	require.ErrorContains(t, err, "https://vault.invalid cannot be reached")
 
 	assert.NoFileExists(t, ran)

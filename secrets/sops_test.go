@@ -149,7 +149,7 @@ func TestTheSopsCommandAndWeReadEachOther(t *testing.T) {
 				o, err := keys.Open(name, command.encrypt(t, kind.rule, name, plain))
 				require.NoError(t, err, name)
 				assert.Equal(t, opened, string(o.Data), name)
-				sealed, err := keys.Encrypt(name, plain, ruleOf(t, kind.rule))
+				sealed, err := keys.Encrypt(t.Context(), name, plain, ruleOf(t, kind.rule))
 				require.NoError(t, err, name)
 				assert.Equal(t, opened, string(command.decrypt(t, name, sealed)), name)
 			}
@@ -181,7 +181,7 @@ func TestTheSopsCommandAndWeReadEachOthersRules(t *testing.T) {
 		require.NoError(t, err, name)
 		assert.Equal(t, string(command.decrypt(t, "values.yaml", sealed)), string(o.Data), name)
 		with := load(t, ssh.sources+pgp.sources+aws.sources)
-		ours, err := with.Encrypt("values.yaml", plain, ruleOf(t, rule))
+		ours, err := with.Encrypt(t.Context(), "values.yaml", plain, ruleOf(t, rule))
 		require.NoError(t, err, name)
 		assert.Equal(t, string(o.Data), string(command.decrypt(t, "values.yaml", ours)), name)
 		masked, err := OpenKeyless("values.yaml", sealed)
