@@ -3,6 +3,7 @@ package secrets
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -91,6 +92,11 @@ func (d *Document) Plaintext() (out []byte, err error) {
 // was when that is not valid.
 func (d *Document) Replace(plaintext []byte) (err error) {
 	var none []byte
+	defer func() {
+		if f := (*FormatError)(nil); errors.As(err, &f) && f.Remedy == "" {
+			f.Remedy = "correct it: what is not valid is not encrypted"
+		}
+	}()
 	defer recoverBytes(d.path, &none, &err)
 	if _, encrypted := detect(d.path, plaintext); encrypted {
 		return &FormatError{File: d.path, Reason: "it is encrypted already"}

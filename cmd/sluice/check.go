@@ -110,7 +110,7 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 	for _, f := range slices.Concat(declarations(v.Repo, a.Now()), expressions(v.Repo), dependencies(v.Repo), strangers(v), acknowledgements(v.Repo)) {
 		result.add(f)
 	}
-	rules, err := creationRules(v.FS)
+	rules, err := v.Rules()
 	if err == nil {
 		var found []finding
 		found, err = unencrypted(v.FS, rules)

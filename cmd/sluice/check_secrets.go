@@ -4,22 +4,46 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path"
 	"strings"
 
 	"github.com/sluice-dev/sluice/render"
 	"github.com/sluice-dev/sluice/secrets"
 )
 
-// creationRules are the rules of the project's .sops.yaml, nil when it has none.
-func creationRules(fsys fs.FS) (*secrets.Rules, error) {
-	data, err := fs.ReadFile(fsys, secrets.RulesFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// rulesReader reads the creation rules of a project, for files that are named
+// relative to its folder; nil when it has none.
+type rulesReader func() (*secrets.Rules, error)
+
+// creationRules are the rules of the nearest .sops.yaml from the project's folder up to
+// the root of the repository.
+func creationRules(root fs.FS, project string) (*secrets.Rules, error) {
+	name, below := secrets.RulesFile, "."
+	for dir := project; ; dir = path.Dir(dir) {
+		data, err := fs.ReadFile(root, path.Join(dir, secrets.RulesFile))
+		if err == nil {
+			rules, err := secrets.ParseRules(name, data)
+			return rules.Below(below), err
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if dir == "." {
+			return nil, nil
+		}
+		name, below = path.Join("..", name), path.Join(path.Base(dir), below)
 	}
+}
+
+// rules are those of the working tree.
+func (p place) rules() (*secrets.Rules, error) {
+	root, err := os.OpenRoot(p.worktree)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening the working tree: %w", err)
 	}
-	return secrets.ParseRules(secrets.RulesFile, data)
+	defer root.Close()
+	return creationRules(worktreeFS{root}, p.project)
 }
 
 // unencrypted finds files that .sops.yaml says are encrypted, and are not: those
@@ -76,7 +100,7 @@ func plainSecrets(id string, plain []render.PlainSecret, rules *secrets.Rules) (
 func plaintextFinding(release, file, where string) finding {
 	return finding{Severity: "error", Release: release, File: file,
 		Message: where + ": is in plain text although a rule of " + secrets.RulesFile + " goes for it",
-		Hint:    "encrypt it with: sops encrypt --in-place " + quoteArgument(file) + "; what was pushed in plain text must be changed too"}
+		Hint:    "encrypt it with: sluice secrets encrypt " + quoteArgument(file) + "; what was pushed in plain text must be changed too"}
 }
 
 // quoteArgument makes a path fit for a shell.

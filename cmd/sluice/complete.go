@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
+	"github.com/sluice-dev/sluice/secrets"
 )
 
 // completionTime bounds what a shell waits for: what is not known by then is not
@@ -39,6 +42,7 @@ func (a *app) completeNames(root *cobra.Command) {
 		"sluice traffic set --tags":   suggestMany(tags, "="),
 		"sluice component tag --tags": cobra.NoFileCompletions, // new ones
 	}
+	a.completeSecrets(root, components)
 	arguments := map[string][]lister{"COMPONENT": {components}, "[COMPONENT]": {components}, "[COMPONENT] BUILD": {components, builds}, "NUMBER": {a.pulls}}
 	walk(root, func(c *cobra.Command) {
 		for name, f := range flags {
@@ -63,6 +67,87 @@ func (a *app) completeNames(root *cobra.Command) {
 			c.ValidArgsFunction = suggestEach(arguments[takes]...)
 		}
 	})
+}
+
+// completeSecrets suggests encrypted files, components once --environment is given, and
+// the names in a file.
+func (a *app) completeSecrets(root *cobra.Command, components lister) {
+	files := func(c *cobra.Command, args []string) ([]string, error) {
+		if environment := c.Flag("environment"); environment != nil && environment.Changed {
+			return components(c, args)
+		}
+		return a.encryptedFiles(c.Context())
+	}
+	first, names := suggestEach(files), suggestEach(files, a.secretNames)
+	completions := map[string]cobra.CompletionFunc{
+		"list": suggest(files), "rotate": suggest(files), "updatekeys": suggest(files), "get": names, "unset": names,
+		"set": orFiles(names), "edit": orFiles(first), // which may be new
+		"encrypt": func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+	}
+	parent, _, _ := root.Find([]string{"secrets"})
+	for _, c := range parent.Commands() {
+		if f := completions[c.Name()]; f != nil {
+			c.ValidArgsFunction = f
+		}
+	}
+}
+
+// orFiles lets the shell complete files where nothing is suggested.
+func orFiles(f cobra.CompletionFunc) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		found, directive := f(c, args, prefix)
+		if len(args) == 0 {
+			directive &^= cobra.ShellCompDirectiveNoFileComp
+		}
+		return found, directive
+	}
+}
+
+// encryptedFiles are the encrypted files of the working tree, as they are named from
+// the current folder.
+func (a *app) encryptedFiles(ctx context.Context) ([]string, error) {
+	p, v, err := a.openSealed(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	files, err := p.encrypted()
+	if p.at.worktree == "" {
+		return files, err
+	}
+	top := filepath.Join(resolved(p.at.worktree), filepath.FromSlash(p.at.project))
+	for i, file := range files {
+		if rel, err := filepath.Rel(resolved(a.Dir), filepath.Join(top, filepath.FromSlash(file))); err == nil {
+			files[i] = filepath.ToSlash(rel)
+		}
+	}
+	return files, err
+}
+
+// secretNames are the names in the file of a line.
+func (a *app) secretNames(c *cobra.Command, args []string) ([]string, error) {
+	p, v, err := a.openSealed(c.Context(), "")
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	environment, _ := c.Flags().GetString("environment")
+	file, err := a.secretFile(p, environment, args[0])
+	if err != nil {
+		return nil, err
+	}
+	data, err := fs.ReadFile(p.files, file)
+	if err != nil {
+		return nil, err
+	}
+	names, err := secrets.Names(file, data)
+	var list []string
+	for _, n := range names {
+		list = append(list, printable(n.Name))
+	}
+	return list, err
 }
 
 func walk(c *cobra.Command, visit func(*cobra.Command)) {

@@ -206,6 +206,11 @@ type edit func(t *envrepo.Tree) (envrepo.Summary, error)
 // fresh files when the branch has moved in between, so it must derive all it
 // writes from the tree it is given.
 func (r *remoteRepository) change(ctx context.Context, e edit) (committed, error) {
+	return r.changeAt(ctx, func(_ *gitrepo.Snapshot, t *envrepo.Tree) (envrepo.Summary, error) { return e(t) })
+}
+
+// changeAt is change for an edit that also reads above the project folder.
+func (r *remoteRepository) changeAt(ctx context.Context, e func(*gitrepo.Snapshot, *envrepo.Tree) (envrepo.Summary, error)) (committed, error) {
 	var summary envrepo.Summary
 	rev, err := r.Update(ctx, r.branch, func(snap *gitrepo.Snapshot) (gitrepo.Edit, error) {
 		files := fs.FS(snap)
@@ -218,7 +223,7 @@ func (r *remoteRepository) change(ctx context.Context, e edit) (committed, error
 		}
 		tree := envrepo.NewTree(files)
 		var err error
-		summary, err = e(tree)
+		summary, err = e(snap, tree)
 		if err != nil {
 			return gitrepo.Edit{}, err
 		}

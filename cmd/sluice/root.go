@@ -63,8 +63,8 @@ reconciler makes the cluster equal to the repository.
 
 State changes (build record, deploy, promote, pr, traffic, rollback) commit to
 the remote branch and never touch your working tree. Scaffolding (init,
-environment add, component add, component tag) edits the working tree and
-leaves the commit to you.`
+environment add, component add, component tag) and secrets edit the working tree
+and leave the commit to you.`
 
 const (
 	groupScaffold = "scaffold"
@@ -117,7 +117,7 @@ func newRootCommand(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupScaffold, newInitCommand(a), newEnvironmentCommand(a), newComponentCommand(a))
+	add(groupScaffold, newInitCommand(a), newEnvironmentCommand(a), newComponentCommand(a), newSecretsCommand(a))
 	add(groupState, newBuildCommand(a), newDeployCommand(a), newPromoteCommand(a), newPRCommand(a), newTrafficCommand(a), newRollbackCommand(a), newPruneCommand(a))
 	add(groupRead, newRenderCommand(a), newCheckCommand(a), newHistoryCommand(a))
 	add(groupCluster, newDiffCommand(a), newApplyCommand(a), newStatusCommand(a), newControllerCommand(a), newInstallCommand(a), newUninstallCommand(a), newDoctorCommand(a))

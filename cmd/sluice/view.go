@@ -14,11 +14,13 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/gitrepo"
+	"github.com/sluice-dev/sluice/secrets"
 )
 
 // view is one state of the project's files that a command reads.
 type view struct {
 	FS       fs.FS // rooted at the project folder
+	Rules    rulesReader
 	Repo     *envrepo.Repo
 	Revision string              // "" for the working tree
 	git      *gitrepo.Repository // nil for the working tree
@@ -93,7 +95,7 @@ func openWorktree(p place) (*view, error) {
 		root.Close()
 		return nil, err
 	}
-	return &view{FS: files, Repo: repo, close: func() { root.Close() }}, nil
+	return &view{FS: files, Rules: p.rules, Repo: repo, close: func() { root.Close() }}, nil
 }
 
 func openLocalRevision(p place, ref string) (*view, error) {
@@ -138,7 +140,8 @@ func snapshotView(repo *gitrepo.Repository, project, ref string) (*view, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &view{FS: files, Repo: opened, Revision: snap.Revision(), git: repo, close: func() { repo.Close() }}, nil
+	rules := func() (*secrets.Rules, error) { return creationRules(snap, project) }
+	return &view{FS: files, Rules: rules, Repo: opened, Revision: snap.Revision(), git: repo, close: func() { repo.Close() }}, nil
 }
 
 // worktreeFS reads a working tree as Git would: os.Root keeps it inside the
