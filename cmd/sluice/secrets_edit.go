@@ -82,7 +82,7 @@ func (a *app) editSecrets(ctx context.Context, environment, arg string) error {
 		if !bytes.Equal(now, before) {
 			return envrepo.Summary{}, withHint(fmt.Errorf("%s was changed by somebody else while it was edited: nothing is written", file), "edit it again")
 		}
-		return writeSealed(t, file, "Edit "+file, sealed)
+		return writeSealed(t, file, "edit "+file, sealed)
 	})
 }
 

@@ -83,7 +83,7 @@ may be in wrong hands, change the values too.`,
 						return envrepo.Summary{}, err
 					}
 				}
-				return envrepo.Summary{Message: "Rotate the data " + plural(len(files), "key of ", "keys of ") + fileCount(files)}, nil
+				return envrepo.Summary{Message: "rotate the data " + plural(len(files), "key of ", "keys of ") + fileCount(files)}, nil
 			})
 		},
 	}
@@ -216,7 +216,7 @@ func (a *app) updateKeys(ctx context.Context, o fileSelection, p sealedProject, 
 	if err != nil && len(files) > 0 {
 		return envrepo.Summary{}, err
 	}
-	s := envrepo.Summary{Message: "Every file is encrypted for the keys of its rule already"}
+	s := envrepo.Summary{Message: "every file is encrypted for the keys of its rule already"}
 	removed := false
 	for _, c := range changes {
 		data, err := fs.ReadFile(t, c.File)
@@ -234,7 +234,7 @@ func (a *app) updateKeys(ctx context.Context, o fileSelection, p sealedProject, 
 		removed = removed || len(c.Removed) > 0
 	}
 	if len(files) > 0 {
-		s.Message = "Update the keys of " + fileCount(files)
+		s.Message = "update the keys of " + fileCount(files)
 	}
 	if removed {
 		s.Notes = append(s.Notes, "a key that is gone opens older commits, and the data keys are the same: run sluice secrets rotate, and change the values if it may be in wrong hands")

@@ -156,8 +156,9 @@ func newSecretsSetCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "set FILE|COMPONENT [NAME]",
 		Short: "Set one value, read from standard input, a file or a prompt",
-		Long: `Sets one value of an encrypted file, and makes the file where there is none. The
-value comes from standard input, from --from-file or, on a terminal, from a
+		Long: `Sets one value of an encrypted file, and makes the file where there is none; of
+a component's new secrets.env its overlay generates Secret COMPONENT-secrets.
+The value comes from standard input, from --from-file or, on a terminal, from a
 prompt that does not show it; never from the command line, which others can see.
 A single newline at its end is not a part of it. What stands in the place of a
 number or switch becomes one if it is one; all else is text. A value that the
@@ -180,7 +181,7 @@ a name.`,
 					return envrepo.Summary{}, err
 				}
 				return a.changeDocument(c.Context(), p, t, file, true, func(d *secrets.Document) (string, error) {
-					return "Set " + named(name, file), d.Set(name, value)
+					return "set " + named(name, file), d.Set(name, value)
 				})
 			})
 		},
@@ -213,7 +214,7 @@ func newSecretsUnsetCommand(a *app) *cobra.Command {
 					return envrepo.Summary{}, err
 				}
 				return a.changeDocument(c.Context(), p, t, file, false, func(d *secrets.Document) (string, error) {
-					return "Remove " + args[1] + " from " + file, d.Unset(args[1])
+					return "remove " + args[1] + " from " + file, d.Unset(args[1])
 				})
 			})
 		},
@@ -251,10 +252,22 @@ func writeSealed(t *envrepo.Tree, file, message string, data []byte) (envrepo.Su
 	if t.Empty() {
 		s.Message = file + " says so already"
 	}
-	kustomization, err := fs.ReadFile(t, path.Join(path.Dir(file), "kustomization.yaml"))
-	if isNew && err == nil && !bytes.Contains(kustomization, []byte(path.Base(file))) {
-		s.Notes = append(s.Notes, fmt.Sprintf("%s is new: nothing reads it before kustomization.yaml beside it names it (secretGenerator.envs, or resources)", file))
+	if !isNew {
+		return s, nil
 	}
+	dir := path.Dir(file)
+	kustomization, err := fs.ReadFile(t, path.Join(dir, "kustomization.yaml"))
+	if err != nil || bytes.Contains(kustomization, []byte(path.Base(file))) {
+		return s, nil // something else reads it, or this does
+	}
+	parts := strings.Split(strings.TrimSuffix(dir, "/base"), "/")
+	if len(parts) == 3 && parts[0] == "environments" && path.Base(file) == "secrets.env" {
+		added, err := envrepo.GenerateSecret(t, dir, parts[2]+"-secrets", "secrets.env")
+		if err != nil || added {
+			return s, err
+		}
+	}
+	s.Notes = append(s.Notes, fmt.Sprintf("%s is new: nothing reads it before kustomization.yaml beside it names it (secretGenerator.envs, or resources)", file))
 	return s, nil
 }
 
@@ -344,7 +357,7 @@ stays in Git's history: change it where it came from.`,
 						return envrepo.Summary{}, err
 					}
 				}
-				return envrepo.Summary{Message: "Encrypt " + count(len(t.Writes()), "file")}, nil
+				return envrepo.Summary{Message: "encrypt " + count(len(t.Writes()), "file")}, nil
 			})
 		},
 	}
