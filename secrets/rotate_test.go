@@ -149,47 +149,52 @@ func TestRulesBelow(t *testing.T) {
 }
 
 // What is written here after a change the sops command reads, and what it changes is
-// read here, in every format.
+// read here: in every format, partly encrypted files and several documents too.
 func TestTheSopsCommandAndWeChangeEachOthersFiles(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	kinds := keyKinds(t, dir)
+	kinds := keyKinds(t, t.TempDir())
 	kind := kinds[slices.IndexFunc(kinds, func(k keyKind) bool { return k.name == "development.agekey" })]
 	command, keys := newSops(t, kind), load(t, kind.sources)
-	production := keysOf(t, "production").Recipients()[0]
-	for name, field := range map[string]struct{ ours, theirs string }{
-		"secrets.env": {"TOKEN", `["TOKEN"]`}, "values.yaml": {"users[0].name", `["users"][0]["name"]`},
-		"config.json": {"db.password", `["db"]["password"]`}, "app.ini": {"database.password", `["database"]["password"]`}, "token.bin": {"", ""},
+	both := ruleOf(t, "age: ["+keys.Recipients()[0]+", "+keysOf(t, "production").Recipients()[0]+"]")
+	for _, tt := range []struct{ file, rule, ours, theirs string }{
+		{"secrets.env", "", "TOKEN", `["TOKEN"]`},
+		{"values.yaml", "", "users[0].name", `["users"][0]["name"]`},
+		{"values.yaml", "mac_only_encrypted: true, ", "motd", ""},
+		{"values.yaml", "unencrypted_comment_regex: user, ", "pool.max", ""},
+		{"secret.yaml", "encrypted_regex: ^(data|stringData)$, ", "stringData.password", `["stringData"]["password"]`},
+		{"config.json", "", "db.password", `["db"]["password"]`},
+		{"config.json", "encrypted_suffix: word, ", "db.password", ""},
+		{"app.ini", "", "database.password", `["database"]["password"]`},
+		{"token.bin", "", "", ""},
 	} {
-		sealed := command.encrypt(t, kind.rule, name, fixture(t, "plain", name))
+		name := tt.file
+		sealed := command.encrypt(t, tt.rule+kind.rule, name, fixture(t, "plain", name))
 		d, err := keys.Edit(t.Context(), name, sealed)
 		require.NoError(t, err, name)
-		require.NoError(t, d.Set(field.ours, "changed-here"), name)
+		require.NoError(t, d.Set(tt.ours, "changed-here"), name)
 		ours := written(t, d)
-		shown := command.decrypt(t, name, ours)
-		assert.Contains(t, string(shown), "changed-here", name)
-		d, err = keys.Edit(t.Context(), name, ours)
+		o, err := keys.Open(name, ours)
 		require.NoError(t, err, name)
-		plain, err := d.Plaintext()
-		require.NoError(t, err)
-		assert.Equal(t, string(shown), string(plain), name)
+		assert.Contains(t, string(o.Data), "changed-here", name)
 
-		if field.theirs != "" {
-			file := put(t, command.dir, name, string(ours))
-			command.run(t, "set", file, field.theirs, `"changed-there"`)
-			theirs, err := os.ReadFile(file)
-			require.NoError(t, err)
-			d, err = keys.Edit(t.Context(), name, theirs)
-			require.NoError(t, err, name)
-			got, err := d.Get(field.ours)
-			require.NoError(t, err, name)
-			assert.Equal(t, "changed-there", got, name)
+		added, _, err := keys.UpdateKeys(t.Context(), name, ours, both)
+		require.NoError(t, err, name)
+		turned, err := keys.Rotate(t.Context(), name, added)
+		require.NoError(t, err, name)
+		for _, changed := range [][]byte{ours, turned} {
+			assert.Equal(t, string(o.Data), string(command.decrypt(t, name, changed)), name)
 		}
-		both, _, err := keys.UpdateKeys(t.Context(), name, ours, ruleOf(t, "age: ["+keys.Recipients()[0]+", "+production+"]"))
+		if tt.theirs == "" {
+			continue
+		}
+		file := put(t, command.dir, name, string(ours))
+		command.run(t, "set", file, tt.theirs, `"changed-there"`)
+		theirs, err := os.ReadFile(file)
+		require.NoError(t, err)
+		d, err = keys.Edit(t.Context(), name, theirs)
 		require.NoError(t, err, name)
-		assert.Equal(t, string(shown), string(command.decrypt(t, name, both)), name)
-		turned, err := keys.Rotate(t.Context(), name, both)
+		got, err := d.Get(tt.ours)
 		require.NoError(t, err, name)
-		assert.Equal(t, string(shown), string(command.decrypt(t, name, turned)), name)
+		assert.Equal(t, "changed-there", got, name)
 	}
 }

@@ -207,7 +207,7 @@ func traceless(editor string) []string {
 	program, _, _ := strings.Cut(editor, " ")
 	switch filepath.Base(program) {
 	case "vim", "nvim", "gvim":
-		return []string{"-n", "-i", "NONE", "-c", "set noundofile nobackup nowritebackup"}
+		return []string{"-n", "-i", "NONE", "-c", "silent! set nobackup nowritebackup noundofile"}
 	}
 	return nil
 }

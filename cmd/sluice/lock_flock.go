@@ -1,4 +1,4 @@
-//go:build unix
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
 
 package main
 
@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// lockFolder waits until no other sluice changes files of the folder.
+// lockFolder waits until no other sluice changes files of the folder. Where the file
+// system has no locks it does not.
 func lockFolder(ctx context.Context, root *os.Root) (unlock func(), err error) {
 	dir, err := root.Open(".")
 	if err != nil {
@@ -19,6 +20,9 @@ func lockFolder(ctx context.Context, root *os.Root) (unlock func(), err error) {
 	for {
 		err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
+			return func() { dir.Close() }, nil
+		}
+		if errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.ENOLCK) {
 			return func() { dir.Close() }, nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
