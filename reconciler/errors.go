@@ -79,6 +79,19 @@ func (e *RenderError) Hint() string {
 	return "see the whole message with: sluice check"
 }
 
+// PanicError says that something panicked on a release. With what is not told: it
+// may be, or hold, decrypted values.
+type PanicError struct{ Release Key }
+
+func (e *PanicError) Error() string {
+	return e.Release.String() + ": a library panicked on it; what it said is withheld, as it may hold decrypted values"
+}
+
+// Hint tells what to do.
+func (e *PanicError) Hint() string {
+	return "this is an error in sluice: report it with the stack that is in its log; reverting the last change of the release may help meanwhile"
+}
+
 // InventoryError says that the inventory of a Release cannot be read. It stays as
 // it is, and the release is left alone: on half an inventory the other half would
 // be forgotten.

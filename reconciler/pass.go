@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -55,24 +56,7 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 		p.keep(err)
 		p.measured(outcome)
 	}()
-	p.enter(StageGather)
-	var plan Plan
-	err = p.gather(ctx)
-	for round := 0; err == nil; round++ {
-		p.enter(StagePlan)
-		if err = p.account(ctx); err != nil {
-			break
-		}
-		plan = Decide(*p.in)
-		if !plan.Writes() && len(plan.trials) == 0 {
-			break
-		}
-		if round == maxRounds+len(p.in.Refused)+mostOvertaken*len(p.overtook) { // each may cost as many
-			err = unsettled(plan)
-			break
-		}
-		err = p.execute(ctx, plan)
-	}
+	plan, err := p.settle(ctx)
 	err = p.withRefusals(err)
 	if errors.Is(err, errSuperseded) || ctx.Err() != nil {
 		return Status{}, 0, err
@@ -93,6 +77,35 @@ func (e *Engine) reconcile(ctx context.Context, key Key) (s Status, after time.D
 		outcome = OutcomeDone
 	}
 	return s, after, err
+}
+
+// settle gathers, decides and does until nothing is left to do. A panic on the way,
+// in a library most likely, is an error of this release alone.
+func (p *pass) settle(ctx context.Context) (plan Plan, err error) {
+	defer func() {
+		if recover() != nil {
+			err = &PanicError{Release: p.in.key()}
+			p.log().Error(err, "a pass panicked", "stack", string(debug.Stack()))
+		}
+	}()
+	p.enter(StageGather)
+	err = p.gather(ctx)
+	for round := 0; err == nil; round++ {
+		p.enter(StagePlan)
+		if err = p.account(ctx); err != nil {
+			break
+		}
+		plan = Decide(*p.in)
+		if !plan.Writes() && len(plan.trials) == 0 {
+			break
+		}
+		if round == maxRounds+len(p.in.Refused)+mostOvertaken*len(p.overtook) { // each may cost as many
+			err = unsettled(plan)
+			break
+		}
+		err = p.execute(ctx, plan)
+	}
+	return plan, err
 }
 
 // newPass is a pass over what the repository wants of a release now; nil when

@@ -23,6 +23,7 @@ import (
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/internal/testcluster"
 	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/render"
 )
 
 // without is a copy without the files below a folder.
@@ -374,4 +375,37 @@ func TestUnownedObjectsAreAdoptedAndNamed(t *testing.T) {
 	assert.Equal(t, []string{"adopted ConfigMap/api-one, which existed and was nobody's"}, report.Releases[0].Notes)
 	assert.Contains(t, f.ownedBy("api"), "ConfigMap/api-one")
 	assert.Empty(t, f.converge().Releases[0].Notes, "once")
+}
+
+// A panic on one release, in a library that reads its files for instance, is an error
+// of that release, and does not tell what it was about.
+func TestAPanicIsAnErrorOfOneRelease(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	l := &logged{}
+	f.engine = f.newEngine(l.into, func(c *reconciler.Config) {
+		c.Decrypt = map[string]render.Decrypt{"production": func(path string, data []byte) (render.Decrypted, error) {
+			if strings.Contains(path, "/api/") {
+				panic("cannot read hunter2 of " + path)
+			}
+			return render.Decrypted{Data: data}, nil
+		}}
+	})
+	said := map[string]string{}
+	f.branch.push(two(f.namespace))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, _ = f.engine.Converge(ctx, "production", "", func(s reconciler.Status) {
+		said[s.Release] = fmt.Sprint(s.State, " ", s.Message, " ", s.Hint)
+		if said["api"] != "" && strings.HasPrefix(said["web"], string(reconciler.StateReady)) {
+			cancel()
+		}
+	})
+	assert.Contains(t, said["api"], "production/api: a library panicked on it; what it said is withheld")
+	assert.Contains(t, said["web"], "Ready", "the other release is not held up")
+	assert.NotContains(t, fmt.Sprint(said), "hunter2")
+	stacks := l.about("a pass panicked")
+	require.NotEmpty(t, stacks)
+	assert.Contains(t, stacks[0], "TestAPanicIsAnErrorOfOneRelease", "the stack says where")
+	assert.Empty(t, l.about("hunter2"))
 }

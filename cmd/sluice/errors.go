@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 
 	"github.com/sluice-dev/sluice/envrepo"
@@ -71,6 +72,18 @@ func (e hintedError) Hint() string  { return e.hint }
 
 func withHint(err error, format string, args ...any) error {
 	return hintedError{err, fmt.Sprintf(format, args...)}
+}
+
+// unpanicked runs a command. Where that panics, the error has the stack and not what
+// the panic said: that may be, or hold, a decrypted value.
+func unpanicked(command func() error) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = withHint(fmt.Errorf("a panic; what it said is withheld, as it may hold decrypted values:\n%s", debug.Stack()),
+				"this is an error in sluice: report it with the lines above")
+		}
+	}()
+	return command()
 }
 
 // exitCode is the one table from errors to exit codes.

@@ -20,6 +20,7 @@ func main() { os.Exit(mainCode()) }
 
 // mainCode runs the command line of this process and returns its exit code.
 func mainCode() int {
+	_ = forbidCoreDumps() // where the system refuses, there is nothing better to do than to go on
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// The first signal ends what is being done in good order; a second one is
@@ -56,7 +57,7 @@ func run(ctx context.Context, args []string, p process) int {
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
-	err := root.ExecuteContext(ctx)
+	err := unpanicked(func() error { return root.ExecuteContext(ctx) })
 	if a.onClose != nil {
 		a.onClose()
 	}

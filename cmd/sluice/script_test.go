@@ -17,7 +17,8 @@ var update = flag.Bool("update", false, "rewrite the golden output of the script
 
 func TestMain(m *testing.M) {
 	testscript.Main(tidying{m}, map[string]func(){
-		"sluice": func() { os.Exit(mainCode()) },
+		"sluice":     func() { os.Exit(mainCode()) },
+		"undumpable": undumpable,
 	})
 }
 

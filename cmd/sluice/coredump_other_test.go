@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// undumpable does nothing: see forbidCoreDumps.
+func undumpable() {}
