@@ -131,6 +131,8 @@ var secretValues = []overlay{
 		"Secret shop-development/(decrypted): metadata.name: holds a decrypted value: only the data of a Secret may"},
 	{"a name of a field", header + "resources: [s.yaml]\n", map[string]string{"s.yaml": "#sealed\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {‹canary›: x}\n"}, nil,
 		"ConfigMap shop-development/x: data: holds a decrypted value: only the data of a Secret may"},
+	{"a name of a Secret's data", header + "resources: [s.yaml]\n", map[string]string{"s.yaml": "#sealed\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {‹canary›: x}\n"}, nil,
+		"Secret shop-development/s: data: holds a decrypted value: only the data of a Secret may"},
 	{"a custom kind called Secret", header + "resources: [s.yaml]\n", map[string]string{"s.yaml": "#sealed\napiVersion: example.com/v1\nkind: Secret\nmetadata: {name: x}\ndata: {a: ‹canary›}\n"}, nil,
 		"Secret shop-development/x: data.a: holds a decrypted value: only the data of a Secret may"},
 	{"a value that is public too", header + "resources: [d.yaml]\nsecretGenerator:\n- name: s\n  envs: [s.env]\n", map[string]string{"s.env": "#sealed\nUSER=‹shop›\nTOKEN=‹canary›\n", "d.yaml": deployment("registry.example.com/shop/api")}, nil, ""},
@@ -240,9 +242,9 @@ func TestAttackSecretsInErrors(t *testing.T) {
 	const generator = header + "secretGenerator:\n- name: s\n  envs: [s.env]\n"
 	const withheld = "rendering environments/development/api: building environments/development/api: the content of an encrypted file (environments/development/api/s.env) is refused; the message may hold it and is withheld"
 
-	const twice = "‹canary›\n‹canary›\n" // Kustomize takes them for names
+	const twice = "A=‹canary›\nA=‹canary›\n"
 	err := build(generator, twice, fakeDecrypt)
-	assert.ErrorContains(t, err, "illegally repeats the key `(encrypted)`", "the masked file is refused as well")
+	assert.ErrorContains(t, err, "illegally repeats the key `A`", "the masked file is refused as well")
 	err = build(generator+"configMapGenerator: [{name: c, behavior: merge}]\n", "A=‹canary›\n", fakeDecrypt)
 	assert.ErrorContains(t, err, "cannot merge", "an error that has nothing to do with the secret is shown")
 
@@ -265,6 +267,9 @@ func TestAttackSecretsInErrors(t *testing.T) {
 	// Broken YAML that was decrypted.
 	err = build(header+"resources: [s.env]\n", "apiVersion: v1\na: ‹canary: x: y›\n", fakeDecrypt)
 	assert.EqualError(t, err, "rendering environments/development/api: environments/development/api/s.env:2: is not valid YAML")
+	// Kustomize would take a line for a name, which is no secret to it.
+	err = build(generator, "A=b\n‹canary›\n", fakeDecrypt)
+	assert.ErrorContains(t, err, "/s.env:2: has a line that is not NAME=value")
 	// The decryption's own error passes.
 	err = build(generator, "no key", fakeDecrypt)
 	assert.EqualError(t, err, "rendering environments/development/api: environments/development/api/s.env: no key opens it")
@@ -275,4 +280,22 @@ func TestBuildPanicIsAnError(t *testing.T) {
 	files := map[string]string{overlayFile: "resources: [cm.yaml]\npatchesJson6902: [{patch: '[]'}]\n"}
 	_, err := Build(context.Background(), Request{FS: project(files), Release: development()})
 	assert.EqualError(t, err, "rendering environments/development/api: building environments/development/api: a library panicked on this input")
+}
+
+// Files that were decrypted do not outlive the rendering; others belong to whoever
+// gave them.
+func TestBuildWipesWhatWasDecrypted(t *testing.T) {
+	given := map[string][]byte{}
+	files := map[string]string{overlayFile: header + "secretGenerator:\n- name: s\n  envs: [s.env, p.env]\n",
+		overlayDir + "/s.env": "#sealed\nA=‹canary›\n", overlayDir + "/p.env": "B=plain\n"}
+	req := Request{FS: project(files), Release: development(), Decrypt: func(path string, data []byte) (Decrypted, error) {
+		d, err := fakeDecrypt(path, data)
+		given[path] = d.Data
+		return d, err
+	}}
+	res, err := Build(context.Background(), req)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]any{"A": "Y2FuYXJ5", "B": "cGxhaW4="}, res.Shared[0].Object["data"])
+	assert.Equal(t, make([]byte, len("A=canary\n")), given[overlayDir+"/s.env"])
+	assert.Equal(t, "B=plain\n", string(given[overlayDir+"/p.env"]))
 }

@@ -84,13 +84,14 @@ func isSecret(u *unstructured.Unstructured) bool {
 }
 
 // mayHold reports whether decrypted values may stand in a field: in the data of
-// a Secret, and in kinds that the component allows outside what names the object.
+// a Secret, but for its names, which the API server keeps in managed fields too; and
+// in kinds that the component allows outside what names the object.
 func mayHold(u *unstructured.Unstructured, path, kinds []string) bool {
 	if len(path) == 0 {
 		return false
 	}
 	if isSecret(u) {
-		return path[0] == "data" || path[0] == "stringData"
+		return len(path) > 1 && (path[0] == "data" || path[0] == "stringData")
 	}
 	switch path[0] {
 	case "apiVersion", "kind", "metadata":

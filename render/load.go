@@ -1,11 +1,13 @@
 package render
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"sigs.k8s.io/kustomize/api/types"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -86,6 +88,16 @@ func (l *loader) file(use fileUse) (*loaded, error) {
 	return f, nil
 }
 
+// wipe overwrites the decrypted files. What Kustomize made of them lives on, as
+// strings, which cannot be overwritten.
+func (l *loader) wipe() {
+	for _, f := range l.files {
+		if f.secret {
+			clear(f.data)
+		}
+	}
+}
+
 func (l *loader) read(p string) (*loaded, error) {
 	if l.walker.kinds[p].size > MaxFile {
 		return nil, tooLarge(p, MaxFile)
@@ -157,6 +169,12 @@ func (f *loaded) check(use fileUse) error {
 			return fail(0, r)
 		}
 	}
+	if f.secret && strings.Contains(use.ref.field, ".env") {
+		if line := nameless(f.data); line > 0 {
+			return fail(line, refusal{"has a line that is not NAME=value, which Kustomize takes for a name: names are no secrets",
+				"write NAME=value; a value of several lines goes into a file of its own, under files"})
+		}
+	}
 	if roles&roleReplacement != 0 {
 		var err error
 		if f.replacements, err = decodeReplacements(f.data); err != nil {
@@ -174,6 +192,19 @@ func (f *loaded) check(use fileUse) error {
 	}
 	f.checked |= roles
 	return nil
+}
+
+// nameless is the first line of an env file that has no value.
+func nameless(data []byte) int {
+	n := 0
+	for line := range bytes.Lines(data) {
+		n++
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' && !bytes.ContainsRune(line, '=') {
+			return n
+		}
+	}
+	return 0
 }
 
 type rendition int

@@ -39,7 +39,7 @@ type Decrypt func(path string, data []byte) (Decrypted, error)
 
 // Decrypted is the outcome of opening one file.
 type Decrypted struct {
-	Data      []byte   // the plaintext
+	Data      []byte   // the plaintext; of an encrypted file wiped when rendering is done
 	Values    []string // decrypted values, for masking and for tracking
 	Encrypted bool     // the file was encrypted
 	Keyless   bool     // no key was used: Data holds placeholders
@@ -159,6 +159,7 @@ func (r *Result) broken() error {
 func Inspect(ctx context.Context, req Request) (*Result, []Finding, error) {
 	rel := req.Release
 	b := newBuilder(req.FS, scope{environment: rel.Environment.Name, release: true}, req.Decrypt)
+	defer b.loader.wipe()
 	folders := []folder{{inputs: &inputs{dir: rel.Dir}}}
 	if rel.Tagged() {
 		for _, t := range rel.Tags {
@@ -211,6 +212,7 @@ func (b *builder) check(ctx context.Context, rel envrepo.Release, folders []fold
 // environments/NAME may not read another environment's.
 func Folder(ctx context.Context, fsys fs.FS, dir string, d Decrypt) ([]*unstructured.Unstructured, error) {
 	b := newBuilder(fsys, scopeOf(dir), d)
+	defer b.loader.wipe()
 	folders := []folder{{inputs: &inputs{dir: dir}}}
 	if err := b.build(ctx, folders); err != nil {
 		return nil, fmt.Errorf("rendering %s: %w", dir, err)

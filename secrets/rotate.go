@@ -27,6 +27,7 @@ func (k *Keys) Rotate(ctx context.Context, path string, data []byte) (out []byte
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	defer clear(dataKey)
 	if err := seal(path, &tree, dataKey, aes.NewCipher()); err != nil {
 		return nil, err
 	}

@@ -72,9 +72,11 @@ func (k *Keys) Open(path string, data []byte) (o Opened, err error) {
 		return Opened{}, err
 	}
 	cipher := &recordingCipher{aes: aes.NewCipher()}
-	if _, err := decryptTree(context.Background(), path, tree, k, cipher); err != nil {
+	dataKey, err := decryptTree(context.Background(), path, tree, k, cipher)
+	if err != nil {
 		return Opened{}, err
 	}
+	clear(dataKey)
 	values := cipher.values
 	out, err := emit(path, format, tree.Branches)
 	if err != nil {
@@ -148,20 +150,29 @@ func decryptTree(ctx context.Context, path string, tree *sops.Tree, k *Keys, cip
 	if err != nil {
 		return nil, err
 	}
+	if err := openTree(path, tree, dataKey, cipher); err != nil {
+		clear(dataKey)
+		return nil, err
+	}
+	return dataKey, nil
+}
+
+// openTree replaces the values of tree by their plaintext, and verifies them.
+func openTree(path string, tree *sops.Tree, dataKey []byte, cipher *recordingCipher) error {
 	computed, err := tree.Decrypt(dataKey, cipher)
 	if err != nil {
-		return nil, cipher.failure(path)
+		return cipher.failure(path)
 	}
 	stored, err := aes.NewCipher().Decrypt(
 		tree.Metadata.MessageAuthenticationCode, dataKey, macContext(tree.Metadata))
 	if err != nil {
-		return nil, &MACError{File: path}
+		return &MACError{File: path}
 	}
 	mac, _ := stored.(string)
 	if mac == "" || subtle.ConstantTimeCompare([]byte(mac), []byte(computed)) != 1 {
-		return nil, &MACError{File: path}
+		return &MACError{File: path}
 	}
-	return dataKey, nil
+	return nil
 }
 
 const dataKeySize = 32 // AES-256

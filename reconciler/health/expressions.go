@@ -181,15 +181,19 @@ func (r rule) say(ctx context.Context, object map[string]any) string {
 }
 
 // visible is what expressions see of an object: all but its managed fields, which
-// are most of its metadata and not what it is.
+// are most of its metadata and not what it is. Of a Secret that is its metadata alone,
+// wherever the object comes from: what an expression makes of a value could not be
+// recognised in a message.
 func visible(object *unstructured.Unstructured) map[string]any {
-	metadata, ok := object.Object["metadata"].(map[string]any)
-	if !ok || metadata["managedFields"] == nil {
-		return object.Object
+	content := object.Object
+	metadata, _ := content["metadata"].(map[string]any)
+	if object.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: "Secret"}) {
+		content = map[string]any{"apiVersion": content["apiVersion"], "kind": content["kind"], "metadata": metadata}
 	}
-	content := maps.Clone(object.Object)
-	metadata = maps.Clone(metadata)
-	delete(metadata, "managedFields")
-	content["metadata"] = metadata
+	if metadata["managedFields"] != nil {
+		content, metadata = maps.Clone(content), maps.Clone(metadata)
+		delete(metadata, "managedFields")
+		content["metadata"] = metadata
+	}
 	return content
 }

@@ -234,3 +234,17 @@ func FuzzExpressions(f *testing.F) {
 		}
 	})
 }
+
+// What is read of a Secret does not depend on how it came here, and no part of a value
+// gets into a message.
+func TestExpressionsSeeNoValueOfASecret(t *testing.T) {
+	r := rule("false", "", "'it says ' + object.data.token.substring(0, 12)")
+	r.Group, r.Kind = "", "Secret"
+	e, err := health.Compile([]envrepo.HealthRule{r})
+	require.NoError(t, err)
+	for _, field := range []string{"data", "stringData"} {
+		secret := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Secret",
+			"metadata": map[string]any{"name": "s"}, field: map[string]any{"token": "aHVudGVyMi1hbmQtbW9yZQ=="}}}
+		assert.Equal(t, health.State{Status: health.Progressing, Message: "not ready: false is false"}, e.Of(secret))
+	}
+}
