@@ -9,7 +9,7 @@ import (
 var componentFields = fieldTable{
 	"":         {"apiVersion", "kind", "metadata", "image", "config", "dependsOn", "healthTimeout", "health", "secretsIn", "autoDeploy", "paused"},
 	"metadata": {"name"},
-	"config":   {"required", "optional"},
+	"config":   {"required", "optional", "schema"},
 	"health[]": {"apiVersion", "kind", "ready", "failed", "message"},
 }
 
@@ -39,6 +39,9 @@ func decodeComponent(file, name string, data []byte) (Component, error) {
 		c.Image = decodeImage(o)
 		if config, ok := o.child("config"); ok {
 			c.Config = decodeContract(config)
+			if schema := config.text("schema", matching(schemaPattern, "a file of the component's folder, such as config.schema.json")); schema != "" {
+				c.ConfigSchema = componentDir(name) + "/" + schema
+			}
 		}
 		c.DependsOn = o.texts("dependsOn", func(s string) string {
 			if s == name {
@@ -60,6 +63,8 @@ func decodeComponent(file, name string, data []byte) (Component, error) {
 	}
 	return c, nil
 }
+
+var schemaPattern = regexp.MustCompile(`^([A-Za-z0-9][-_.A-Za-z0-9]*/)*[A-Za-z0-9][-_.A-Za-z0-9]*\.json$`)
 
 // secretKindProblem judges a kind that may hold decrypted values.
 func secretKindProblem(s string) string {

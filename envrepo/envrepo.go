@@ -109,6 +109,7 @@ type Component struct {
 	Name          string
 	Image         string // the image name that overlays pin
 	Config        Contract
+	ConfigSchema  string // the file of config.schema, from the project's folder; "" for none
 	DependsOn     []string
 	HealthTimeout time.Duration // default 5m
 	Health        []HealthRule  // of kinds that are not judged by kstatus

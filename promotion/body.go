@@ -272,6 +272,9 @@ func configText(in Input, c ComponentInput) string {
 		default:
 			fmt.Fprintf(&b, "%s: has %s\n", who, codes(contract.Required))
 		}
+		if len(contract.Invalid) > 0 {
+			fmt.Fprintf(&b, "  **not allowed:** %s\n", codes(contract.Invalid))
+		}
 		if len(contract.Unsure) > 0 {
 			fmt.Fprintf(&b, "  not certain: %s\n", codes(contract.Unsure))
 		}

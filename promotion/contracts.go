@@ -31,7 +31,7 @@ func Contracts(ctx context.Context, before, after *envrepo.Repo, environment, na
 	if err != nil {
 		return nil, fmt.Errorf("rendering %s: %w", new.Dir, err)
 	}
-	c := component{before: after, name: name, new: new, newRender: rendered}
+	c := component{before: after, after: after, name: name, new: new, newRender: rendered}
 	var list []ContractInput
 	for _, change := range changes {
 		list = append(list, c.contracts(change)...)

@@ -238,14 +238,13 @@ func judgeConfig(in Input) Gate {
 			if contract.Known {
 				known++
 			}
-			if len(contract.Missing) > 0 {
-				broken = append(broken, fmt.Sprintf("%s (%s) misses %s",
-					short(contract.Digest), contract.who(), strings.Join(contract.Missing, ", ")))
+			if contract.Broken() {
+				broken = append(broken, fmt.Sprintf("%s (%s) %s", short(contract.Digest), contract.who(), contract.faults()))
 			}
 		}
 		switch {
 		case len(broken) > 0:
-			return failed("add the missing names to the configuration of "+in.Environment, "%s", strings.Join(broken, "; "))
+			return failed(remedy(c.Contracts, in.Environment), "%s", strings.Join(broken, "; "))
 		case known == 0:
 			return passed("no contract is recorded")
 		}

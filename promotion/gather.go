@@ -285,7 +285,17 @@ func (c *component) contract(role, tag, digest string) ContractInput {
 		} else {
 			result.Missing = append(result.Missing, missing.String())
 			result.Keys = append(result.Keys, missing.Key)
+			if missing.Add {
+				result.Remedy = contract.Remedy(c.after.FS(), c.new.Dir, result.Keys...)
+			}
 		}
+	}
+	schema, err := contract.LoadSchema(c.after.FS(), c.new.Component)
+	if err != nil {
+		result.Invalid = append(result.Invalid, err.Error())
+	}
+	for _, invalid := range schema.Check(objectsOf(c.newRender, tag), c.new.Component.Image, c.newRender.Values) {
+		result.Invalid = append(result.Invalid, invalid.String())
 	}
 	return result
 }

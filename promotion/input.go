@@ -1,6 +1,7 @@
 package promotion
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -95,6 +96,30 @@ type ContractInput struct {
 	Missing  []string // names, each with the container that would not see it
 	Keys     []string // the names alone, in the order of Missing
 	Unsure   []string // those that may come from an object made elsewhere; no gate minds them
+	Invalid  []string // plain values that the component's schema does not allow, or why that is not known
+	Remedy   string   // the commands that add Keys; "" where something else is wrong
+}
+
+// Broken reports whether the contract does not hold.
+func (c ContractInput) Broken() bool { return len(c.Missing)+len(c.Invalid) > 0 }
+
+// faults say why the contract does not hold.
+func (c ContractInput) faults() string {
+	faults := slices.Clone(c.Invalid)
+	if len(c.Missing) > 0 {
+		faults = slices.Insert(faults, 0, "misses "+strings.Join(c.Missing, ", "))
+	}
+	return strings.Join(faults, "; ")
+}
+
+// remedy is what to do about contracts that do not hold in an environment.
+func remedy(contracts []ContractInput, environment string) string {
+	for _, c := range contracts {
+		if c.Remedy != "" {
+			return c.Remedy
+		}
+	}
+	return "correct the configuration of " + environment
 }
 
 // short returns the first 12 hex digits of a digest, the name people use.

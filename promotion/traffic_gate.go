@@ -57,12 +57,12 @@ func judgeTrafficConfig(in Input) Gate {
 		}
 		var broken []string
 		for _, contract := range c.Contracts {
-			if len(contract.Missing) > 0 {
-				broken = append(broken, fmt.Sprintf("%s (%s) misses %s", short(contract.Digest), contract.Tag, strings.Join(contract.Missing, ", ")))
+			if contract.Broken() {
+				broken = append(broken, fmt.Sprintf("%s (%s) %s", short(contract.Digest), contract.Tag, contract.faults()))
 			}
 		}
 		if len(broken) > 0 {
-			return failed("add the missing names to the configuration of "+in.Environment, "%s", strings.Join(broken, "; "))
+			return failed(remedy(c.Contracts, in.Environment), "%s", strings.Join(broken, "; "))
 		}
 	}
 	if !in.Policy.Gates.Config {

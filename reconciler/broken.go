@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 )
 
 // A broken tag is one whose files do not load, do not render or do not pass the
-// check. What should run of it nobody knows, so what does run is left alone:
+// check, or whose configuration is not what its digest requires. What should run of it nobody knows, so what does run is left alone:
 //
 //  1. Nothing of it is applied, scaled, retired or pruned, and all of it stays in
 //     the inventory, whether traffic.yaml lists the tag or not.
@@ -27,7 +28,10 @@ import (
 // breakUnit makes the unit of a broken tag. The digest is that of the last
 // status: it is the one that runs.
 func (u *unit) breakUnit(in *Input, cause error) {
-	u.broken = masked(cause.Error(), in.Rendered.Values)
+	u.broken, u.fault, u.faults = masked(cause.Error(), in.Rendered.Values), "does not render", "do not render"
+	if config := (*ConfigError)(nil); errors.As(cause, &config) {
+		u.fault, u.faults = "lacks configuration", "lack configuration"
+	}
 	u.objects, u.digest = nil, ""
 	for _, t := range in.status().Tags {
 		if t.Name == u.tag {
@@ -39,7 +43,7 @@ func (u *unit) breakUnit(in *Input, cause error) {
 // assessBroken is assess for a broken tag.
 func (u *unit) assessBroken(in *Input) {
 	u.ready, u.serving = false, in.Endpoints[u.service] > 0
-	u.message = "it does not render: " + u.broken
+	u.message = "it " + u.fault + ": " + u.broken
 }
 
 // absent reports whether a route must not name the unit: it has no Service, and is
@@ -76,19 +80,23 @@ func (in *Input) ofBrokenTag(live *unstructured.Unstructured) bool {
 // brokenTags says which tags are broken and why; "" when none is. What is wrong
 // with files that several tags share is said once.
 func (d *decision) brokenTags() string {
-	names := map[string][]string{}
+	same := map[string][]*unit{}
 	for _, u := range d.units {
 		if u.broken != "" {
-			names[u.broken] = append(names[u.broken], u.tag)
+			same[u.broken] = append(same[u.broken], u)
 		}
 	}
 	var parts []string
-	for why, tags := range names {
-		if len(tags) == 1 {
-			parts = append(parts, "tag "+tags[0]+" does not render and stays as it is: "+why)
-		} else {
-			parts = append(parts, "tags "+strings.Join(tags, ", ")+" do not render and stay as they are: "+why)
+	for why, units := range same {
+		if len(units) == 1 {
+			parts = append(parts, "tag "+units[0].tag+" "+units[0].fault+" and stays as it is: "+why)
+			continue
 		}
+		tags := make([]string, len(units))
+		for i, u := range units {
+			tags[i] = u.tag
+		}
+		parts = append(parts, "tags "+strings.Join(tags, ", ")+" "+units[0].faults+" and stay as they are: "+why)
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, "; ")

@@ -66,6 +66,7 @@ func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name str
 		slices.Sort(c.paths)
 		c.paths = slices.Compact(c.paths)
 	}
+	c.paths = append(c.paths, contracted(release)...)
 	if c.hash, err = hashPaths(fsys, c.paths, policy); err != nil {
 		return unloadable(fsys, repo, env, name, err)
 	}
@@ -106,7 +107,7 @@ func damaged(err error) bool {
 
 // policyOf is what sluice.yaml says of an environment that decides its releases.
 func policyOf(env envrepo.Environment) string {
-	return fmt.Sprintf("%+v", []any{env.Name, env.Namespace, env.Paused, env.Traffic.Drain, env.Prune.Protect})
+	return fmt.Sprintf("%+v", []any{env.Name, env.Namespace, env.Paused, env.Traffic.Drain, env.Prune.Protect, demandsConfig(env)})
 }
 
 func hashPaths(fsys fs.FS, paths []string, policy string) (string, error) {

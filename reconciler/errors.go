@@ -68,7 +68,12 @@ type RenderError struct {
 	Err     error
 }
 
-func (e *RenderError) Error() string { return fmt.Sprintf("rendering %s: %v", e.Release, e.Err) }
+func (e *RenderError) Error() string {
+	if config := (*ConfigError)(nil); errors.As(e.Err, &config) {
+		return config.Error()
+	}
+	return fmt.Sprintf("rendering %s: %v", e.Release, e.Err)
+}
 func (e *RenderError) Unwrap() error { return e.Err }
 
 // Hint tells what to do.

@@ -156,6 +156,9 @@ func (p *pass) render(ctx context.Context) error {
 		return &RenderError{Release: p.in.Release.Name, Err: err}
 	}
 	p.values = result.Values
+	if err := configured(p.want.repo, result); err != nil {
+		return &RenderError{Release: p.in.Release.Name, Err: err}
+	}
 	if err := p.claim(result); err != nil {
 		return err
 	}

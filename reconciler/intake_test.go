@@ -140,6 +140,7 @@ func (o oracle) contentOf(t testing.TB, fsys fs.FS, repo *envrepo.Repo, env envr
 		slices.Sort(c.paths)
 		c.paths = slices.Compact(c.paths)
 	}
+	c.paths = append(c.paths, contracted(release)...)
 	c.hash, err = hashPaths(fsys, c.paths, policyOf(env))
 	require.NoError(t, err)
 	return c
@@ -310,7 +311,9 @@ func TestIntakeReadsWhatDiffers(t *testing.T) {
 	t.Parallel()
 	const n = 1000
 	shared := "components/common/policy.yaml"
-	repo, revs := history(t, []gitCommit{many(n),
+	first := many(n)
+	first["builds/c00500/1.yaml"] = "x"
+	repo, revs := history(t, []gitCommit{first,
 		{"environments/production/c00500/kustomization.yaml": overlayOf("c00500", 1)},
 		{"builds/c00500/0.yaml": "x", "README.md": "x", "components/unused/component.yaml": "x", "environments/staging/c00500/kustomization.yaml": "x"},
 		{"environments/production/new/kustomization.yaml": "x", "environments/production/c00001": ""},
@@ -323,7 +326,7 @@ func TestIntakeReadsWhatDiffers(t *testing.T) {
 		folders int64
 	}{
 		{[]string{"c00500"}, 4 + 4}, // the root, environments, production, the release: of the commit before too, where they are not at hand any more
-		{[]string{"unused"}, 4},     // the root, components, unused, environments
+		{[]string{"unused"}, 4 + 4}, // the root, components, unused, environments; builds and c00500 in it, before and after
 		{[]string{"c00001", "new"}, 4},
 	} {
 		read := repo.FoldersRead()

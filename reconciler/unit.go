@@ -38,7 +38,8 @@ type unit struct {
 	sureWeight         int  // what they carry by all accounts: what a rise starts from
 	mayHave            bool // they may carry or copy requests to it
 	retired            bool
-	broken             string // why the tag does not render; "" when it does
+	broken             string // why the tag does not render, or lacks configuration; "" when all is well with it
+	fault, faults      string // which of the two, of one tag and of several
 
 	ready    bool   // can take the share it is meant to get
 	relieves bool   // may take it though it lacks pods: nobody answers where it comes from

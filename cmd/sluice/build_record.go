@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/promotion"
+	"github.com/sluice-dev/sluice/render/contract"
 )
 
 // recordBuild records a build and deploys it to the first environment, unless that
@@ -56,7 +56,7 @@ type notDeployedError struct {
 	build       envrepo.Build
 	missing     []promotion.ContractInput // contracts that do not hold; empty: cause
 	cause       error
-	file        string // where the environment's plain configuration stands
+	remedy      func(keys ...string) string // the commands that add keys
 }
 
 func notDeployed(environment string, b envrepo.Build, cause error) error {
@@ -72,6 +72,9 @@ func (e *notDeployedError) Error() string {
 		for i, key := range c.Keys {
 			text += fmt.Sprintf("\n  required configuration key %s is missing in %s, for %s (%s): %s",
 				key, e.environment, buildID(c.Digest), c.Who(), c.Missing[i])
+		}
+		for _, invalid := range c.Invalid {
+			text += fmt.Sprintf("\n  configuration in %s is not allowed, for %s (%s): %s", e.environment, buildID(c.Digest), c.Who(), invalid)
 		}
 	}
 	return text
@@ -91,12 +94,11 @@ func (e *notDeployedError) Hint() string {
 	}
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
-	add := make([]string, len(keys))
-	for i, key := range keys {
-		add[i] = fmt.Sprintf("`echo '%s=…' >> %s`", key, e.file)
+	add := "correct the values"
+	if len(keys) > 0 {
+		add = e.remedy(keys...)
 	}
-	return fmt.Sprintf("add what is missing in a clone of the environments repository, %s (or with `sops` where it is secret), commit and push it; then deploy: %s",
-		strings.Join(add, " and "), deploy)
+	return add + "; then deploy it: " + deploy
 }
 
 // contractHolds judges what a trial deployment of a build would run. Where nothing is
@@ -116,24 +118,14 @@ func contractHolds(ctx context.Context, t, trial *envrepo.Tree, b envrepo.Build)
 	if err != nil {
 		return nil
 	}
-	broken := slices.DeleteFunc(contracts, func(c promotion.ContractInput) bool { return len(c.Missing) == 0 })
+	broken := slices.DeleteFunc(contracts, func(c promotion.ContractInput) bool { return !c.Broken() })
 	if len(broken) == 0 {
 		return nil
 	}
 	return codedError{&notDeployedError{environment: environment, build: b, missing: broken,
-		file: plainConfig(trial, environment, b.Component)}, exitNotDeployed}
-}
-
-// plainConfig is the file that holds a release's plain configuration, as far as the
-// layout of scaffolds tells.
-func plainConfig(files fs.FS, environment, component string) string {
-	dir := "environments/" + environment + "/" + component
-	for _, name := range []string{dir + "/config.env", dir + "/base/config.env"} {
-		if _, err := fs.Stat(files, name); err == nil {
-			return name
-		}
-	}
-	return dir + "/config.env"
+		remedy: func(keys ...string) string {
+			return contract.Remedy(trial, "environments/"+environment+"/"+b.Component, keys...)
+		}}, exitNotDeployed}
 }
 
 // notDeployedYet judges a repeated record. Deploying is left to a person, since a

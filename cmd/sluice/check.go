@@ -248,7 +248,7 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 			result.add(f)
 		}
 		result.kinds.add(r)
-		for _, f := range slices.Concat(missingConfig(v.Repo, r), unfollowed(r, tagged)) {
+		for _, f := range slices.Concat(missingConfig(v.Repo, r), invalidConfig(v.Repo, r), unfollowed(r, tagged)) {
 			result.add(f)
 		}
 	}
@@ -331,6 +331,9 @@ func missingConfig(repo *envrepo.Repo, r *render.Result) []finding {
 			if m.Unknown { // something outside the repository may provide it
 				severity = "warning"
 			}
+			if m.Add {
+				m.Hint = contract.Remedy(repo.FS(), rel.Dir, m.Key)
+			}
 			found = append(found, finding{severity, rel.Environment.Name + "/" + rel.Name, rel.Dir, m.Workload,
 				fmt.Sprintf("required configuration key %s is missing in %s: %s", m.Key, where, m.Reason), m.Hint})
 		}
@@ -346,6 +349,43 @@ func missingConfig(repo *envrepo.Repo, r *render.Result) []finding {
 		judge(t.Digest, t.Name, contract.Check(objects, rel.Component, buildContract(repo, rel.Name, t.Digest)))
 	}
 	return found
+}
+
+// invalidConfig holds the plain values that each deployment of a release sees against
+// the schema of its component.
+func invalidConfig(repo *envrepo.Repo, r *render.Result) (found []finding) {
+	rel := r.Release
+	id := rel.Environment.Name + "/" + rel.Name
+	schema, err := contract.LoadSchema(repo.FS(), rel.Component)
+	if err != nil {
+		return []finding{{Severity: "error", Release: id, File: rel.Component.ConfigSchema, Message: err.Error(), Hint: strings.Join(hints(err), "; ")}}
+	}
+	for _, objects := range deployments(r) {
+		for _, invalid := range schema.Check(objects, rel.Component.Image, r.Values) {
+			f := finding{Severity: "error", Release: id, File: rel.Dir, Object: invalid.Workload,
+				Message: fmt.Sprintf("configuration key %s %s in %s", invalid.Key, invalid.Rule, rel.Environment.Name),
+				Hint:    "correct the value, or what " + invalid.Schema + " demands of it"}
+			if file := contract.Declared(repo.FS(), rel.Dir, invalid.Key); file != "" {
+				f.File, f.Message = file, file+": "+f.Message
+			}
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// deployments are the objects of each deployment of a release that renders, with
+// what they share.
+func deployments(r *render.Result) (all [][]*unstructured.Unstructured) {
+	if !r.Release.Tagged() {
+		return append(all, r.Shared)
+	}
+	for _, t := range r.Tags {
+		if t.Broken == nil {
+			all = append(all, append(slices.Clone(r.Shared), t.Objects...))
+		}
+	}
+	return all
 }
 
 // buildContract is the contract recorded with the build of a digest, if any.

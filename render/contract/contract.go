@@ -4,8 +4,9 @@
 // Call Check with the rendered objects of a release, or of one of its tags
 // together with what the tags share. It needs no key: only the names in
 // ConfigMaps and Secrets count, so objects rendered with placeholders in place of
-// encrypted values do. The package never reads a value, a cluster or a file, and
-// nothing of a value gets into what it returns.
+// encrypted values do. Schema.Check judges plain values as well, and never those of
+// Secrets. The package reads no cluster, and nothing of a value gets into what it
+// returns.
 package contract
 
 import (
@@ -26,6 +27,8 @@ type Missing struct {
 	Workload  string // kind namespace/name, container name; "" when no container uses the image
 	Reason    string
 	Hint      string
+	// Add: adding the key to the configuration is what helps; see Remedy.
+	Add bool
 	// Unknown: the name may come from an object that is created elsewhere (by an
 	// operator, by hand). Worth a warning; only Missing without it is an error.
 	Unknown bool
@@ -102,12 +105,13 @@ func (v view) missing(key string) (Missing, bool) {
 				Hint:   "make sure that it has the key, or add the key to the release's own config.env or secrets.env"}, true
 		}
 	}
-	m := Missing{Reason: "no env, envFrom or mounted file of the container provides it",
+	m := Missing{Reason: "no env, envFrom or mounted file of the container provides it", Add: true,
 		Hint: fmt.Sprintf("add %s to config.env or secrets.env of the release, or to the container's env", key)}
 	if reason := v.absent[key]; reason != "" {
 		m.Reason = reason
 	}
 	if near := v.nearest(key); near != "" {
+		m.Add = false
 		m.Hint = fmt.Sprintf("the container sees %s: is one of the two misspelt?", near)
 	}
 	return m, true

@@ -16,6 +16,7 @@ import (
 type view struct {
 	workload string
 	seen     map[string]bool
+	plain    map[string]string // values of those that do not come from a Secret, where they are known
 	broken   map[string]string // names whose reference keeps the container from starting, with the reason
 	absent   map[string]string // names whose optional reference finds nothing, with the reason
 	outside  []outside
@@ -58,8 +59,9 @@ func printable(name string) string {
 
 // keys are the names of the entries of a ConfigMap or Secret.
 type keys struct {
-	text map[string]bool // usable as environment variables
-	all  map[string]bool // with binaryData: usable as files
+	text  map[string]bool   // usable as environment variables
+	all   map[string]bool   // with binaryData: usable as files
+	plain map[string]string // values of a ConfigMap
 }
 
 // index finds the ConfigMaps and Secrets among the objects.
@@ -70,10 +72,13 @@ func index(objects []*unstructured.Unstructured) map[source]keys {
 		if gvk.Group != "" || gvk.Kind != "ConfigMap" && gvk.Kind != "Secret" {
 			continue
 		}
-		k := keys{text: map[string]bool{}, all: map[string]bool{}}
+		k := keys{text: map[string]bool{}, all: map[string]bool{}, plain: map[string]string{}}
 		for _, field := range []string{"data", "stringData", "binaryData"} {
-			for key := range mapping(object.Object, field) {
+			for key, value := range mapping(object.Object, field) {
 				k.all[key] = true
+				if text, ok := value.(string); ok && field == "data" && gvk.Kind == "ConfigMap" {
+					k.plain[key] = text
+				}
 				if field != "binaryData" {
 					k.text[key] = true
 				}
@@ -103,7 +108,7 @@ func views(objects []*unstructured.Unstructured, image string) []view {
 			b := builder{
 				view: view{
 					workload: fmt.Sprintf("%s, container %s", source{object.GetKind(), object.GetNamespace(), object.GetName()}, printable(text(c, "name"))),
-					seen:     map[string]bool{}, broken: map[string]string{}, absent: map[string]string{}},
+					seen:     map[string]bool{}, plain: map[string]string{}, broken: map[string]string{}, absent: map[string]string{}},
 				rendered: rendered, namespace: object.GetNamespace(),
 			}
 			b.envFrom(c)
@@ -162,7 +167,7 @@ func (b *builder) envFrom(container map[string]any) {
 				b.outside = append(b.outside, outside{source: s.String(), prefix: prefix})
 			}
 			for key := range k.text {
-				b.seen[prefix+key] = true
+				b.see(prefix+key, k, key)
 			}
 		}
 	}
@@ -182,7 +187,21 @@ func (b *builder) env(container map[string]any) {
 		}
 		if !reference {
 			b.seen[name] = true
+			delete(b.plain, name)
+			if value, ok := variable["value"].(string); ok && !strings.Contains(value, "$(") { // which is expanded
+				b.plain[name] = value
+			}
 		}
+	}
+}
+
+// see adds a name that takes its value from a key of a ConfigMap or Secret. What was
+// said of the name before does not count any more.
+func (b *builder) see(name string, k keys, key string) {
+	b.seen[name] = true
+	delete(b.plain, name)
+	if value, ok := k.plain[key]; ok {
+		b.plain[name] = value
 	}
 }
 
@@ -192,7 +211,7 @@ func (b *builder) reference(name string, s source, ref map[string]any) {
 	k, found := b.rendered[s]
 	switch {
 	case found && k.text[key]:
-		b.seen[name] = true
+		b.see(name, k, key)
 	case !found:
 		b.outside = append(b.outside, outside{source: fmt.Sprintf("key %q of %s", key, s), only: name})
 	case ref["optional"] == true:
@@ -225,7 +244,7 @@ func (b *builder) files(container map[string]any, volumes []map[string]any) {
 // projected volume.
 func (b *builder) projection(mount, from map[string]any) {
 	for _, item := range list(mapping(from, "downwardAPI"), "items") {
-		b.file(mount, text(item, "path"))
+		b.file(mount, text(item, "path"), keys{}, "")
 	}
 	for _, f := range [...]field{{"configMap", "ConfigMap"}, {"secret", "Secret"}} {
 		ref, set := from[f.name].(map[string]any)
@@ -246,26 +265,31 @@ func (b *builder) projection(mount, from map[string]any) {
 			if !found {
 				b.outside = append(b.outside, outside{source: fmt.Sprintf("key %q of %s", text(item, "key"), s), only: path.Base(text(item, "path"))})
 			} else if k.all[text(item, "key")] {
-				b.file(mount, text(item, "path"))
+				b.file(mount, text(item, "path"), k, text(item, "key"))
 			}
 		}
 		if len(items) == 0 {
 			for key := range k.all {
-				b.file(mount, key)
+				b.file(mount, key, k, key)
 			}
 		}
 	}
 }
 
 // file adds a file of a volume. With subPath the mount shows that file under the
-// name of the mount point, or what lies below that folder.
-func (b *builder) file(mount map[string]any, file string) {
-	sub := path.Clean(text(mount, "subPath"))
+// name of the mount point, or what lies below that folder. A variable of the same
+// name goes before it.
+func (b *builder) file(mount map[string]any, file string, k keys, key string) {
+	name, sub := path.Base(file), path.Clean(text(mount, "subPath"))
 	switch {
 	case sub == "." || strings.HasPrefix(file, sub+"/"):
-		b.seen[path.Base(file)] = true
 	case sub == path.Clean(file):
-		b.seen[path.Base(text(mount, "mountPath"))] = true
+		name = path.Base(text(mount, "mountPath"))
+	default:
+		return
+	}
+	if !b.seen[name] {
+		b.see(name, k, key)
 	}
 }
 
