@@ -41,8 +41,8 @@ const InstanceLabel = "app.kubernetes.io/instance"
 
 // Lint looks for what must not stand in a tag because it exists once, for
 // selectors that reach pods of several tags, for pods that the release's own
-// Services would not find, for workloads that traffic may hit unprepared, and for
-// annotations that do nothing.
+// Services would not find, for workloads that traffic may hit unprepared, for
+// configuration whose change restarts no pods, and for annotations that do nothing.
 // Findings are sorted by folder, errors first. They do not depend on decrypted
 // values: a keyless render has the same. [Build] refuses a release with errors.
 func Lint(res *Result) []Finding {
@@ -51,6 +51,7 @@ func Lint(res *Result) []Finding {
 		for _, o := range p.objects {
 			l.lintWorkload(p, o)
 			l.lintAnnotations(p, o)
+			l.lintRotation(p, o)
 			if res.Release.Tagged() && o.GetKind() == "DestinationRule" {
 				l.lintDestination(p, o)
 			}
