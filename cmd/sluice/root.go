@@ -61,10 +61,10 @@ reconciler makes the cluster equal to the repository.
   sluice traffic set api --environment production --tags blue=90,green=10
   sluice status                                           what runs where
 
-State changes (build record, deploy, promote, pr, traffic, rollback) commit to
-the remote branch and never touch your working tree. Scaffolding (init,
-environment add, component add, component tag) and secrets edit the working tree
-and leave the commit to you.`
+State changes (build record, deploy, promote, pr, traffic, rollback, pause)
+commit to the remote branch and never touch your working tree. Scaffolding
+(init, environment add, component add, component tag) and secrets edit the
+working tree and leave the commit to you.`
 
 const (
 	groupScaffold = "scaffold"
@@ -118,7 +118,7 @@ func newRootCommand(a *app) *cobra.Command {
 		}
 	}
 	add(groupScaffold, newInitCommand(a), newEnvironmentCommand(a), newComponentCommand(a), newSecretsCommand(a))
-	add(groupState, newBuildCommand(a), newDeployCommand(a), newPromoteCommand(a), newPRCommand(a), newTrafficCommand(a), newRollbackCommand(a), newPruneCommand(a))
+	add(groupState, newBuildCommand(a), newDeployCommand(a), newPromoteCommand(a), newPRCommand(a), newTrafficCommand(a), newRollbackCommand(a), newPauseCommand(a), newResumeCommand(a), newPruneCommand(a))
 	add(groupRead, newRenderCommand(a), newCheckCommand(a), newHistoryCommand(a))
 	add(groupCluster, newDiffCommand(a), newApplyCommand(a), newStatusCommand(a), newControllerCommand(a), newInstallCommand(a), newUninstallCommand(a), newDoctorCommand(a))
 	root.AddCommand(newVersionCommand(a), &cobra.Command{Use: "exit-codes", Short: "The exit codes and what they mean", Long: exitCodesHelp})

@@ -17,8 +17,8 @@ import (
 	"github.com/sluice-dev/sluice/render/diff"
 )
 
-// trafficPreview is what a change of traffic would do.
-type trafficPreview struct {
+// changePreview is what a change of the repository would do.
+type changePreview struct {
 	DryRun  bool         `json:"dryRun"`
 	Message string       `json:"message"`
 	Changed bool         `json:"changed"`
@@ -49,29 +49,41 @@ func (a *app) previewTraffic(ctx context.Context, component string, o trafficOpt
 	if err != nil {
 		return err
 	}
-	shown := trafficPreview{DryRun: true, Message: summary.Message, Changed: summary.Changed, Via: via, Notes: summary.Notes, Changes: []objectDiff{}}
-	for _, name := range slices.Sorted(maps.Keys(after.Writes())) {
-		old, err := fs.ReadFile(before, name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		shown.add(diff.File(name, old, after.Writes()[name]))
+	shown := changePreview{DryRun: true, Message: summary.Message, Changed: summary.Changed, Via: via, Notes: summary.Notes, Changes: []objectDiff{}}
+	if err := shown.addFiles(before, after); err != nil {
+		return err
 	}
 	changes, problem := routesDifference(ctx, before, after, o.environment, component)
 	shown.add(changes...)
 	if problem != nil {
 		shown.Problem = problem.Error()
 	}
-	for _, n := range shown.Notes {
-		a.note("note: %s", n)
-	}
-	if err := a.print(shown, func(t *table) { previewLines(t, shown) }); err != nil {
+	if err := a.printPreview(shown); err != nil {
 		return err
 	}
 	return problem
 }
 
-func (p *trafficPreview) add(changes ...diff.Change) {
+func (a *app) printPreview(p changePreview) error {
+	for _, n := range p.Notes {
+		a.note("note: %s", n)
+	}
+	return a.print(p, func(t *table) { previewLines(t, p) })
+}
+
+// addFiles adds how the files differ that an edit has written.
+func (p *changePreview) addFiles(before fs.FS, after *envrepo.Tree) error {
+	for _, name := range slices.Sorted(maps.Keys(after.Writes())) {
+		old, err := fs.ReadFile(before, name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		p.add(diff.File(name, old, after.Writes()[name]))
+	}
+	return nil
+}
+
+func (p *changePreview) add(changes ...diff.Change) {
 	for _, c := range changes {
 		if c.Kind != diff.None {
 			p.Changes = append(p.Changes, objectDiff{c.ID, c.Kind, c.Text})
@@ -108,7 +120,7 @@ func routesOf(ctx context.Context, fsys fs.FS, environment, component string) (o
 	return objects, result.Values, err
 }
 
-func previewLines(t *table, p trafficPreview) {
+func previewLines(t *table, p changePreview) {
 	if !p.Changed {
 		t.line(printable(p.Message))
 		return
