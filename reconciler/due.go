@@ -38,6 +38,9 @@ type occasions struct {
 	wake   time.Time // look again then, whatever happens
 	busy   bool      // a pass is on its way
 
+	requested string // what the Release was asked for last: see request.go
+	admitted  string // to be answered by the next report
+
 	rank    int    // of the change that is being brought about
 	traffic string // hash of traffic.yaml
 }

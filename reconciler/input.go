@@ -33,6 +33,9 @@ type Input struct {
 	Gone     bool
 	// Paused says where the repository pauses the release; "" when it does not.
 	Paused string
+	// Request is what the Release asks for, and the report of this pass answers; ""
+	// for nothing: see request.go.
+	Request string
 	// Refusal keeps the whole environment as it is.
 	Refusal *Refusal
 

@@ -40,6 +40,10 @@ type loop struct {
 	watches *watches
 	observe func(Status, error)
 	ended   func()
+
+	request  chan struct{} // of room for one: there are requests
+	mu       sync.Mutex
+	requests map[Key]string
 }
 
 // startLoop starts to watch; work does the rest.
@@ -49,7 +53,7 @@ func (e *Engine) startLoop(ctx context.Context, observe func(Status, error)) (*l
 	if e.watches != nil {
 		return nil, errors.New("the engine is running already")
 	}
-	l := &loop{engine: e, observe: observe,
+	l := &loop{engine: e, observe: observe, request: make(chan struct{}, 1), requests: map[Key]string{},
 		limiter: jitter{workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax)},
 		queue:   priorityqueue.New("release", func(o *priorityqueue.Opts[Key]) { o.Log = e.cfg.Log })}
 	l.watches = &watches{ctx: ctx, cluster: e.cluster, log: e.cfg.Log, event: l.event, views: map[watched]*cluster.View{}, owners: map[inventory.ID][]Key{}}

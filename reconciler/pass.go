@@ -129,6 +129,7 @@ func (e *Engine) newPass(key Key) *pass {
 		Live:      map[inventory.ID]*unstructured.Unstructured{},
 		hashes:    map[*unstructured.Unstructured]string{},
 	}
+	p.in.Request = rel.answering()
 	if !e.noLease.Load() {
 		p.in.Lease = e.cfg.Lease
 	}
@@ -225,6 +226,7 @@ func (p *pass) write(ctx context.Context, v Verdict) error {
 		return err
 	}
 	p.in.Last = patched
+	p.release.replied(p.in.Request)
 	return nil
 }
 

@@ -40,6 +40,9 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 		after.ObservedGeneration = in.Last.Generation
 	}
 	after.ObservedRevision = in.Revision
+	if in.Request != "" {
+		after.LastHandledReconcileAt = in.Request
+	}
 	after.Traffic = v.traffic
 	if !v.unread {
 		after.Inventory, after.Prune = inventoryOf(in, v.inventory), nil

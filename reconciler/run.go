@@ -107,15 +107,23 @@ func (f *branch) follow(ctx context.Context, o RunOptions) {
 	defer poll.Stop()
 	resync := f.engine.cfg.Clock.NewTicker(o.Resync + time.Duration(rand.Int64N(int64(o.Resync)/10+1)))
 	defer resync.Stop()
+	request, pause := f.loop.request, (<-chan time.Time)(nil)
 	for {
-		f.look(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-poll.C():
-		case <-o.Notify:
-		case <-resync.C():
-			f.passOver()
+		f.serve(ctx)
+		for rest := true; rest; {
+			rest = false
+			select {
+			case <-ctx.Done():
+				return
+			case <-poll.C():
+			case <-o.Notify:
+			case <-request:
+				request, pause = nil, f.engine.cfg.Clock.After(requestPause)
+			case <-pause:
+				request, pause, rest = f.loop.request, nil, true
+			case <-resync.C():
+				f.passOver()
+			}
 		}
 	}
 }

@@ -146,7 +146,10 @@ func (l *loop) event(env *environment, kind schema.GroupVersionKind, object *clu
 		if rel == nil || !rel.inScopeAtAll() {
 			continue
 		}
-		switch n := rel.event(sightingOf(id, kind.Version, object, deleted)); {
+		n := rel.event(sightingOf(id, kind.Version, object, deleted))
+		asked := kind == releaseKind && !deleted && l.asked(key, rel, object)
+		switch {
+		case asked: // it is passed over after the look
 		case rel.fights.open(id): // it is corrected when its time comes
 		case n == noticeNow:
 			l.add(key)

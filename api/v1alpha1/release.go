@@ -37,6 +37,11 @@ const (
 	// it is about to get, as JSON. It counts until the first report, which has an
 	// inventory of its own.
 	AnnotationIntent = Group + "/intent"
+	// AnnotationReconcile on a Release asks for a look at the repository and a pass
+	// over the release now. Its value is any text of up to 64 printable ASCII
+	// characters that it did not have before, the time by custom; the status repeats
+	// it once that is done.
+	AnnotationReconcile = Group + "/reconcile-requested-at"
 	// AnnotationTraffic is written on routes together with the weights they
 	// carry: the truth about them when a status could not be written any more.
 	AnnotationTraffic = Group + "/traffic"
@@ -128,6 +133,9 @@ type ReleaseStatus struct {
 	// sent and as the cluster had them when all was done: a process that finds
 	// them so after a restart need not apply them again.
 	LastAppliedState string `json:"lastAppliedState,omitempty"`
+	// LastHandledReconcileAt is the last value of AnnotationReconcile that was
+	// answered: the repository was looked at and the release passed over since.
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 	// Attempt is what is being waited for since when. Nil while Ready.
 	Attempt *Attempt `json:"attempt,omitempty"`
 

@@ -2,9 +2,13 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
@@ -75,6 +79,22 @@ func (c *Client) PatchReleaseStatus(ctx context.Context, before, after *v1alpha1
 		return nil, c.explainRelease(err, "reporting on Release/%s", after.Name)
 	}
 	return patched, nil
+}
+
+// AskRelease writes what asks the controller for a look at the release now; see
+// v1alpha1.AnnotationReconcile.
+func (c *Client) AskRelease(ctx context.Context, namespace, name, value, manager string) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{v1alpha1.AnnotationReconcile: value}}})
+	if err != nil {
+		return fmt.Errorf("asking for Release/%s: %w", name, err)
+	}
+	release := &v1alpha1.Release{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	if err := c.api.Patch(ctx, release, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(manager)); err != nil {
+		return c.explainRelease(err, "asking for Release/%s", name)
+	}
+	return nil
 }
 
 // DeleteRelease deletes the very Release that was read.
