@@ -46,19 +46,7 @@ failed or is held, or that nobody answered within --timeout.`,
 const requester = "sluice-cli"
 
 func (a *app) reconcileNow(ctx context.Context, names []string, o reconcileOptions) error {
-	releases, err := a.openReleases()
-	if err != nil {
-		return err
-	}
-	sides, err := a.openSides(ctx, "")
-	if err != nil {
-		return err
-	}
-	defer sides.close()
-	if sides.partial != nil && sides.reported == nil {
-		return errors.Unwrap(sides.partial)
-	}
-	asked, err := sides.chosen(o.environments, names)
+	releases, asked, err := a.chosenReleases(ctx, o.environments, names)
 	if err != nil {
 		return err
 	}
@@ -90,38 +78,6 @@ func (a *app) reconcileNow(ctx context.Context, names []string, o reconcileOptio
 
 // errUnanswered: nobody has taken the annotation notice of.
 var errUnanswered = errors.New("no controller has answered for all releases")
-
-// chosen are the Releases that names and environments stand for.
-func (s *statusSides) chosen(environments, names []string) ([]v1alpha1.Release, error) {
-	among, err := s.environments(environments)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.knownReleases(names); err != nil {
-		return nil, err
-	}
-	var chosen []v1alpha1.Release
-	for _, env := range among {
-		for _, r := range s.of(env) {
-			if len(names) == 0 || slices.Contains(names, r.Name) {
-				chosen = append(chosen, *r)
-			}
-		}
-	}
-	if len(chosen) == 0 {
-		what := "no release of this project"
-		if len(names) > 0 {
-			what = "no release " + strings.Join(names, ", ")
-		}
-		if len(environments) > 0 {
-			what += " in " + strings.Join(environments, ", ")
-		}
-		return nil, withHint(fmt.Errorf("the cluster has %s yet", what),
-			"a controller makes it with its next look; sluice reconcile --environment ENVIRONMENT has one take place where there is any release")
-	}
-	slices.SortFunc(chosen, func(a, b v1alpha1.Release) int { return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name) })
-	return chosen, nil
-}
 
 // noteUnkeptReleases says of controllers that seem to be gone that they are.
 func (a *app) noteUnkeptReleases(ctx context.Context, releases *clusterReleases, asked []v1alpha1.Release) {

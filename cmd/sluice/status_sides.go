@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
@@ -178,4 +179,61 @@ func (s *statusSides) of(env statusEnvironment) map[string]*v1alpha1.Release {
 		}
 	}
 	return found
+}
+
+// chosenReleases are the Releases that names and environments stand for, and the
+// cluster that they are in. The repository is not read, unless it has to tell where
+// the environments are.
+func (a *app) chosenReleases(ctx context.Context, environments, names []string) (*clusterReleases, []v1alpha1.Release, error) {
+	releases, err := a.openReleases()
+	if err != nil {
+		return nil, nil, err
+	}
+	sides := &statusSides{close: func() {}}
+	sides.reported, err = a.reportedReleases(ctx, nil)
+	var access *cluster.AccessError
+	if errors.As(err, &access) {
+		if sides, err = a.openSides(ctx, ""); err == nil && sides.partial != nil {
+			err = errors.Unwrap(sides.partial)
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer sides.close()
+	chosen, err := sides.chosen(environments, names)
+	return releases, chosen, err
+}
+
+// chosen are the Releases that names and environments stand for.
+func (s *statusSides) chosen(environments, names []string) ([]v1alpha1.Release, error) {
+	among, err := s.environments(environments)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.knownReleases(names); err != nil {
+		return nil, err
+	}
+	var chosen []v1alpha1.Release
+	for _, env := range among {
+		for _, r := range s.of(env) {
+			if len(names) == 0 || slices.Contains(names, r.Name) {
+				chosen = append(chosen, *r)
+			}
+		}
+	}
+	if len(chosen) == 0 {
+		what := "no release of this project"
+		if len(names) > 0 {
+			what = "no release " + strings.Join(names, ", ")
+		}
+		if len(environments) > 0 {
+			what += " in " + strings.Join(environments, ", ")
+		}
+		return nil, withHint(fmt.Errorf("the cluster has %s", what), "sluice status shows what there is; a controller makes a Release when it takes the commit in")
+	}
+	slices.SortFunc(chosen, func(a, b v1alpha1.Release) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	return chosen, nil
 }
