@@ -120,7 +120,7 @@ func newRootCommand(a *app) *cobra.Command {
 	add(groupScaffold, newInitCommand(a), newEnvironmentCommand(a), newComponentCommand(a), newSecretsCommand(a))
 	add(groupState, newBuildCommand(a), newDeployCommand(a), newPromoteCommand(a), newPRCommand(a), newTrafficCommand(a), newRollbackCommand(a), newPauseCommand(a), newResumeCommand(a), newPruneCommand(a))
 	add(groupRead, newRenderCommand(a), newCheckCommand(a), newHistoryCommand(a))
-	add(groupCluster, newDiffCommand(a), newApplyCommand(a), newStatusCommand(a), newExplainCommand(a), newEventsCommand(a), newReconcileCommand(a), newControllerCommand(a), newInstallCommand(a), newUninstallCommand(a), newDoctorCommand(a))
+	add(groupCluster, newDiffCommand(a), newApplyCommand(a), newStatusCommand(a), newExplainCommand(a), newEventsCommand(a), newLogsCommand(a), newReconcileCommand(a), newControllerCommand(a), newInstallCommand(a), newUninstallCommand(a), newDoctorCommand(a))
 	root.AddCommand(newVersionCommand(a), &cobra.Command{Use: "exit-codes", Short: "The exit codes and what they mean", Long: exitCodesHelp})
 	wrapArgs(root)
 	root.SetUsageFunc(usage)

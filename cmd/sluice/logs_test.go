@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+)
+
+// The kubelets of the test cluster run no containers, so a server answers as the API
+// server does.
+func TestLogsOfAContainer(t *testing.T) {
+	t.Parallel()
+	asked := make(chan url.Values, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/v1/namespaces/shop/pods/api-x/log" {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","message":"pods \"gone\" not found","code":404}`)
+			return
+		}
+		asked <- r.URL.Query()
+		fmt.Fprint(w, "one\n\x1b[31mtwo\x1b[0m\x1b[2J\nthree")
+	}))
+	defer server.Close()
+	client, err := cluster.New(&rest.Config{Host: server.URL})
+	require.NoError(t, err)
+	var out bytes.Buffer
+	l := &logs{client: client, out: &out, raw: true, now: fixedNow, options: logsOptions{since: time.Minute, tail: 3, follow: true}}
+	require.NoError(t, l.copy(context.Background(), "shop", logSource{pod: "api-x", container: "api"}))
+	assert.Equal(t, "api-x api one\napi-x api \x1b[31mtwo\x1b[0m\x1b[2J\napi-x api three\n", out.String())
+	assert.Equal(t, url.Values{"container": {"api"}, "follow": {"true"}, "sinceTime": {"2026-11-21T09:59:00Z"}, "tailLines": {"3"}}, <-asked)
+
+	out.Reset()
+	l.raw, l.options = false, logsOptions{previous: true, tail: -1}
+	require.NoError(t, l.copy(context.Background(), "shop", logSource{pod: "api-x", container: "api"}))
+	assert.Equal(t, "api-x api one\napi-x api two�[2J\napi-x api three\n", out.String())
+	assert.Equal(t, url.Values{"container": {"api"}, "previous": {"true"}}, <-asked)
+
+	err = l.copy(context.Background(), "shop", logSource{pod: "gone", container: "api"})
+	require.ErrorContains(t, err, "reading the log of Pod/gone (container api)")
+}
+
+func TestTame(t *testing.T) {
+	assert.Equal(t, "a \x1b[1;31mb\x1b[0m c\x1b[0m", tame("a \x1b[1;31mb\x1b[0m c", true))
+	assert.Equal(t, "a b c", tame("a \x1b[1;31mb\x1b[0m c", false))
+	assert.Equal(t, "�]0;title� plain", tame("\x1b]0;title\a plain", true))
+}
+
+func TestLogSources(t *testing.T) {
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
+	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "api-x", UID: "u"}, Status: corev1.PodStatus{
+		InitContainerStatuses: []corev1.ContainerStatus{{Name: "init", State: ended}},
+		ContainerStatuses: []corev1.ContainerStatus{
+			{Name: "api", State: running, RestartCount: 2, LastTerminationState: ended},
+			{Name: "loop", State: waiting, RestartCount: 5, LastTerminationState: ended},
+			{Name: "pulling", State: waiting},
+		}}}
+	names := func(o logsOptions) (names []string) {
+		for _, s := range logSources(pod, o) {
+			names = append(names, s.container+" "+s.run)
+		}
+		return names
+	}
+	assert.Equal(t, []string{"init u/0", "api u/2", "loop u/5"}, names(logsOptions{}))
+	assert.Equal(t, []string{"api u/2", "loop u/5"}, names(logsOptions{previous: true}))
+	assert.Equal(t, []string{"api u/2"}, names(logsOptions{container: "api"}))
+	assert.Empty(t, names(logsOptions{container: "other"}))
+}
