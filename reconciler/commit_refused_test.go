@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler"
 )
 
@@ -51,10 +52,17 @@ func TestARefusedCommitIsNotAppliedAndTheOneBeforeIsKept(t *testing.T) {
 	intake := f.engine.Vitals().Environments[0]
 	assert.Equal(t, reconciler.Intake{Environment: "production", Revision: good, Problem: "it is not signed"}, intake)
 
+	f.eventually("the Release tells of it", func() bool {
+		told := f.release("api").Status.Refused
+		return told != nil && *told == v1alpha1.RefusedCommit{Revision: bad, Message: "it is not signed"}
+	})
+	assert.True(t, f.release("api").Ready(), "what it is about is as ready as before")
+
 	f.branch.refuse(nil)
 	f.branch.push(project(f.namespace).with(files{"environments/production/api/config.yaml": config("three")}))
 	f.eventually("the next commit is applied", func() bool { return f.get("ConfigMap", "api-three") != nil })
 	assert.Nil(t, f.get("ConfigMap", "api-two"))
 	assert.Empty(t, f.engine.Vitals().Environments[0].Problem)
+	f.eventually("the Release tells no longer of it", func() bool { return f.release("api").Status.Refused == nil })
 	assert.Empty(t, said, "it is said once")
 }

@@ -33,6 +33,9 @@ type Input struct {
 	Gone     bool
 	// Paused says where the repository pauses the release; "" when it does not.
 	Paused string
+	// RefusedCommit is what this Release tells of a commit of the environment; nil for
+	// nothing.
+	RefusedCommit *v1alpha1.RefusedCommit
 	// Request is what the Release asks for, and the report of this pass answers; ""
 	// for nothing: see request.go.
 	Request string

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fluxcd/pkg/ssa"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
 	"github.com/sluice-dev/sluice/reconciler/health"
@@ -39,9 +40,10 @@ type environment struct {
 	revision  string
 	seen      time.Time // when Run saw the commit that is taken in; zero when nobody counts
 	refusal   *Refusal
-	found     bool // the cluster's Releases have been looked through
-	exists    bool // the namespace has been seen
-	lost      bool // it was deleted since
+	refused   *v1alpha1.RefusedCommit // the newest commit, while it must not be applied
+	found     bool                    // the cluster's Releases have been looked through
+	exists    bool                    // the namespace has been seen
+	lost      bool                    // it was deleted since
 	releases  map[string]*release
 	ledger    *ledger
 }

@@ -129,7 +129,7 @@ func (e *Engine) newPass(key Key) *pass {
 		Live:      map[inventory.ID]*unstructured.Unstructured{},
 		hashes:    map[*unstructured.Unstructured]string{},
 	}
-	p.in.Request = rel.answering()
+	p.in.Request, p.in.RefusedCommit = rel.answering(), env.tells(key.Release)
 	if !e.noLease.Load() {
 		p.in.Lease = e.cfg.Lease
 	}

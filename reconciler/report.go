@@ -40,6 +40,7 @@ func statusAfter(in *Input, v Verdict) v1alpha1.ReleaseStatus {
 		after.ObservedGeneration = in.Last.Generation
 	}
 	after.ObservedRevision = in.Revision
+	after.Refused = in.RefusedCommit
 	if in.Request != "" {
 		after.LastHandledReconcileAt = in.Request
 	}

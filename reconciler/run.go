@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
 )
 
@@ -152,9 +153,14 @@ func (f *branch) look(ctx context.Context) {
 	if rev != "" {
 		f.take(ctx, rev, refused == nil)
 	}
-	if refused != nil {
-		for name := range f.engine.environments {
+	if refused == nil {
+		for _, env := range f.engine.environments {
+			f.tell(env, nil)
+		}
+	} else {
+		for name, env := range f.engine.environments {
 			f.problem(ctx, name, refused.Revision, refused)
+			f.tell(env, &v1alpha1.RefusedCommit{Revision: refused.Revision, Message: clipped(masked(refused.Error(), nil)), Hint: refused.Hint()})
 		}
 	}
 }

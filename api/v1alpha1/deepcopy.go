@@ -58,6 +58,10 @@ func (in *ReleaseStatus) DeepCopyInto(out *ReleaseStatus) {
 		prune := *in.Prune
 		out.Prune = &prune
 	}
+	if in.Refused != nil {
+		refused := *in.Refused
+		out.Refused = &refused
+	}
 	if in.Held != nil {
 		held := *in.Held
 		out.Held = &held

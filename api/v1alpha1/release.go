@@ -160,6 +160,9 @@ type ReleaseStatus struct {
 	Prune *PruneStatus `json:"prune,omitempty"`
 	// Held is a deletion that waits for the repository to acknowledge it.
 	Held *HeldStatus `json:"held,omitempty"`
+	// Refused is the newest commit of the branch while it must not be applied. It
+	// stands on one Release of the environment: its own, or the first by name.
+	Refused *RefusedCommit `json:"refused,omitempty"`
 	// Hint is what to do about the message of the conditions.
 	Hint string `json:"hint,omitempty"`
 
@@ -246,6 +249,14 @@ type HeldStatus struct {
 	Message string `json:"message,omitempty"`
 	// Objects is how many of this release would be.
 	Objects int `json:"objects"`
+}
+
+// RefusedCommit is a commit that must not be applied, because it is not signed for
+// instance. What was applied before it is kept.
+type RefusedCommit struct {
+	Revision string `json:"revision"`
+	Message  string `json:"message"`
+	Hint     string `json:"hint,omitempty"`
 }
 
 // Summary is the text of the columns of `kubectl get releases`.
