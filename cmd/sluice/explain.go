@@ -26,7 +26,6 @@ type explanation struct {
 	Deployments   []deploymentChain `json:"deployments,omitempty"`
 	Progress      progress          `json:"progress"`
 	Awaited       *awaited          `json:"awaited,omitempty"`
-	PausedBy      *provenance       `json:"pausedBy,omitempty"`
 	Workloads     []workloadView    `json:"workloads,omitempty"`
 	Unkept        string            `json:"unkept,omitempty"` // why the report may be old
 	Notes         []string          `json:"notes,omitempty"`  // what could not be found out
@@ -128,6 +127,7 @@ func (a *app) explain(ctx context.Context, environment, name string) (e explanat
 		return e, nil, withHint(fmt.Errorf("%s is not in %s", name, environment), "sluice status lists what is")
 	}
 	rows[0].hold(heldDeletions(sides.reported))
+	sides.pauses(ctx, rows)
 	e = explanation{releaseStatus: rows[0], Progress: progressOf(rows[0].State, rows[0].Reason)}
 	rel := sides.of(environments[0])[name]
 	e.fromCluster(ctx, a, rel)
@@ -234,10 +234,6 @@ func (e *explanation) fromRepository(ctx context.Context, a *app, rel *v1alpha1.
 	if e.Awaited != nil && declared.Component.HealthTimeout > 0 && e.Progress.Stage == "wait" && !e.Progress.Failed {
 		until := e.Awaited.Since.Add(declared.Component.HealthTimeout)
 		e.Awaited.Until = &until
-	}
-	if declared.Environment.Paused || declared.Component.Paused {
-		e.PausedBy, err = repo.pausedSince(ctx, declared)
-		e.note("the history", err)
 	}
 	if e.Release == envrepo.EnvironmentRelease {
 		return

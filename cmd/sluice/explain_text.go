@@ -84,6 +84,10 @@ func (e *explanation) text(now time.Time, width int, paint paint) []string {
 		}
 		p.entry("awaited", text)
 	}
+	if f := e.Refused; f != nil {
+		p.coloured("refused", fmt.Sprintf("commit %s: %s", short(f.Revision), f.Message), paint.red)
+		p.entry("", f.Hint)
+	}
 	if h := e.Held; h != nil {
 		p.entry("held", h.String())
 		p.entry("", h.hint())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +29,8 @@ type releaseStatus struct {
 	Message     string                  `json:"message,omitempty"`
 	Hint        string                  `json:"hint,omitempty"`
 	Held        *heldDeletion           `json:"held,omitempty"`
+	Refused     *v1alpha1.RefusedCommit `json:"refused,omitempty"` // a commit of the environment that must not be applied
+	PausedBy    *provenance             `json:"pausedBy,omitempty"`
 	Revision    string                  `json:"revision,omitempty"`
 	Since       *time.Time              `json:"since,omitempty"`
 
@@ -52,6 +53,8 @@ type statusOptions struct {
 	environments []string
 	ref          string
 	watch        bool
+	until        string
+	timeout      time.Duration
 }
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -62,12 +65,20 @@ func newStatusCommand(a *app) *cobra.Command {
 		Long: `Joins the repository's branch with what the reconciler reports in the cluster.
 Environments that have left the project are shown for as long as the cluster has
 something of them. A deletion that is held is shown once for its environment,
-with the command that allows it.
+with the command that allows it, and so is a commit that is refused.
+
+With --watch it stays: on a terminal it shows the present state, what is not
+ready first, until Ctrl-C; elsewhere it prints a line for every change. --until
+ends it: "ready" when all that is shown is ready or paused, "settled" when
+nothing is on its way any more; exit code 4 when --timeout comes first.
 
 When the repository cannot be read, or the cluster does not answer, the other
 side is shown, with exit code 5. With no cluster configured it is the
 repository's side, with exit code 0.`,
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
 			if o.watch {
 				return a.watchStatus(c.Context(), args, o)
 			}
@@ -83,6 +94,8 @@ repository's side, with exit code 0.`,
 	}
 	c.Flags().StringSliceVar(&o.environments, "environment", nil, "only these environments")
 	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "stay, and show every change")
+	c.Flags().StringVar(&o.until, "until", "", "end a watch `when` all is so: ready or settled")
+	c.Flags().DurationVar(&o.timeout, "timeout", 0, "end --until after this time (default: never)")
 	refFlag(c, &o.ref, fromBranch)
 	return c
 }
@@ -111,6 +124,7 @@ func (a *app) readStatus(ctx context.Context, names []string, o statusOptions) (
 		for i := range rows {
 			rows[i].hold(held)
 		}
+		sides.pauses(ctx, rows)
 		list = append(list, rows...)
 	}
 	return list, sides.partial, nil
@@ -220,7 +234,7 @@ func report(row *releaseStatus, rel *v1alpha1.Release) {
 	}
 	status := rel.Status
 	row.Namespace, row.Running, row.Traffic = rel.Namespace, runningStates(rel), status.Traffic
-	row.Revision, row.Hint, row.summary = status.LastAppliedRevision, status.Hint, status.Summary
+	row.Revision, row.Hint, row.summary, row.Refused = status.LastAppliedRevision, status.Hint, status.Summary, status.Refused
 	say := func(state, reason, message string, since time.Time) {
 		row.State, row.Reason, row.Message, row.Since = state, reason, message, &since
 	}
@@ -293,10 +307,47 @@ func (a *app) statusTable(t *table, list []releaseStatus) {
 		if r.Held != nil {
 			once(r.Held.String(), r.Held.hint())
 		}
+		if f := r.Refused; f != nil {
+			once(fmt.Sprintf("%s: commit %s is refused: %s", r.Environment, short(f.Revision), f.Message), f.Hint)
+		}
 		if r.State != v1alpha1.ConditionReady && r.Message != "" && !r.onlyHeld() {
-			statusLine(t, fmt.Sprintf("%s/%s: %s: %s", r.Environment, r.Release, r.Reason, r.Message), r.Hint)
+			once(r.matter(), r.Hint)
 		}
 	}
+}
+
+// problem is what is the matter with a release that is not ready; of one that is
+// paused with the commit that did it.
+func (r *releaseStatus) problem() string {
+	if c := r.PausedBy; c != nil {
+		return fmt.Sprintf("%s since %s UTC: %s, %s: %s", r.Message, c.Time.UTC().Format("2006-01-02 15:04"), short(c.Revision), c.Author, c.Subject)
+	}
+	return r.Message
+}
+
+// matter names the release, or its environment where all of it is paused, and says
+// what is the matter.
+func (r *releaseStatus) matter() string {
+	name := r.Environment + "/" + r.Release
+	if r.PausedBy != nil && r.Message == "paused by sluice.yaml" {
+		name = r.Environment
+	}
+	return fmt.Sprintf("%s: %s: %s", name, r.Reason, r.problem())
+}
+
+// check judges the options that go with others.
+func (o statusOptions) check() error {
+	switch {
+	case o.until != "" && o.until != "ready" && o.until != "settled":
+		return withHint(usagef("unknown --until %q", o.until), "use ready or settled")
+	case o.until != "" && !o.watch:
+		return usagef("--until is for --watch")
+	case o.timeout != 0 && o.until == "":
+		return usagef("--timeout is for --until")
+	case o.timeout < 0:
+		return usagef("--timeout must not be negative")
+	}
+	return nil
 }
 
 // statusLine says what is the matter below the table, and what to do about it.
@@ -305,59 +356,4 @@ func statusLine(t *table, text, hint string) {
 	if hint != "" {
 		t.line(printable("  hint: " + hint))
 	}
-}
-
-// watchStatus prints the status again whenever a release has changed: over
-// itself on a terminal, below itself elsewhere.
-func (a *app) watchStatus(ctx context.Context, names []string, o statusOptions) error {
-	releases, err := a.openReleases()
-	if err != nil {
-		return err
-	}
-	changed := make(chan struct{}, 1)
-	watched := map[string]bool{}
-	var shown []releaseStatus
-	var warned string
-	for first := true; ; first = false {
-		list, partial, err := a.readStatus(ctx, names, o)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for _, r := range list {
-			if r.Namespace != "" && !watched[r.Namespace] {
-				watched[r.Namespace] = true
-				releases.watch(ctx, r.Namespace, changed)
-			}
-		}
-		if first || !reflect.DeepEqual(list, shown) {
-			shown = list
-			if err := a.printWatched(list); err != nil {
-				return err
-			}
-		}
-		if partial == nil {
-			warned = ""
-		} else if partial.Error() != warned {
-			warned = partial.Error()
-			a.note("warning: %s", warned)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		}
-	}
-}
-
-func (a *app) printWatched(list []releaseStatus) error {
-	if isTerminal(a.Stdout) {
-		fmt.Fprint(a.Stdout, "\x1b[H\x1b[2J")
-	}
-	return a.print(list, func(t *table) {
-		a.statusTable(t, list)
-		t.line("")
-	})
 }

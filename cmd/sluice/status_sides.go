@@ -15,7 +15,8 @@ import (
 // statusSides is what the repository declares and what the cluster reports. One
 // of them may be missing.
 type statusSides struct {
-	repo     *envrepo.Repo // nil: it could not be read
+	repo     *envrepo.Repo     // nil: it could not be read
+	history  *remoteRepository // nil: that of the working tree is not asked
 	reported []v1alpha1.Release
 	partial  error // why one is missing though it should not be
 	close    func()
@@ -31,6 +32,9 @@ func (a *app) openSides(ctx context.Context, ref string) (*statusSides, error) {
 	s := &statusSides{close: func() {}}
 	if gitErr == nil {
 		s.repo, s.close = v.Repo, v.Close
+		if v.git != nil {
+			s.history = &remoteRepository{v.git, v.project, v.Revision}
+		}
 	}
 	reported, err := a.reportedReleases(ctx, s.repo)
 	switch {
@@ -236,4 +240,32 @@ func (s *statusSides) chosen(environments, names []string) ([]v1alpha1.Release, 
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
 	return chosen, nil
+}
+
+// pauses finds the commits that have paused what is paused; where they cannot be found
+// the rows stay as they are.
+func (s *statusSides) pauses(ctx context.Context, rows []releaseStatus) {
+	if s.history == nil {
+		return
+	}
+	found := map[string]*provenance{} // by what is paused
+	for i := range rows {
+		if rows[i].State != "Paused" {
+			continue
+		}
+		rel, err := s.repo.PartialRelease(rows[i].Environment, rows[i].Release)
+		if err != nil || !rel.Environment.Paused && !rel.Component.Paused {
+			continue
+		}
+		what := rel.Component.Name
+		if rel.Environment.Paused {
+			what = ""
+		}
+		if _, looked := found[what]; !looked {
+			if found[what], err = s.history.pausedSince(ctx, rel); err != nil {
+				found[what] = nil
+			}
+		}
+		rows[i].PausedBy = found[what]
+	}
 }

@@ -24,6 +24,7 @@ type view struct {
 	Repo     *envrepo.Repo
 	Revision string              // "" for the working tree
 	git      *gitrepo.Repository // nil for the working tree
+	project  string              // folder in git
 	close    func()
 }
 
@@ -141,7 +142,7 @@ func snapshotView(repo *gitrepo.Repository, project, ref string) (*view, error) 
 		return nil, err
 	}
 	rules := func() (*secrets.Rules, error) { return creationRules(snap, project) }
-	return &view{FS: files, Rules: rules, Repo: opened, Revision: snap.Revision(), git: repo, close: func() { repo.Close() }}, nil
+	return &view{FS: files, Rules: rules, Repo: opened, Revision: snap.Revision(), git: repo, project: project, close: func() { repo.Close() }}, nil
 }
 
 // worktreeFS reads a working tree as Git would: os.Root keeps it inside the
