@@ -191,6 +191,9 @@ func TestEvaluation(t *testing.T) {
 			from, to         naiveEnvironment
 			parsedFrom, into *Environment
 		}{{a, b, x, y}, {b, a, y, x}} {
+			for _, w := range waysBetween(pair.parsedFrom, pair.into) {
+				require.False(t, w.sources.empty() || w.targets.empty() || len(w.ports) == 0, "seed %d: a way for nobody", seed)
+			}
 			want := naive(pair.from, pair.to, probedPorts)
 			some += len(want)
 			require.Equal(t, want, reached(pair.parsedFrom, pair.into, probedPorts), "seed %d", seed)

@@ -38,7 +38,7 @@ func Judge(environments []*Environment) []Finding {
 	for _, to := range environments {
 		var ways []way
 		for _, from := range environments {
-			if from != to {
+			if from.namespace != to.namespace {
 				ways = append(ways, waysBetween(from, to)...)
 			}
 		}
