@@ -29,6 +29,10 @@ type Finding struct {
 	Object   string // Kind namespace/name
 	Message  string // says about the object what is wrong: "selects …"
 	Hint     string // what to do
+	// Workload is what the component calls the object, Kind name, where the finding
+	// is about the workload itself, in every environment and tag that does not patch
+	// it; "" for others.
+	Workload string
 }
 
 // String returns folder: object what-is-wrong, on one line whatever the names.
@@ -82,6 +86,7 @@ type linter struct {
 	release  envrepo.Release
 	parts    []part           // the shared one first
 	pods     map[string][]pod // of all parts, by their instance label: see selected
+	floors   map[string]int   // the fewest pods of what is autoscaled, by kind/name
 	findings []Finding
 }
 
@@ -108,7 +113,7 @@ type pod struct {
 }
 
 func newLinter(res *Result) *linter {
-	l := &linter{release: res.Release, pods: map[string][]pod{}}
+	l := &linter{release: res.Release, pods: map[string][]pod{}, floors: map[string]int{}}
 	add := func(p part, objects []*unstructured.Unstructured) {
 		p.index = len(l.parts)
 		for _, u := range objects {
@@ -120,6 +125,7 @@ func newLinter(res *Result) *linter {
 				instance := o.labels[InstanceLabel]
 				l.pods[instance] = append(l.pods[instance], pod{p.index, o.labels})
 			}
+			l.noteFloor(u)
 			p.objects = append(p.objects, o)
 		}
 		l.parts = append(l.parts, p)
@@ -157,6 +163,16 @@ func (l *linter) serve(p part) {
 
 func (l *linter) add(severity string, p part, o *subject, message, hint string) {
 	l.findings = append(l.findings, Finding{Severity: severity, File: p.dir, Object: objectName(o.Unstructured), Message: message, Hint: hint})
+}
+
+// addWorkload warns of what is wrong with a workload as its component has it.
+func (l *linter) addWorkload(p part, o *subject, message, hint string) {
+	l.add(SeverityWarning, p, o, message, hint)
+	name := o.GetName()
+	if p.tag != "" {
+		name = strings.TrimSuffix(name, "-"+p.tag)
+	}
+	l.findings[len(l.findings)-1].Workload = o.GetKind() + " " + name
 }
 
 // once are the kinds of which a release has one, whatever its tags.
@@ -229,7 +245,7 @@ func exposed(u *unstructured.Unstructured) bool {
 	})
 }
 
-// lintWorkload warns of what lets traffic hit an unready pod or starves it.
+// lintWorkload warns of what lets traffic hit an unready pod or none, or starves it.
 func (l *linter) lintWorkload(p part, u *subject) {
 	if u.template == nil {
 		return
@@ -250,10 +266,11 @@ func (l *linter) lintWorkload(p part, u *subject) {
 		}
 	}
 	if !ready && u.served {
-		l.add(SeverityWarning, p, u, "has no readinessProbe: it gets requests before it can answer", "add a readinessProbe to the container that serves")
+		l.addWorkload(p, u, "has no readinessProbe: it gets requests before it can answer", "add a readinessProbe to the container that serves")
 	}
+	l.lintRollout(p, u)
 	if len(bare) > 0 {
-		l.add(SeverityWarning, p, u, "has no CPU and memory requests in container "+strings.Join(bare, ", "), "add resources.requests: the scheduler and autoscaler count on them")
+		l.addWorkload(p, u, "has no CPU and memory requests in container "+strings.Join(bare, ", "), "add resources.requests: the scheduler and autoscaler count on them")
 	}
 	if p.digest != "" || l.release.Component.Image == "" {
 		return

@@ -200,11 +200,11 @@ func TestLintWorkloads(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []render.Finding{
 		{"warning", "environments/development/web", "CronJob shop-development/dev-web-warm", "has no CPU and memory requests in container warm",
-			"add resources.requests: the scheduler and autoscaler count on them"},
+			"add resources.requests: the scheduler and autoscaler count on them", "CronJob dev-web-warm"},
 		{"warning", "environments/development/web", "Deployment shop-development/dev-web", "has no CPU and memory requests in container proxy",
-			"add resources.requests: the scheduler and autoscaler count on them"},
+			"add resources.requests: the scheduler and autoscaler count on them", "Deployment dev-web"},
 		{"warning", "environments/development/web", "Deployment shop-development/dev-web", "has no readinessProbe: it gets requests before it can answer",
-			"add a readinessProbe to the container that serves"},
+			"add a readinessProbe to the container that serves", "Deployment dev-web"},
 	}, render.Lint(res))
 }
 
