@@ -76,8 +76,8 @@ func policyText(name, rules string) string {
 }
 
 func TestJudge(t *testing.T) {
-	anyEgress := policyText("out", "policyTypes: [Egress]\negress: [{}]")
-	internet := policyText("internet", "policyTypes: [Egress]\negress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]")
+	anyEgress := policyText("out", "policyTypes: [Ingress, Egress]\negress: [{}]")
+	internet := policyText("internet", "policyTypes: [Ingress, Egress]\negress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]")
 	tests := []struct {
 		name string
 		dev  string // beside the workload
@@ -88,13 +88,16 @@ func TestJudge(t *testing.T) {
 		{"nothing decided", "", "", `
 warning dev: no NetworkPolicy restricts who connects to pods of dev: Deployment api (every port) can be reached from prod (nothing restricts Deployment api)
 warning prod: no NetworkPolicy restricts who connects to pods of prod: Deployment api (every port) can be reached from dev (nothing restricts Deployment api)`},
-		{"one that denies suffices for both", denyText, "", ""},
+		{"one that denies suffices for both", denyText, "", `
+warning prod: no NetworkPolicy restricts who connects to Deployment api and what Deployment api may connect to: only the policies of the other environments keep them apart`},
 		{"egress closed, ingress open", policyText("out", "policyTypes: [Egress]\negress: [{to: [{podSelector: {}}]}]"), "", `
-error dev: no NetworkPolicy restricts who connects to pods of dev: Deployment api (every port) can be reached from prod (nothing restricts Deployment api)`},
-		{"ingress by default, egress with rules only", policyText("in", "ingress: [{from: [{podSelector: {}}]}]"), policyText("in", "ingress: [{from: [{podSelector: {}}]}]"), ""},
+error dev: no NetworkPolicy restricts who connects to pods of dev: Deployment api (every port) can be reached from prod (nothing restricts Deployment api)
+warning prod: no NetworkPolicy restricts who connects to Deployment api: only the policies of the other environments keep them apart`},
+		{"ingress by default, egress with rules only", policyText("in", "ingress: [{from: [{podSelector: {}}]}]"), policyText("in", "ingress: [{from: [{podSelector: {}}]}]\negress: [{to: [{podSelector: {}}]}]"), `
+warning dev: no NetworkPolicy restricts what Deployment api may connect to: only the policies of the other environments keep them apart`},
 		{"open to every namespace", anyEgress, denyText + policyText("in", "policyTypes: [Ingress]\ningress:\n- from: [{podSelector: {}}]\n- from: [{namespaceSelector: {}}]\n  ports: [{port: http}]"), `
 error prod/api NetworkPolicy shop-prod/in: spec.ingress[1].from[0] lets in another environment: Deployment api (TCP 8080) can be reached from dev (spec.egress[0] of NetworkPolicy out lets Deployment api out)`},
-		{"ports that do not meet", policyText("out", "policyTypes: [Egress]\negress: [{ports: [{protocol: UDP, port: 53}, {port: 53}]}]"),
+		{"ports that do not meet", policyText("out", "policyTypes: [Ingress, Egress]\negress: [{ports: [{protocol: UDP, port: 53}, {port: 53}]}]"),
 			policyText("in", "policyTypes: [Ingress, Egress]\ningress: [{from: [{namespaceSelector: {}}], ports: [{port: http}]}]"), ""},
 		{"ports that meet in a range", policyText("out", "policyTypes: [Ingress, Egress]\negress: [{ports: [{port: 8000, endPort: 9000}]}]"),
 			policyText("in", "policyTypes: [Ingress, Egress]\ningress: [{from: [{namespaceSelector: {}}], ports: [{port: 8500, endPort: 9500}, {port: http}]}]"), `
@@ -118,7 +121,8 @@ error prod/api NetworkPolicy shop-prod/a: spec.ingress[0].from[0] lets in anothe
 error prod/api DaemonSet shop-prod/node: runs on the network of its node, which no NetworkPolicy restricts: other environments may reach it, and it them`},
 		{"pods of custom kinds and of CronJobs", "", policyText("api", "ingress: []") + "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: r}\nspec: {template: {metadata: {labels: {app: r}}, spec: {containers: []}}}\n---\n" +
 			"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: c}\nspec: {jobTemplate: {spec: {template: {metadata: {labels: {app: c}}, spec: {containers: []}}}}}\n", `
-error dev: no NetworkPolicy restricts who connects to pods of dev: Deployment api (every port) can be reached from prod (nothing restricts Deployment api, Rollout r, CronJob c)`},
+error dev: no NetworkPolicy restricts who connects to pods of dev: Deployment api (every port) can be reached from prod (nothing restricts Deployment api, Rollout r, CronJob c)
+warning dev: no NetworkPolicy restricts what Deployment api may connect to: only the policies of the other environments keep them apart`},
 		{"policies of other kinds", denyText, denyText + "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: l7}\n", `
 warning prod: CiliumNetworkPolicy l7 (prod/api) is not judged: what it allows is not known`},
 		{"what the API server refuses", denyText, denyText + policyText("x", "ingres: []"), `

@@ -35,16 +35,25 @@ func Judge(environments []*Environment) []Finding {
 		e.open()
 		found = append(found, e.refused...)
 	}
+	ways, passed := map[*Environment][]way{}, map[*opening]bool{}
 	for _, to := range environments {
-		var ways []way
 		for _, from := range environments {
-			if from.namespace != to.namespace {
-				ways = append(ways, waysBetween(from, to)...)
+			if from.namespace == to.namespace {
+				continue
+			}
+			for _, w := range waysBetween(from, to) {
+				ways[to] = append(ways[to], w)
+				passed[w.in], passed[w.out] = true, true
 			}
 		}
-		found = append(found, told(severity, to, ways)...)
+	}
+	for _, e := range environments {
+		found = append(found, told(severity, e, ways[e])...)
+		if severity == render.SeverityError {
+			found = append(found, unrestricted(e, passed)...)
+		}
 		if len(environments) > 1 {
-			found = append(found, unproven(severity, to, environments)...)
+			found = append(found, unproven(severity, e, environments)...)
 		}
 	}
 	return found
@@ -143,7 +152,7 @@ func told(severity string, to *Environment, ways []way) []Finding {
 		f := Finding{Severity: severity, Release: to.name}
 		if in.rules == nil {
 			f.Message = "no NetworkPolicy restricts who connects to pods of " + to.name + ": " + what
-			f.Hint = fmt.Sprintf("deny by default in environments/%s: the networkpolicy.yaml that `sluice environment add` writes is to be copied", to.name)
+			f.Hint = denyHint(to)
 		} else {
 			first := in.rules[0]
 			f.Release, f.Object = first.policy.release, first.policy.object(to)
@@ -153,6 +162,28 @@ func told(severity string, to *Environment, ways []way) []Finding {
 		found = append(found, f)
 	}
 	return found
+}
+
+func denyHint(e *Environment) string {
+	return fmt.Sprintf("deny by default in environments/%s: the networkpolicy.yaml that `sluice environment add` writes is to be copied", e.name)
+}
+
+// unrestricted warns of pods that no policy restricts, though the other end of every
+// way is closed: where environments are isolated, each is to see to that itself.
+func unrestricted(e *Environment, passed map[*opening]bool) []Finding {
+	var what []string
+	for direction, format := range []string{ingress: "who connects to %s", egress: "what %s may connect to"} {
+		for _, o := range e.openings[direction] {
+			if o.rules == nil && !passed[o] {
+				what = append(what, fmt.Sprintf(format, names(e.workloads(o.pods))))
+			}
+		}
+	}
+	if what == nil {
+		return nil
+	}
+	return []Finding{{render.SeverityWarning, e.name, "",
+		"no NetworkPolicy restricts " + strings.Join(what, " and ") + ": only the policies of the other environments keep them apart", denyHint(e)}}
 }
 
 // hint says how to close an opening.
