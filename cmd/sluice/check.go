@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/render"
 	"github.com/sluice-dev/sluice/render/contract"
+	"github.com/sluice-dev/sluice/render/isolation"
 	"github.com/sluice-dev/sluice/render/traffic"
 	"github.com/sluice-dev/sluice/secrets"
 )
@@ -38,9 +39,11 @@ type checked struct {
 	Findings []finding `json:"findings"`
 	since    `json:",inline"`
 
-	told  map[finding]int // index in Findings, by the finding without its release
-	kinds componentKinds
-	rules *secrets.Rules // of .sops.yaml; nil without one
+	told         map[finding]int  // index in Findings, by the finding without its release
+	lacking      map[workload]int // likewise: see addLinted
+	kinds        componentKinds
+	rules        *secrets.Rules // of .sops.yaml; nil without one
+	environments []*isolation.Environment
 }
 
 // reached is a release that a change of shared files reaches without promotion.
@@ -62,7 +65,12 @@ func newCheckCommand(a *app) *cobra.Command {
 		Short: "Find what is wrong with the repository; needs no cluster or key",
 		Long: `Reads every file strictly, renders every release without keys and judges the
 result: digests that pin nothing, configuration keys that are missing, objects
-that must not stand in a tag, routes that would ignore the weights.
+that must not stand in a tag, routes that would ignore the weights. It warns of
+workloads behind a Service without a readiness probe or resource requests, or
+that an update may leave without a pod.
+
+It evaluates the NetworkPolicies of all environments (or those of --environment)
+and names each by which pods of one can reach pods of another.
 
 With --base, it also lists what a change since that commit does without a
 promotion: the environments that changed files below components/ reach, and how
@@ -123,13 +131,14 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 	}
 	result.rules = rules
 	tagged := taggedReleases(v.Repo)
-	for _, env := range environments {
-		if _, err := v.Repo.Environment(env); err != nil {
+	for _, name := range environments {
+		env, err := v.Repo.Environment(name)
+		if err != nil {
 			return checked{}, err
 		}
-		names, err := v.Repo.ReleaseNames(env)
+		names, err := v.Repo.ReleaseNames(name)
 		if err != nil {
-			result.add(errorFinding(env, err))
+			result.add(errorFinding(name, err))
 			result.kinds.unknown(missingKinds)
 			continue
 		}
@@ -137,6 +146,9 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 		if err := ctx.Err(); err != nil {
 			return checked{}, err
 		}
+	}
+	for _, f := range reachable(result.environments) {
+		result.add(f)
 	}
 	if len(environments) == len(v.Repo.Project().Environments) {
 		for _, f := range slices.Concat(unjudged(v.Repo, result.kinds), protections(v.Repo, result.kinds)) {
@@ -222,11 +234,12 @@ func asTagged(rel envrepo.Release) traffic.Tagged {
 
 // checkEnvironment renders and judges the releases of one environment, and
 // whether their routes refer to tagged ones of the project.
-func checkEnvironment(ctx context.Context, v *view, env string, names []string, tagged []traffic.Tagged, result *checked) {
+func checkEnvironment(ctx context.Context, v *view, env envrepo.Environment, names []string, tagged []traffic.Tagged, result *checked) {
+	rendered := map[string]*render.Result{}
 	for _, name := range names {
 		result.Releases++
-		id := env + "/" + name
-		rel, err := v.Repo.PartialRelease(env, name)
+		id := env.Name + "/" + name
+		rel, err := v.Repo.PartialRelease(env.Name, name)
 		if err != nil {
 			result.add(errorFinding(id, err))
 			result.kinds.unknown(name)
@@ -234,7 +247,7 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 		}
 		r, found, err := inspect(ctx, v, rel)
 		for _, f := range found {
-			result.add(finding{f.Severity, id, f.File, f.Object, f.Message, f.Hint})
+			result.addLinted(rel, f)
 		}
 		for _, err := range brokenTags(r) {
 			result.add(errorFinding(id, err))
@@ -247,10 +260,14 @@ func checkEnvironment(ctx context.Context, v *view, env string, names []string, 
 		for _, f := range plainSecrets(id, r.Plain, result.rules) {
 			result.add(f)
 		}
+		rendered[name] = r
 		result.kinds.add(r)
 		for _, f := range slices.Concat(missingConfig(v.Repo, r), invalidConfig(v.Repo, r), unfollowed(r, tagged)) {
 			result.add(f)
 		}
+	}
+	if e := isolated(env, names, rendered); e != nil {
+		result.environments = append(result.environments, e)
 	}
 }
 
@@ -407,9 +424,7 @@ func (c *checked) add(f finding) {
 	key.Release = ""
 	if i, ok := c.told[key]; ok {
 		told := &c.Findings[i]
-		if f.Release != "" && !slices.Contains(strings.Split(told.Release, ", "), f.Release) {
-			told.Release = strings.TrimPrefix(told.Release+", "+f.Release, ", ")
-		}
+		told.join(f.Release)
 		return
 	}
 	if c.told == nil {
@@ -422,6 +437,13 @@ func (c *checked) add(f finding) {
 		c.Warnings++
 	}
 	c.Findings = append(c.Findings, f)
+}
+
+// join adds the name of a release in which the same was found.
+func (f *finding) join(release string) {
+	if release != "" && !slices.Contains(strings.Split(f.Release, ", "), release) {
+		f.Release = strings.TrimPrefix(f.Release+", "+release, ", ")
+	}
 }
 
 // errorFinding is an error as a finding. Where a file is to blame, the message
