@@ -2,8 +2,10 @@ package envrepo
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/kustomize/kyaml/yaml"
@@ -15,6 +17,12 @@ type EnvironmentSpec struct {
 	Namespace    string // "": the project's name and the environment's
 	AgeRecipient string // age recipients, separated by commas, for whom its secrets are encrypted; "": no rule in .sops.yaml
 	Gates        *Gates // of the promotion into it; nil: healthy and config, and soak 30m for the last
+
+	// GatewayNamespace is whose pods bring requests; "": those of the namespaces with
+	// the label sluice.dev/gateway=true.
+	GatewayNamespace string
+	// Egress is what its pods reach elsewhere, each CIDR[:PORT] or NAMESPACE[:PORT].
+	Egress []string
 }
 
 const sopsFile = ".sops.yaml"
@@ -50,7 +58,7 @@ func Init(t *Tree, project string, environments []EnvironmentSpec) (Summary, err
 				e.Promotion.From = environments[i-1].Name
 			}
 			values.Environments = append(values.Environments, e)
-			if err := writeEnvironment(layer, e); err != nil {
+			if err := writeEnvironment(layer, e, spec); err != nil {
 				return Summary{}, err
 			}
 		}
@@ -101,14 +109,68 @@ func newEnvironment(project string, spec EnvironmentSpec, i, n int) (Environment
 	return e, nil
 }
 
-// writeEnvironment writes an environment's own objects.
-func writeEnvironment(t *Tree, e Environment) error {
-	for _, name := range []string{kustomizationFile, "namespace.yaml", "networkpolicy.yaml"} {
-		if err := writeNew(t, environmentDir(e.Name)+"/"+name, "environment/"+name, e); err != nil {
+// writeEnvironment writes an environment's own objects: its namespace, and what
+// keeps it apart from others (docs/adr/0031).
+func writeEnvironment(t *Tree, e Environment, spec EnvironmentSpec) error {
+	values := struct {
+		Environment
+		GatewayNamespace string
+		Egress           []destination
+	}{Environment: e, GatewayNamespace: spec.GatewayNamespace}
+	if problem := labelProblem(spec.GatewayNamespace); spec.GatewayNamespace != "" && problem != "" {
+		return refuse("", "gateway namespace %q %s", clip(spec.GatewayNamespace), problem)
+	}
+	for _, text := range spec.Egress {
+		d, err := parseDestination(text)
+		if err != nil {
+			return err
+		}
+		values.Egress = append(values.Egress, d)
+	}
+	for _, name := range []string{kustomizationFile, "namespace.yaml", "networkpolicy.yaml", "quota.yaml", "serviceaccount.yaml"} {
+		if err := writeNew(t, environmentDir(e.Name)+"/"+name, "environment/"+name, values); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// destination is what pods may reach: addresses or a namespace, at one TCP port or
+// all ports.
+type destination struct {
+	CIDR, Namespace string
+	Port            int
+}
+
+func parseDestination(text string) (destination, error) {
+	const hint = "give addresses or a namespace, and a TCP port where one is meant: 10.20.0.0/24:5432, 10.20.0.7/32, monitoring:4317"
+	// The address before the slash may hold colons, too.
+	slash := strings.LastIndex(text, "/")
+	rest, port, ported := strings.Cut(text[slash+1:], ":")
+	who := text[:slash+1] + rest
+	var d destination
+	if ported {
+		var err error
+		if d.Port, err = strconv.Atoi(port); err != nil || d.Port < 1 || d.Port > 65535 {
+			return destination{}, refuse(hint, "egress %q: %q is not a port", clip(text), clip(port))
+		}
+	}
+	if slash < 0 {
+		if problem := labelProblem(who); problem != "" {
+			return destination{}, refuse(hint, "egress %q: namespace %q %s", clip(text), clip(who), problem)
+		}
+		d.Namespace = who
+		return d, nil
+	}
+	prefix, err := netip.ParsePrefix(who)
+	switch {
+	case err != nil:
+		return destination{}, refuse(hint, "egress %q: %q is not a range of addresses", clip(text), clip(who))
+	case prefix != prefix.Masked():
+		return destination{}, refuse("write "+prefix.Masked().String()+", or a longer prefix", "egress %q: %s is not the first address of its range", clip(text), prefix.Addr())
+	}
+	d.CIDR = prefix.String()
+	return d, nil
 }
 
 // AddEnvironment adds an environment after the others.
@@ -130,7 +192,7 @@ func AddEnvironment(t *Tree, spec EnvironmentSpec) (Summary, error) {
 		if err := appendEnvironment(layer, e); err != nil {
 			return Summary{}, err
 		}
-		if err := writeEnvironment(layer, e); err != nil {
+		if err := writeEnvironment(layer, e, spec); err != nil {
 			return Summary{}, err
 		}
 		summary := Summary{Message: fmt.Sprintf("add environment %s", e.Name)}

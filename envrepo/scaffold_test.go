@@ -384,7 +384,7 @@ hint: move it away first
 			got := outcome(t, base, func(tree *Tree) (Summary, error) {
 				summary, err := AddEnvironment(tree, test.spec)
 				if err == nil { // the environment's own objects are in the golden file
-					for _, name := range []string{"kustomization", "namespace", "networkpolicy"} {
+					for _, name := range []string{"kustomization", "namespace", "networkpolicy", "quota", "serviceaccount"} {
 						require.NoError(t, tree.Remove("environments/demo/"+name+".yaml"))
 					}
 				}

@@ -291,10 +291,11 @@ func (p *pass) overtaken(ctx context.Context, desired, before *unstructured.Unst
 }
 
 // adopts reports whether applying over a live object made it ours that was
-// nobody's: not one that lost our label while it was in the inventory.
+// nobody's: not one that lost our label while it was in the inventory, and not the
+// ServiceAccount that Kubernetes makes in every namespace.
 func (p *pass) adopts(id inventory.ID, live *unstructured.Unstructured) bool {
 	_, known := p.known[id]
-	if live == nil || known {
+	if live == nil || known || id.Kind == "ServiceAccount" && id.Name == "default" {
 		return false
 	}
 	_, owned := owner(live)

@@ -103,6 +103,7 @@ var resources = map[string]schema.GroupVersionResource{
 	"namespace":  {Version: "v1", Resource: "namespaces"},
 	"lease":      {Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
 
+	"resourcequota":  {Version: "v1", Resource: "resourcequotas"},
 	"serviceaccount": {Version: "v1", Resource: "serviceaccounts"},
 	"role":           rbacResource("roles"),
 	"clusterrole":    rbacResource("clusterroles"),

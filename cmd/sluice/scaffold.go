@@ -105,14 +105,18 @@ func commitFlag(c *cobra.Command, commit *bool) {
 }
 
 func newInitCommand(a *app) *cobra.Command {
-	var name string
+	var name, gateways string
 	var environments, recipients []string
 	var commit bool
 	c := &cobra.Command{
 		Use:   "init [NAME]",
 		Short: "Start an environments repository",
 		Long: `Writes sluice.yaml and a folder for each environment into the current working
-tree. Environments are promoted in the order in which they are given.`,
+tree. Environments are promoted in the order in which they are given.
+
+Each environment gets its namespace with Pod Security labels, NetworkPolicies
+that let in and out only what they name, a quota, and a default ServiceAccount
+without a token.`,
 		Example: `  sluice init shop
   sluice init shop --environments development,production
   sluice init shop --environments staging=shop-test,production --age-recipient production=age1…`,
@@ -128,6 +132,9 @@ tree. Environments are promoted in the order in which they are given.`,
 			if err != nil {
 				return err
 			}
+			for i := range specs {
+				specs[i].GatewayNamespace = gateways
+			}
 			return a.scaffold(c.Context(), commit, func(t *envrepo.Tree) (envrepo.Summary, error) {
 				return envrepo.Init(t, name, specs)
 			})
@@ -135,6 +142,7 @@ tree. Environments are promoted in the order in which they are given.`,
 	}
 	c.Flags().StringSliceVar(&environments, "environments", []string{"development", "staging", "production"}, "environments in order, each `NAME[=NAMESPACE]`")
 	c.Flags().StringArrayVar(&recipients, "age-recipient", nil, "age public key that encrypts an environment's secrets, `ENVIRONMENT=age1…` (repeatable)")
+	gatewayFlag(c, &gateways)
 	commitFlag(c, &commit)
 	return c
 }
@@ -160,6 +168,11 @@ func environmentSpecs(project string, environments, recipients []string) ([]envr
 	return specs, nil
 }
 
+// gatewayFlag adds --gateway-namespace.
+func gatewayFlag(c *cobra.Command, namespace *string) {
+	c.Flags().StringVar(namespace, "gateway-namespace", "", "`namespace` whose pods are the gateway (default: those labelled sluice.dev/gateway=true)")
+}
+
 func newEnvironmentCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "environment", Aliases: []string{"env"}, Short: "Add environments to the project", RunE: noSubcommand}
 	c.AddCommand(newEnvironmentAddCommand(a))
@@ -172,7 +185,13 @@ func newEnvironmentAddCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add an environment after the last one",
-		Args:  cobra.ExactArgs(1),
+		Long: `Writes the environment's folder and its entry in sluice.yaml: the namespace with
+Pod Security labels, NetworkPolicies, a quota, and a default ServiceAccount
+without a token. The policies let in pods of the same environment and of
+gateways, and let out to the same environment, to DNS and to what --egress
+names.`,
+		Example: `  sluice environment add perf --gateway-namespace istio-ingress --egress 10.20.0.0/24:5432`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			spec.Name = args[0]
 			return a.scaffold(c.Context(), commit, func(t *envrepo.Tree) (envrepo.Summary, error) {
@@ -190,6 +209,8 @@ func newEnvironmentAddCommand(a *app) *cobra.Command {
 	}
 	c.Flags().StringVar(&spec.Namespace, "namespace", "", "its namespace (default: PROJECT-NAME)")
 	c.Flags().StringVar(&spec.AgeRecipient, "age-recipient", "", "age public `key` that encrypts its secrets")
+	gatewayFlag(c, &spec.GatewayNamespace)
+	c.Flags().StringArrayVar(&spec.Egress, "egress", nil, "what its pods reach elsewhere, `CIDR|NAMESPACE[:PORT]` (repeatable)")
 	commitFlag(c, &commit)
 	return c
 }
