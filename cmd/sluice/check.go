@@ -67,10 +67,11 @@ func newCheckCommand(a *app) *cobra.Command {
 result: digests that pin nothing, configuration keys that are missing, objects
 that must not stand in a tag, routes that would ignore the weights. It warns of
 workloads behind a Service without a readiness probe or resource requests, or
-that an update may leave without a pod.
+that an update may leave without a pod, and of pods that their namespace does
+not admit by its Pod Security labels.
 
 It evaluates the NetworkPolicies of all environments (or those of --environment)
-and names each by which pods of one can reach pods of another.
+and names each one by which pods of one can reach pods of another.
 
 With --base, it also lists what a change since that commit does without a
 promotion: the environments that changed files below components/ reach, and how
@@ -147,9 +148,7 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 			return checked{}, err
 		}
 	}
-	for _, f := range reachable(result.environments) {
-		result.add(f)
-	}
+	result.judgeIsolation()
 	if len(environments) == len(v.Repo.Project().Environments) {
 		for _, f := range slices.Concat(unjudged(v.Repo, result.kinds), protections(v.Repo, result.kinds)) {
 			result.add(f)
@@ -247,7 +246,7 @@ func checkEnvironment(ctx context.Context, v *view, env envrepo.Environment, nam
 		}
 		r, found, err := inspect(ctx, v, rel)
 		for _, f := range found {
-			result.addLinted(rel, f)
+			result.addLinted(f.Workload, name, finding{f.Severity, id, f.File, f.Object, f.Message, f.Hint})
 		}
 		for _, err := range brokenTags(r) {
 			result.add(errorFinding(id, err))

@@ -21,22 +21,19 @@ func isolated(env envrepo.Environment, names []string, rendered map[string]*rend
 			}
 			continue
 		}
-		e.Add(r.Release, r.Shared)
-		for _, t := range r.Tags {
-			e.Add(r.Release, t.Objects)
-		}
+		e.Add(r)
 	}
 	return e
 }
 
-// reachable finds ways from one environment into another.
-func reachable(environments []*isolation.Environment) []finding {
-	var found []finding
-	for _, f := range isolation.Judge(environments) {
+// judgeIsolation notes the ways from one environment into another, and pods that are
+// not admitted.
+func (c *checked) judgeIsolation() {
+	for _, f := range isolation.Judge(c.environments) {
 		dir := "environments/" + strings.TrimSuffix(f.Release, "/"+envrepo.EnvironmentRelease)
-		found = append(found, finding{f.Severity, f.Release, dir, f.Object, f.Message, f.Hint})
+		_, component, _ := strings.Cut(f.Release, "/")
+		c.addLinted(f.Workload, component, finding{f.Severity, f.Release, dir, f.Object, f.Message, f.Hint})
 	}
-	return found
 }
 
 // workload is a workload as its component calls it, and what is said of it.
@@ -44,29 +41,27 @@ type workload struct{ component, name, message string }
 
 // addLinted notes a finding of a release. What a component's workload lacks, it
 // lacks in each environment and tag that does not patch it: it is told once, with
-// the names of the releases.
-func (c *checked) addLinted(rel envrepo.Release, f render.Finding) {
-	id := rel.Environment.Name + "/" + rel.Name
-	found := finding{f.Severity, id, f.File, f.Object, f.Message, f.Hint}
-	if f.Workload == "" || rel.Name == envrepo.EnvironmentRelease {
-		c.add(found)
+// the names of the releases. Other findings are about no workload ("").
+func (c *checked) addLinted(name, component string, f finding) {
+	if name == "" || component == envrepo.EnvironmentRelease {
+		c.add(f)
 		return
 	}
-	key := workload{rel.Name, f.Workload, f.Message}
+	key := workload{component, name, f.Message}
 	i, ok := c.lacking[key]
 	if !ok {
 		if c.lacking == nil {
 			c.lacking = map[workload]int{}
 		}
 		c.lacking[key] = len(c.Findings)
-		c.add(found)
+		c.add(f)
 		return
 	}
 	told := &c.Findings[i]
-	told.Object = f.Workload
-	if told.join(id); told.Release == id { // several of its tags
-		told.File = rel.Dir
-	} else {
-		told.File = "components/" + rel.Name
+	told.Object = name
+	if told.join(f.Release); strings.Contains(told.Release, ",") {
+		told.File = "components/" + component
+	} else { // several of its tags
+		told.File = "environments/" + told.Release
 	}
 }

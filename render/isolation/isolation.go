@@ -5,17 +5,20 @@
 // to [Judge]. It knows networking.k8s.io/v1, and pods and namespaces as they are
 // rendered; it never asks a cluster. A connection counts as possible when a policy
 // at its source and one at its target allow it, where a pod that no policy selects
-// allows everything. docs/adr/0031 says what is taken for granted.
+// allows everything. It also tells which pods the Pod Security labels of a namespace
+// keep out. docs/adr/0031 says what is taken for granted.
 package isolation
 
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/render"
 )
 
 // nameLabel is what the API server gives every namespace.
@@ -27,21 +30,25 @@ type Environment struct {
 	labels          labels.Set // of its namespace
 	labelled        bool       // its Namespace is rendered
 
-	pods     []*pods         // those that policies cannot tell apart are one
-	byKey    map[string]int  // index in pods
-	byLabel  map[label][]int // likewise
-	selected map[string]set  // by the text of a selector: see matching
-	host     []workload      // on the host's network
-	policies []*policy       // those that the API server would take
-	others   []workload      // policies of other kinds
-	refused  []Finding       // policies that it would not take
-	openings [2][]*opening   // by direction, once all is added
+	pods      []*pods         // those that policies cannot tell apart are one
+	byKey     map[string]int  // index in pods
+	byLabel   map[label][]int // likewise
+	selected  map[string]set  // by the text of a selector: see matching
+	host      []workload      // on the host's network
+	policies  []*policy       // those that the API server would take
+	others    []workload      // policies of other kinds
+	refused   []Finding       // policies that it would not take
+	templates []template
+	openings  [2][]*opening // by direction, once all is added
 }
 
 type label struct{ key, value string }
 
 // workload is an object of a release.
-type workload struct{ release, kind, name string }
+type workload struct {
+	release, kind, name string
+	base                string // its name in the component
+}
 
 func (w workload) String() string { return w.kind + " " + w.name }
 
@@ -60,13 +67,21 @@ func NewEnvironment(e envrepo.Environment) *Environment {
 		byKey: map[string]int{}, byLabel: map[label][]int{}}
 }
 
-// Add takes in the rendered objects of one of the environment's releases. They are
-// not kept.
-func (e *Environment) Add(rel envrepo.Release, objects []*unstructured.Unstructured) {
-	id := e.name + "/" + rel.Name
+// Add takes in what one of the environment's releases renders to.
+func (e *Environment) Add(r *render.Result) {
+	e.add(r.Release.Name, "", r.Shared)
+	for _, t := range r.Tags {
+		e.add(r.Release.Name, t.Name, t.Objects)
+	}
+}
+
+func (e *Environment) add(release, tag string, objects []*unstructured.Unstructured) {
 	for _, o := range objects {
 		gvk := o.GroupVersionKind()
-		w := workload{id, gvk.Kind, o.GetName()}
+		w := workload{release: e.name + "/" + release, kind: gvk.Kind, name: o.GetName(), base: o.GetName()}
+		if tag != "" {
+			w.base = strings.TrimSuffix(w.name, "-"+tag)
+		}
 		switch {
 		case gvk.Group == "networking.k8s.io" && gvk.Kind == "NetworkPolicy":
 			p, err := parsePolicy(o)
@@ -98,16 +113,17 @@ var foreign = map[string]map[string]bool{
 // addPods takes in the pods of a workload, of any kind that has a pod template in
 // the usual place.
 func (e *Environment) addPods(w workload, o *unstructured.Unstructured) {
-	template := podTemplate(o)
-	spec, _ := template["spec"].(map[string]any)
+	content := podTemplate(o)
+	spec, _ := content["spec"].(map[string]any)
 	if _, ok := spec["containers"].([]any); !ok {
 		return
 	}
+	e.templates = append(e.templates, template{w, content})
 	if host, _ := spec["hostNetwork"].(bool); host {
 		e.host = append(e.host, w)
 		return
 	}
-	set, _, _ := unstructured.NestedStringMap(template, "metadata", "labels")
+	set, _, _ := unstructured.NestedStringMap(content, "metadata", "labels")
 	p := &pods{labels: set, ports: namedPorts(spec)}
 	// JSON sorts the keys of maps; text that is merely joined could be ambiguous.
 	key, _ := json.Marshal([]any{p.labels, p.ports})
@@ -133,8 +149,8 @@ func podTemplate(o *unstructured.Unstructured) map[string]any {
 		path = []string{"spec", "jobTemplate", "spec", "template"}
 	}
 	v, _, _ := unstructured.NestedFieldNoCopy(o.Object, path...)
-	template, _ := v.(map[string]any)
-	return template
+	content, _ := v.(map[string]any)
+	return content
 }
 
 // matching are the pods that a selector selects. Of those that demand a label only

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/render"
 )
 
 // objects reads YAML documents.
@@ -36,10 +37,14 @@ func objects(t testing.TB, text string) []*unstructured.Unstructured {
 	return list
 }
 
+func result(name string, objects []*unstructured.Unstructured) *render.Result {
+	return &render.Result{Release: envrepo.Release{Name: name}, Shared: objects}
+}
+
 // environment is one whose release api has these objects.
 func environment(t testing.TB, name, text string) *Environment {
 	e := NewEnvironment(envrepo.Environment{Name: name, Namespace: "shop-" + name})
-	e.Add(envrepo.Release{Name: "api"}, objects(t, text))
+	e.Add(result("api", objects(t, text)))
 	return e
 }
 
@@ -136,6 +141,41 @@ error prod/api NetworkPolicy shop-prod/x: would be refused by the API server: st
 				fmt.Fprintf(&b, "\n%s %s: %s", f.Severity, strings.TrimSpace(f.Release+" "+f.Object), f.Message)
 			}
 			assert.Equal(t, tt.want, b.String())
+		})
+	}
+}
+
+func TestUnadmitted(t *testing.T) {
+	namespace := func(labels string) *unstructured.Unstructured {
+		return objects(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop-prod, labels: {"+labels+"}}")[0]
+	}
+	const enforce = "pod-security.kubernetes.io/enforce: "
+	pod := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: api-blue}\nspec: {template: {spec: {containers: [{name: a, securityContext: {%s}}], securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}}}}"
+	const good, bad = "allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}", "privileged: true"
+	for _, tt := range []struct{ name, labels, context, want string }{
+		{"nothing is said", "", bad, ""},
+		{"privileged", enforce + "privileged", bad, ""},
+		{"warned of only", "pod-security.kubernetes.io/warn: restricted", bad, ""},
+		{"restricted", enforce + "restricted", good, ""},
+		{"not restricted", enforce + "restricted", "capabilities: {drop: [ALL]}",
+			`warning prod/api Deployment shop-prod/api-blue (Deployment api): its pods are not admitted at Pod Security level restricted: allowPrivilegeEscalation != false (container "a" must set securityContext.allowPrivilegeEscalation=false)`},
+		{"baseline", enforce + "baseline", "", ""},
+		{"not even baseline", enforce + "baseline", bad,
+			`warning prod/api Deployment shop-prod/api-blue (Deployment api): its pods are not admitted at Pod Security level baseline: privileged (container "a" must not set securityContext.privileged=true)`},
+		{"no level", enforce + "strict", good,
+			`error prod Namespace shop-prod (): would be refused by the API server: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: "strict": must be one of privileged, baseline, restricted`},
+		{"no pod", enforce + "restricted", "capabilities: 7", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := NewEnvironment(envrepo.Environment{Name: "prod", Namespace: "shop-prod"})
+			e.Add(&render.Result{Release: envrepo.Release{Name: "api"}, Tags: []render.TagObjects{{Name: "blue", Objects: objects(t, fmt.Sprintf(pod, tt.context))}}})
+			e.Add(result(envrepo.EnvironmentRelease, []*unstructured.Unstructured{namespace(tt.labels)}))
+			var found []string
+			for _, f := range Judge([]*Environment{e}) {
+				assert.NotEmpty(t, f.Hint)
+				found = append(found, fmt.Sprintf("%s %s %s (%s): %s", f.Severity, f.Release, f.Object, f.Workload, f.Message))
+			}
+			assert.Equal(t, tt.want, strings.Join(found, "\n"))
 		})
 	}
 }
@@ -238,7 +278,7 @@ func (g generator) selector() metav1.LabelSelector {
 
 func (g generator) environment(name string) naiveEnvironment {
 	e := naiveEnvironment{name: name, labels: labels.Set(g.labels())}
-	e.labels[nameLabel] = "shop-" + name
+	e.labels[nameLabel], e.labels["pod-security.kubernetes.io/enforce"] = "shop-"+name, "restricted"
 	for i := range 1 + g.IntN(4) {
 		p := naivePod{name: fmt.Sprintf("pod-%d", i), labels: g.labels()}
 		for range g.IntN(3) {
@@ -338,7 +378,7 @@ func (n naiveEnvironment) parsed(t testing.TB) *Environment {
 		require.NoError(t, err)
 		all = append(all, &unstructured.Unstructured{Object: m})
 	}
-	e.Add(envrepo.Release{Name: "r"}, all)
+	e.Add(result("r", all))
 	require.Empty(t, e.refused)
 	return e
 }
@@ -361,7 +401,7 @@ func FuzzPolicy(f *testing.F) {
 		g := generator{rand.New(rand.NewPCG(1, 2))}
 		a, b := g.environment("a"), g.environment("b")
 		x, y := a.parsed(t), b.parsed(t)
-		y.Add(envrepo.Release{Name: "fuzzed"}, []*unstructured.Unstructured{o})
+		y.Add(result("fuzzed", []*unstructured.Unstructured{o}))
 		for _, f := range Judge([]*Environment{x, y}) {
 			require.NotContains(t, f.Message, "\n")
 		}
@@ -385,9 +425,9 @@ func BenchmarkJudge(b *testing.B) {
 		e := environment(b, name, denyText)
 		for i := range releases {
 			id := fmt.Sprintf("c%d", i)
-			e.Add(envrepo.Release{Name: id}, objects(b, strings.ReplaceAll(workloadText, "api", id)+
+			e.Add(result(id, objects(b, strings.ReplaceAll(workloadText, "api", id)+
 				fmt.Sprintf("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: %s}\nspec: {podSelector: {matchLabels: {app: %s}}, policyTypes: [Ingress, Egress], "+
-					"ingress: [{from: [{namespaceSelector: {}}], ports: [{port: %d}]}], egress: [{to: [{namespaceSelector: {}}], ports: [{port: %d}]}]}", id, id, 2000+i, 10000+i)))
+					"ingress: [{from: [{namespaceSelector: {}}], ports: [{port: %d}]}], egress: [{to: [{namespaceSelector: {}}], ports: [{port: %d}]}]}", id, id, 2000+i, 10000+i))))
 		}
 		all = append(all, e)
 	}

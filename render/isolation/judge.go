@@ -8,14 +8,15 @@ import (
 	"github.com/sluice-dev/sluice/render"
 )
 
-// Finding is a way from one environment into another, or why it is not known
-// whether there is one.
+// Finding is a way from one environment into another, why it is not known whether
+// there is one, or a workload whose pods are not admitted.
 type Finding struct {
 	Severity string // as package render has them
 	Release  string // environment/release, or the environment
 	Object   string // Kind namespace/name, where one is to blame
 	Message  string
 	Hint     string
+	Workload string // as in [render.Finding]
 }
 
 // Judge finds the ways between environments. They are errors in a project that
@@ -34,6 +35,7 @@ func Judge(environments []*Environment) []Finding {
 	for _, e := range environments {
 		e.open()
 		found = append(found, e.refused...)
+		found = append(found, e.unadmitted()...)
 	}
 	ways, passed := map[*Environment][]way{}, map[*opening]bool{}
 	for _, to := range environments {
@@ -182,8 +184,8 @@ func unrestricted(e *Environment, passed map[*opening]bool) []Finding {
 	if what == nil {
 		return nil
 	}
-	return []Finding{{render.SeverityWarning, e.name, "",
-		"no NetworkPolicy restricts " + strings.Join(what, " and ") + ": only the policies of the other environments keep them apart", denyHint(e)}}
+	return []Finding{{Severity: render.SeverityWarning, Release: e.name,
+		Message: "no NetworkPolicy restricts " + strings.Join(what, " and ") + ": only the policies of the other environments keep them apart", Hint: denyHint(e)}}
 }
 
 // hint says how to close an opening.
@@ -244,20 +246,20 @@ func (w way) cause() string {
 func unproven(severity string, e *Environment, all []*Environment) []Finding {
 	var found []Finding
 	for _, w := range e.host {
-		found = append(found, Finding{severity, w.release, w.object(e),
-			"runs on the network of its node, which no NetworkPolicy restricts: other environments may reach it, and it them", "leave hostNetwork away, or move it out of the environment"})
+		found = append(found, Finding{Severity: severity, Release: w.release, Object: w.object(e),
+			Message: "runs on the network of its node, which no NetworkPolicy restricts: other environments may reach it, and it them", Hint: "leave hostNetwork away, or move it out of the environment"})
 	}
 	if len(e.others) > 0 {
 		first := e.others[0]
-		found = append(found, Finding{render.SeverityWarning, e.name, "",
-			fmt.Sprintf("%s (%s) is not judged: what it allows is not known", names(e.others), first.release),
-			"allow in it nothing that reaches other environments: only NetworkPolicies of networking.k8s.io are evaluated"})
+		found = append(found, Finding{Severity: render.SeverityWarning, Release: e.name,
+			Message: fmt.Sprintf("%s (%s) is not judged: what it allows is not known", names(e.others), first.release),
+			Hint:    "allow in it nothing that reaches other environments: only NetworkPolicies of networking.k8s.io are evaluated"})
 	}
 	if o, by := selectsByLabel(e, all); o != nil && !e.labelled && len(e.pods) > 0 {
 		r := o.rules[0]
-		found = append(found, Finding{render.SeverityWarning, e.name, "",
-			fmt.Sprintf("Namespace %s is not rendered, so its labels are not known: %s of NetworkPolicy %s in %s may select it", e.namespace, r.at, r.policy.name, by.name),
-			fmt.Sprintf("add the Namespace to environments/%s, as `sluice environment add` writes it, or select by %s", e.name, nameLabel)})
+		found = append(found, Finding{Severity: render.SeverityWarning, Release: e.name,
+			Message: fmt.Sprintf("Namespace %s is not rendered, so its labels are not known: %s of NetworkPolicy %s in %s may select it", e.namespace, r.at, r.policy.name, by.name),
+			Hint:    fmt.Sprintf("add the Namespace to environments/%s, as `sluice environment add` writes it, or select by %s", e.name, nameLabel)})
 	}
 	return found
 }
@@ -278,8 +280,8 @@ func selectsByLabel(e *Environment, all []*Environment) (*opening, *Environment)
 }
 
 func refusal(e *Environment, w workload, err error) Finding {
-	return Finding{render.SeverityError, w.release, w.object(e),
-		"would be refused by the API server: " + strings.Join(strings.Fields(err.Error()), " "), "correct it: nothing is isolated by a policy that is not applied"}
+	return Finding{Severity: render.SeverityError, Release: w.release, Object: w.object(e),
+		Message: "would be refused by the API server: " + strings.Join(strings.Fields(err.Error()), " "), Hint: "correct it: nothing is isolated by a policy that is not applied"}
 }
 
 func names(list []workload) string {
