@@ -233,7 +233,7 @@ func (c *canaries) seal(name, as, content string) []byte {
 	}
 	rule, ok := c.rules.For(as)
 	require.True(c, ok, as)
-	sealed, err := (*secrets.Keys)(nil).Encrypt(as, []byte(content), rule)
+	sealed, err := (*secrets.Keys)(nil).Encrypt(c.Context(), as, []byte(content), rule)
 	require.NoError(c, err, name)
 	c.write(name, string(sealed))
 	return sealed

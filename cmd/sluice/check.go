@@ -39,8 +39,8 @@ type checked struct {
 	Findings []finding `json:"findings"`
 	since    `json:",inline"`
 
-	told         map[finding]int  // index in Findings, by the finding without its release
-	lacking      map[workload]int // likewise: see addLinted
+	told         map[finding]int // index in Findings, by the finding without its release
+	lacking      map[lack]int    // likewise: see addLinted
 	kinds        componentKinds
 	rules        *secrets.Rules // of .sops.yaml; nil without one
 	environments []*isolation.Environment

@@ -36,8 +36,8 @@ func (c *checked) judgeIsolation() {
 	}
 }
 
-// workload is a workload as its component calls it, and what is said of it.
-type workload struct{ component, name, message string }
+// lack is what is said of a workload, as its component calls it.
+type lack struct{ component, name, message string }
 
 // addLinted notes a finding of a release. What a component's workload lacks, it
 // lacks in each environment and tag that does not patch it: it is told once, with
@@ -47,11 +47,11 @@ func (c *checked) addLinted(name, component string, f finding) {
 		c.add(f)
 		return
 	}
-	key := workload{component, name, f.Message}
+	key := lack{component, name, f.Message}
 	i, ok := c.lacking[key]
 	if !ok {
 		if c.lacking == nil {
-			c.lacking = map[workload]int{}
+			c.lacking = map[lack]int{}
 		}
 		c.lacking[key] = len(c.Findings)
 		c.add(f)
