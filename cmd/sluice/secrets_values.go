@@ -312,12 +312,15 @@ func (a *app) promptSecret(ctx context.Context, stdin *os.File, name string) ([]
 		name = "the file"
 	}
 	fd := int(stdin.Fd())
-	state, err := terminal.GetState(fd)
+	// Nothing that is typed is shown from before the prompt on; ReadPassword alone
+	// would show what comes sooner than it.
+	state, err := terminal.MakeRaw(fd)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(a.Stderr, "Value of %s (not shown): ", printable(name))
 	defer fmt.Fprintln(a.Stderr)
+	defer func() { _ = terminal.Restore(fd, state) }()
+	fmt.Fprintf(a.Stderr, "Value of %s (not shown): ", printable(name))
 	type answer struct {
 		value []byte
 		err   error
@@ -334,7 +337,7 @@ func (a *app) promptSecret(ctx context.Context, stdin *os.File, name string) ([]
 		}
 		return got.value, got.err
 	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), terminal.Restore(fd, state))
+		return nil, ctx.Err()
 	}
 }
 
