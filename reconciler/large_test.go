@@ -14,9 +14,10 @@ import (
 	"github.com/sluice-dev/sluice/reconciler"
 )
 
-// many is a release of four tags with so many ConfigMaps each, and 998 beside
-// them: with the workloads, Services and the route 5,000 objects for 998. That is
-// the most that one folder renders, five times.
+// many is a release of twenty tags with so many ConfigMaps each, and 98 beside them:
+// with the workloads, Services and the route 5,000 objects for 243. Two of the tags are
+// listed; a route would not take all of them. Fewer and larger folders would test
+// Kustomize, which is quadratic.
 func many(namespace string, each int) files {
 	list := func(prefix string, n int) string {
 		var text strings.Builder
@@ -25,12 +26,15 @@ func many(namespace string, each int) files {
 		}
 		return text.String()
 	}
-	digests := map[string]string{"blue": digest("1"), "green": digest("2"), "red": digest("3"), "white": digest("4")}
-	return project(namespace).tagged(namespace, "weights: {blue: 70, green: 10, red: 10, white: 10}", digests).with(files{
+	digests := map[string]string{}
+	for i := range 20 {
+		digests[fmt.Sprintf("tag%02d", i)] = digest(fmt.Sprint(i))
+	}
+	return project(namespace).tagged(namespace, "weights: {tag00: 70, tag01: 30}", digests).with(files{
 		"components/api/kustomization.yaml":              kustomization("resources: [deployment.yaml, service.yaml, settings.yaml]"),
 		"components/api/settings.yaml":                   list("settings-of-a-tag", each),
 		"environments/production/api/kustomization.yaml": kustomization("namespace: "+namespace, "resources: [route.yaml, service.yaml, settings.yaml]"),
-		"environments/production/api/settings.yaml":      list("settings-of-the-release", 998),
+		"environments/production/api/settings.yaml":      list("settings-of-the-release", 98),
 	})
 }
 
@@ -53,7 +57,7 @@ func TestReleaseOfFiveThousandObjects(t *testing.T) {
 		require.True(t, report.OK(), "%+v", report.Releases)
 		return report.Releases[0]
 	}
-	s := converge(many(f.namespace, 998))
+	s := converge(many(f.namespace, 243))
 	assert.Equal(t, reconciler.Counts{Created: 5000}, s.Counts)
 	r := f.release("api")
 	assert.Len(t, r.Status.Inventory.Entries, 5000)
@@ -67,7 +71,7 @@ func TestReleaseOfFiveThousandObjects(t *testing.T) {
 	t.Logf("the Release has %d bytes, written by %v", size(), l.toReleases())
 	assert.Equal(t, []string{"POST /releases", "PATCH /releases/api/status"}, l.toReleases()[:2])
 
-	s = converge(many(f.namespace, 498))
+	s = converge(many(f.namespace, 143))
 	assert.Equal(t, reconciler.Counts{Unchanged: 3000, Pruned: 2000}, s.Counts)
 	assert.Len(t, f.release("api").Status.Inventory.Entries, 3000)
 	// One, and another where the drain delay of the first routes was not over yet.
