@@ -140,6 +140,7 @@ func (l *life) whole(name string) bool {
 // passChecked is a pass of which every plan is held against what must always
 // hold.
 func (l *life) passChecked(fail func(format string, args ...any)) Plan {
+	defer l.hashing()()
 	l.in.routed = nil
 	for round := 0; ; round++ {
 		plan := Decide(l.in)

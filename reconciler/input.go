@@ -139,7 +139,7 @@ func (in *Input) synced(desired *unstructured.Unstructured) bool {
 	if in.assumed {
 		return live != nil
 	}
-	return applied && live != nil && mark.holds(live) && mark.Rendered == in.hash(desired)
+	return applied && live != nil && mark.Rendered == in.hash(desired) && mark.holds(live)
 }
 
 // hash is hashOf of a desired object.

@@ -104,6 +104,7 @@ func (l *underLoad) pods() {
 
 // passUnderLoad is a pass of which every plan is held against what must always hold.
 func (l *underLoad) passUnderLoad() Plan {
+	defer l.hashing()()
 	l.in.routed = nil
 	for round := 0; ; round++ {
 		plan := Decide(l.in)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,6 +104,7 @@ func (w *world) pass() string {
 	w.t.Helper()
 	var text strings.Builder
 	w.in.routed, w.in.Refused, w.in.Tried = nil, nil, nil
+	defer w.hashing()()
 	for round := 0; ; round++ {
 		require.Less(w.t, round, 8, "the plan does not settle:\n%s", text.String())
 		plan := Decide(w.in)
@@ -117,6 +119,12 @@ func (w *world) pass() string {
 		}
 		w.execute(plan)
 	}
+}
+
+// hashing has every rendered object hashed once until it is ended, as in a pass.
+func (w *world) hashing() (end func()) {
+	w.in.hashes = map[*unstructured.Unstructured]string{}
+	return func() { w.in.hashes = nil }
 }
 
 // try is the dry runs before a plan; it returns what they found out that changes it.
@@ -346,8 +354,20 @@ func (w *world) status(live *unstructured.Unstructured, total, updated, ready in
 	w.in.Endpoints[live.GetName()] = int(ready)
 }
 
+// parsedOnce is what object has read: the lives of releases ask for the same few again and
+// again, and most of their time would go into YAML.
+var parsedOnce sync.Map // of *unstructured.Unstructured, by text
+
 // object reads one object in YAML; the namespace is filled in.
 func object(text string) *unstructured.Unstructured {
+	read, known := parsedOnce.Load(text)
+	if !known {
+		read, _ = parsedOnce.LoadOrStore(text, parsed(text))
+	}
+	return read.(*unstructured.Unstructured).DeepCopy()
+}
+
+func parsed(text string) *unstructured.Unstructured {
 	var fields map[string]any
 	if err := yaml.Unmarshal([]byte(text), &fields); err != nil {
 		panic(err)
