@@ -135,6 +135,18 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 			w.in.Rendered.Tags = slices.DeleteFunc(tags, func(t render.TagObjects) bool { return t.Name == name })
 		}
 	}
+	// anew has blue's Deployment declared by another name, and its endpoints unknown.
+	anew := func(w *world) {
+		tag := &w.in.Rendered.Tags[0]
+		tag.Objects = slices.Clone(tag.Objects)
+		for i, o := range tag.Objects {
+			if isWorkload(o) {
+				tag.Objects[i] = o.DeepCopy()
+				tag.Objects[i].SetName("api-blue-v2")
+			}
+		}
+		delete(w.in.Endpoints, "api-blue")
+	}
 	broken := func(w *world) {
 		tag := &w.in.Rendered.Tags[0]
 		tag.Broken, tag.Objects = errors.New("kustomization.yaml: no such field"), nil
@@ -159,6 +171,11 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 		{"that does not render, and is healthy", blueGreen, "blue=0 green=100 red=0", []func(*world){broken}, "5 of the 20 replicas", 20},
 		{"whose Service has no endpoint", blueGreen, "blue=0 green=100 red=0",
 			[]func(*world){func(w *world) { w.in.Endpoints["api-blue"] = 0 }}, "", 20},
+
+		{"whose Deployment gets another name, and which is healthy", blueGreen, "blue=0 green=100 red=0", []func(*world){anew}, "5 of the 20 replicas", 20},
+		{"whose Deployment gets another name", blueGreen, "blue=0 green=100 red=0", []func(*world){blueDown, anew}, "", 20},
+		{"whose Service has endpoints all the same", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){blueDown, func(w *world) { w.in.Endpoints["api-blue"] = 15 }}, "5 of the 20 replicas", 20},
 
 		{"for one that cannot start what its autoscaler asks for", blueGreen, "blue=0 green=100 red=0",
 			[]func(*world){started, pods("green", 20, 20, 5), blueDown}, "", 20},

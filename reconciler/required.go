@@ -42,41 +42,34 @@ func demandOf(in *Input, units []*unit, had v1alpha1.TrafficStatus, want envrepo
 		}
 		d.lost += s.Percent - left
 		i := slices.IndexFunc(units, func(u *unit) bool { return u.tag == s.Tag })
-		var u *unit
-		if i >= 0 {
-			u = units[i]
-		}
-		switch {
-		case silent(in, s.Tag, u):
+		switch pods, known := answering(in, s.Tag); {
+		case known && pods == 0:
 			d.silent += s.Percent - left
-		case u != nil:
-			d.most = max(d.most, u.capacity())
+		case i >= 0:
+			d.most = max(d.most, units[i].capacity())
 		}
 	}
 	d.found = slices.ContainsFunc(units, func(u *unit) bool { return u.grown(in) })
 	return d
 }
 
-// silent reports whether nobody answers the requests of a tag: as far as is known it
-// has no ready pod, or its Service no endpoint. u is nil where the tag is not rendered.
-func silent(in *Input, tag string, u *unit) bool {
-	if n, counted := in.Endpoints[in.Release.Component.Name+"-"+tag]; counted && n == 0 {
-		return true
+// answering is how many pods may answer the requests of a tag, whether the commit
+// still has them or not: what it renders anew does not run yet. Endpoints are the
+// better witness where they are counted: workloads may be beside what serves. known
+// is false where neither tells.
+func answering(in *Input, tag string) (pods int64, known bool) {
+	endpoints, counted := in.Endpoints[in.Release.Component.Name+"-"+tag]
+	if counted && endpoints == 0 {
+		return 0, true
 	}
-	var workloads []*unstructured.Unstructured
-	if u != nil && u.broken == "" {
-		workloads = u.backends()
-	} else {
-		for id := range in.Inventory {
-			if live := in.Live[id]; live != nil && isWorkload(live) && live.GetLabels()[v1alpha1.LabelTag] == tag {
-				workloads = append(workloads, live)
-			}
+	known = counted
+	for id := range in.Inventory {
+		if live := in.Live[id]; live != nil && isWorkload(live) && live.GetLabels()[v1alpha1.LabelTag] == tag {
+			_, ready := health.Replicas(live)
+			pods, known = pods+ready, true
 		}
 	}
-	return len(workloads) > 0 && !slices.ContainsFunc(workloads, func(o *unstructured.Unstructured) bool {
-		_, ready := health.Replicas(in.live(o))
-		return ready > 0
-	})
+	return max(pods, int64(endpoints)), known
 }
 
 // grown reports whether an autoscaler has more pods run for the unit's share than its
