@@ -129,6 +129,13 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 		w.pass()
 	}
 	blueDown := pods("blue", 15, 15, 0)
+	// atMost has green's autoscaler declared with another maximum.
+	atMost := func(n int) func(*world) {
+		return func(w *world) {
+			green := &w.in.Rendered.Tags[1]
+			green.Objects = append(slices.Clone(green.Objects[:2]), w.own(tag("green", "green", 2, hpa("api-green", 2, n)).Objects[2:])...)
+		}
+	}
 	without := func(name string) func(*world) {
 		return func(w *world) {
 			tags := w.in.Rendered.Tags
@@ -197,6 +204,10 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 			[]func(*world){started, pods("blue", 10, 10, 0), pods("green", 20, 20, 9)}, "9 of the 10 replicas", 20},
 		{"beside a healthy one", "blue=50 green=25 red=25", "blue=0 green=75 red=25", []func(*world){pods("blue", 10, 10, 0)}, "", 15},
 		{"for two", "blue=50 green=25 red=25", "blue=0 green=50 red=50", []func(*world){pods("blue", 10, 10, 0)}, "", 10},
+		{"with a healthy one, for one that may not have what both take", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
+			[]func(*world){atMost(8), started, pods("blue", 10, 10, 0), pods("green", 8, 8, 8)}, "", 8},
+		{"with a healthy one, for one that has not got what it may", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
+			[]func(*world){atMost(8), started, pods("blue", 10, 10, 0), pods("green", 8, 8, 7)}, "7 of the 8 replicas", 8},
 		{"but not it: a healthy one", "blue=50 green=25 red=25", "blue=50 green=50 red=0", []func(*world){pods("blue", 10, 10, 0)}, "5 of the 10 replicas", 10},
 	} {
 		t.Run(test.name, func(t *testing.T) {

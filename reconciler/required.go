@@ -25,7 +25,8 @@ import (
 //  3. No more is awaited than the tag may have, unless an autoscaler has found a number
 //     that this is too small for, and a tag that loses requests may have more.
 //     Where nobody may have more, the maximum is the user's word on what carries
-//     everything; where no autoscaler has found anything, too much would be asked.
+//     everything; where no autoscaler has found anything, too much would be asked;
+//     and a tag that nobody answers at is not kept for want of a maximum.
 type demand struct {
 	whole        int64 // pods for all of the traffic; 0 when nothing serves
 	found        bool  // an autoscaler has grown above its minimum for its part of it
@@ -105,7 +106,7 @@ func (u *unit) requires(d demand) required {
 		percent = u.sureWeight + answered
 	}
 	r.ready = podsFor(d.whole, percent)
-	if most := u.capacity(); !d.found || most >= d.most {
+	if most := u.capacity(); r.relief || !d.found || most >= d.most {
 		r.ready = min(r.ready, most)
 	}
 	return r
