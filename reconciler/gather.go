@@ -293,23 +293,15 @@ func (p *pass) waited() bool {
 	return last != nil && last.Hash == p.in.Hash && p.in.Now.Sub(last.Since.Time) >= podPatience+time.Second
 }
 
-// readEndpoints counts the endpoints of the tags that have, or are to have,
-// requests, once their workloads are well. One whose weight is to rise may be short of
-// what its autoscaler asks for.
+// readEndpoints counts the endpoints of the tags that have, or are to have, requests:
+// of those that lose some, which the commit may leave because nobody answers, and of
+// the others once their workloads are well.
 func (p *pass) readEndpoints(ctx context.Context) error {
 	p.in.Endpoints = map[string]int{}
 	counted := map[string]endpoints{}
 	var view *cluster.View
-	for _, t := range p.in.Release.Tags {
-		weight, listed := p.in.Release.Traffic.Weight(t.Name)
-		had := 0
-		if carried := p.in.status().Traffic; carried != nil {
-			had = share(carried.Weights, t.Name)
-		}
-		if !listed && had == 0 || !p.well(t.Name, weight > had) {
-			continue
-		}
-		service := p.in.Release.Component.Name + "-" + t.Name
+	for _, tag := range p.counts() {
+		service := p.in.Release.Component.Name + "-" + tag
 		if p.in.Live[inventory.ID{Namespace: p.in.Namespace.Name, Name: service, Kind: "Service"}] == nil {
 			continue
 		}
@@ -323,8 +315,37 @@ func (p *pass) readEndpoints(ctx context.Context) error {
 		}
 		counted[service], p.in.Endpoints[service] = e, e.ready
 	}
-	p.release.counted(counted, p.in.Release.Tagged())
+	p.release.counted(counted, p.in.Release.Tagged() || len(counted) > 0)
 	return nil
+}
+
+// counts are the tags whose endpoints matter. What their weights are is decided from
+// what Decide decides it from.
+func (p *pass) counts() (tags []string) {
+	if p.in.Rendered == nil {
+		return nil
+	}
+	routes, _ := traffic.Routes(p.in.Rendered.Shared, p.in.Release.Component.Name)
+	c := carried(p.in, routes)
+	var want envrepo.Traffic
+	if p.in.Release.Tagged() {
+		want = *p.in.Release.Traffic
+	}
+	for _, s := range c.had.Weights {
+		if weight, _ := want.Weight(s.Tag); weight < s.Percent {
+			tags = append(tags, s.Tag)
+		}
+	}
+	for _, t := range p.in.Release.Tags {
+		weight, listed := want.Weight(t.Name)
+		if slices.Contains(tags, t.Name) || !listed && share(c.had.Weights, t.Name) == 0 {
+			continue
+		}
+		if p.well(t.Name, weight > share(c.least, t.Name)) {
+			tags = append(tags, t.Name)
+		}
+	}
+	return tags
 }
 
 // well reports whether all workloads of a tag are Current, or are but for the pods that
@@ -335,11 +356,9 @@ func (p *pass) well(tag string, rising bool) bool {
 			continue
 		}
 		u := &unit{objects: t.Objects}
-		if rising {
-			u.findScalers()
-		}
+		u.findScalers()
 		return !slices.ContainsFunc(t.Objects, func(o *unstructured.Unstructured) bool {
-			return isWorkload(o) && p.in.judge(o).Status != health.Current && !u.outgrown(p.in, o)
+			return isWorkload(o) && p.in.judge(o).Status != health.Current && !(rising && u.outgrown(p.in, o))
 		})
 	}
 	return false
