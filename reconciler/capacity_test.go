@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/sluice-dev/sluice/reconciler/inventory"
 	"github.com/sluice-dev/sluice/render"
 )
 
@@ -142,6 +143,12 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 			w.in.Rendered.Tags = slices.DeleteFunc(tags, func(t render.TagObjects) bool { return t.Name == name })
 		}
 	}
+	// fixed has green declared with five pods and no autoscaler.
+	fixed := func(w *world) {
+		green := &w.in.Rendered.Tags[1]
+		green.Objects = w.own(tag("green", "green", 5).Objects)
+		delete(w.in.Live, inventory.IDOf(hpa("api-green", 2, 100)))
+	}
 	// anew has blue's Deployment declared by another name, and its endpoints unknown.
 	anew := func(w *world) {
 		tag := &w.in.Rendered.Tags[0]
@@ -154,6 +161,10 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 		}
 		delete(w.in.Endpoints, "api-blue")
 	}
+	unknown := func(w *world) {
+		w.deployment("api-blue").SetLabels(nil)
+		delete(w.in.Endpoints, "api-blue")
+	}
 	broken := func(w *world) {
 		tag := &w.in.Rendered.Tags[0]
 		tag.Broken, tag.Objects = errors.New("kustomization.yaml: no such field"), nil
@@ -164,10 +175,15 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 		carried, want string
 		now           []func(*world)
 		held          string // "" when the routes move at once
-		asks          int64  // of green's autoscaler
+		asks          int64  // of green's autoscaler; 0 where it has none
 	}{
 		{"a healthy tag", blueGreen, "blue=0 green=100 red=0", nil, "5 of the 20 replicas that its share needs are ready", 20},
-		{"one with a single pod left", blueGreen, "blue=0 green=100 red=0", []func(*world){pods("blue", 15, 15, 1)}, "5 of the 20 replicas", 20},
+		{"one with a single pod left", blueGreen, "blue=0 green=100 red=0", []func(*world){pods("blue", 15, 15, 1)}, "", 20},
+		{"one that serves as thinly as green would", blueGreen, "blue=0 green=100 red=0", []func(*world){pods("blue", 15, 15, 3)}, "", 20},
+		{"one that serves better than green would", blueGreen, "blue=0 green=100 red=0", []func(*world){pods("blue", 15, 15, 4)}, "5 of the 6 replicas", 20},
+		{"one in the middle of a rollout", blueGreen, "blue=0 green=100 red=0", []func(*world){pods("blue", 18, 8, 12)}, "5 of the 16 replicas", 20},
+		{"one of which nothing is known", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){pods("blue", 15, 15, 1), unknown}, "5 of the 20 replicas", 20},
 		{"one without a pod", blueGreen, "blue=0 green=100 red=0", []func(*world){blueDown}, "", 20},
 		{"partly", blueGreen, "blue=25 green=75 red=0", []func(*world){blueDown}, "", 15},
 		{"to one that holds a mirror back", blueGreen, "blue=0 green=100 red=0 mirror:red=10", []func(*world){blueDown, pods("red", 2, 2, 0)}, "", 20},
@@ -192,6 +208,14 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 			[]func(*world){started, pods("green", 20, 20, 1), blueDown}, "tag green is not ready", 20},
 		{"for one in the middle of a rollout", blueGreen, "blue=0 green=100 red=0",
 			[]func(*world){blueDown, pods("green", 7, 4, 5)}, "tag green is not ready", 28},
+		{"for one without an autoscaler that lacks a pod", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){fixed, started, blueDown, pods("green", 5, 5, 4)}, "", 0},
+		{"for one without an autoscaler that has no pod", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){fixed, started, blueDown, pods("green", 5, 5, 0)}, "tag green is not ready", 0},
+		{"for one without an autoscaler that lacks a pod, and a healthy one", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){fixed, started, pods("green", 5, 5, 4)}, "tag green is not ready", 0},
+		{"for one that may have too few, and one with a single pod left", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){atMost(8), pods("blue", 15, 15, 1)}, "", 8},
 		{"for one that is broken too", blueGreen, "blue=0 green=100 red=0",
 			[]func(*world){blueDown, pods("green", 5, 5, 0)}, "tag green is not ready", 2},
 		{"for one whose Service has no endpoint", blueGreen, "blue=0 green=100 red=0",
@@ -226,7 +250,9 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 				assert.Contains(t, text, "hold routes: routes stay at "+test.carried+": tag green is not ready: ")
 				assert.Contains(t, text, test.held)
 			}
-			assert.EqualValues(t, test.asks, minimum(w, "api-green"))
+			if test.asks > 0 {
+				assert.EqualValues(t, test.asks, minimum(w, "api-green"))
+			}
 		})
 	}
 }

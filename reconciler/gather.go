@@ -348,17 +348,17 @@ func (p *pass) counts() (tags []string) {
 	return tags
 }
 
-// well reports whether all workloads of a tag are Current, or are but for the pods that
-// its autoscaler asks for beyond its minimum.
+// well reports whether all workloads of a tag are Current, or may be good enough for a
+// share that is to rise: they lack nothing but pods.
 func (p *pass) well(tag string, rising bool) bool {
 	for _, t := range p.in.Rendered.Tags {
 		if t.Name != tag {
 			continue
 		}
-		u := &unit{objects: t.Objects}
+		u := &unit{tag: tag, objects: t.Objects}
 		u.findScalers()
 		return !slices.ContainsFunc(t.Objects, func(o *unstructured.Unstructured) bool {
-			return isWorkload(o) && p.in.judge(o).Status != health.Current && !(rising && u.outgrown(p.in, o))
+			return isWorkload(o) && p.in.judge(o).Status != health.Current && !(rising && u.short(p.in, o))
 		})
 	}
 	return false

@@ -142,27 +142,33 @@ func (l *underLoad) remember() {
 	}
 }
 
-// losses are what a change of weights takes away, in percent, and how much of that
-// nobody answers.
-func (l *underLoad) losses(had, want []v1alpha1.TagPercent) (lost, silent int) {
+// losses are what a change of weights takes away, in percent, how much of that nobody
+// answers, and the pods for all of the load, were it served as thinly as by no losing tag.
+func (l *underLoad) losses(had, want []v1alpha1.TagPercent) (lost, silent int, thin int64) {
 	for _, s := range had {
 		less := max(0, s.Percent-share(want, s.Tag))
+		if less == 0 {
+			continue
+		}
 		lost += less
-		if l.in.Endpoints["api-"+s.Tag] == 0 {
+		pods := int64(l.in.Endpoints["api-"+s.Tag])
+		if pods == 0 {
 			silent += less
 		}
+		thin = max(thin, (pods*100+int64(s.Percent)-1)/int64(s.Percent))
 	}
-	return lost, silent
+	return lost, silent, thin
 }
 
 // checkRouted demands that a tag gets no more requests that somebody answers than its
-// ready pods can carry. For what reaches nobody any ready pod is better than none.
+// ready pods can carry, or than the pods do that they are taken from. For what reaches
+// nobody any ready pod is better than none.
 func (l *underLoad) checkRouted(p Plan, s Step) {
 	carried := l.in.status().Traffic
 	if s.Action != ActionRoute || s.traffic == nil || carried == nil {
 		return
 	}
-	lost, silent := l.losses(carried.Weights, s.traffic.Weights)
+	lost, silent, thin := l.losses(carried.Weights, s.traffic.Weights)
 	for _, w := range s.traffic.Weights {
 		had := share(carried.Weights, w.Tag)
 		if w.Percent <= had {
@@ -170,7 +176,8 @@ func (l *underLoad) checkRouted(p Plan, s Step) {
 		}
 		need := int64(1)
 		if answered := (w.Percent - had) * (lost - silent); answered > 0 {
-			need = max(1, (l.load*int64(had*lost+answered)+int64(100*lost)-1)/int64(100*lost))
+			need = (l.load*int64(had*lost+answered) + int64(100*lost) - 1) / int64(100*lost)
+			need = max(1, min(need, (thin*int64(w.Percent)+99)/100))
 		}
 		_, ready := health.Replicas(l.in.live(deployment("api-"+w.Tag, "", 0)))
 		if ready < need {
@@ -187,7 +194,7 @@ func (l *underLoad) checkLeft(p Plan) {
 		return
 	}
 	want := sharesOf(l.in.Release.Traffic.Weights)
-	if lost, silent := l.losses(carried.Weights, want); lost == 0 || silent < lost {
+	if lost, silent, _ := l.losses(carried.Weights, want); lost == 0 || silent < lost {
 		return
 	}
 	for _, s := range want {

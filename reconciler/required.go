@@ -22,7 +22,10 @@ import (
 //  2. For what is taken from tags that answer, capacity is awaited, and for the share
 //     that the gaining tag has already. Several gaining tags take from all losing
 //     ones in proportion.
-//  3. No more is awaited than the tag may have, unless an autoscaler has found a number
+//  3. No more is awaited than it takes for no pod to get more requests than each pod
+//     of the worst losing tag gets now: one pod that is left of many makes a tag that
+//     answers, and not one to stay at.
+//  4. No more is awaited than the tag may have, unless an autoscaler has found a number
 //     that this is too small for, and a tag that loses requests may have more.
 //     Where nobody may have more, the maximum is the user's word on what carries
 //     everything; where no autoscaler has found anything, too much would be asked;
@@ -32,6 +35,8 @@ type demand struct {
 	found        bool  // an autoscaler has grown above its minimum for its part of it
 	most         int64 // the most pods that a losing tag which answers may have
 	lost, silent int   // percent that the losing tags lose; of that, what nobody answers
+	now          int64 // pods for all of the traffic, were it served as thinly as by no losing tag
+	unknown      bool  // nothing tells how a losing tag serves
 }
 
 func demandOf(in *Input, units []*unit, had v1alpha1.TrafficStatus, want envrepo.Traffic) demand {
@@ -42,11 +47,15 @@ func demandOf(in *Input, units []*unit, had v1alpha1.TrafficStatus, want envrepo
 			continue
 		}
 		d.lost += s.Percent - left
-		i := slices.IndexFunc(units, func(u *unit) bool { return u.tag == s.Tag })
-		switch pods, known := answering(in, s.Tag); {
-		case known && pods == 0:
+		pods, known := answering(in, s.Tag)
+		d.unknown = d.unknown || !known
+		if known && pods == 0 {
 			d.silent += s.Percent - left
-		case i >= 0:
+			continue
+		}
+		e := evidence{weight: s.Percent, pods: pods, ready: pods}
+		d.now = max(d.now, e.whole())
+		if i := slices.IndexFunc(units, func(u *unit) bool { return u.tag == s.Tag }); i >= 0 {
 			d.most = max(d.most, units[i].capacity())
 		}
 	}
@@ -89,7 +98,7 @@ func (u *unit) grown(in *Input) bool {
 // required is what a unit's weight waits for.
 type required struct {
 	ready  int64 // so many ready replicas; it may be more than the unit can ever have
-	relief bool  // but not for what its autoscaler asks for beyond them
+	relief bool  // but not for the others that it should have
 }
 
 func (u *unit) requires(d demand) required {
@@ -109,6 +118,9 @@ func (u *unit) requires(d demand) required {
 	if most := u.capacity(); r.relief || !d.found || most >= d.most {
 		r.ready = min(r.ready, most)
 	}
+	if now := podsFor(d.now, u.weight); d.lost > 0 && !d.unknown && now < r.ready {
+		r.ready, r.relief = now, true
+	}
 	return r
 }
 
@@ -127,14 +139,26 @@ func (u *unit) bound(needed int64) (what, remedy string) {
 	return strings.Join(names, ", "), fmt.Sprintf("raise %s for %s to have %d replicas, or move a smaller share", share, u.name(), needed)
 }
 
-// outgrown reports whether a live workload lacks nothing but pods beyond the minimum of
-// its autoscaler: it runs what is declared, and enough of it to be ready at a smaller
-// share.
-func (u *unit) outgrown(in *Input, o *unstructured.Unstructured) bool {
-	s, live := u.scalers[inventory.IDOf(o)], in.live(o)
-	if s == nil || live == nil || in.Health.Has(o.GroupVersionKind().GroupKind()) || !health.RolledOut(live) {
+// least is how many ready pods a workload of the unit has at least, whatever its share.
+func (u *unit) least(o *unstructured.Unstructured) int64 {
+	if s := u.scalers[inventory.IDOf(o)]; s != nil {
+		return max(1, s.min)
+	}
+	if u.tag == "" { // an untagged release may be declared with no replicas at all
+		wanted, _ := health.Replicas(o)
+		return min(1, wanted)
+	}
+	return 1
+}
+
+// short reports whether a live workload lacks nothing but pods: it runs what is declared,
+// and enough of it to be ready at some share. Where the component says by an expression
+// what is ready, nobody knows what lacks.
+func (u *unit) short(in *Input, o *unstructured.Unstructured) bool {
+	live := in.live(o)
+	if !isWorkload(o) || in.Health.Has(o.GroupVersionKind().GroupKind()) || !health.RolledOut(live) {
 		return false
 	}
 	_, ready := health.Replicas(live)
-	return ready >= max(1, s.min)
+	return ready >= u.least(o)
 }

@@ -42,7 +42,7 @@ type unit struct {
 	fault, faults      string // which of the two, of one tag and of several
 
 	ready    bool   // can take the share it is meant to get
-	relieves bool   // may take it though it lacks pods: nobody answers where it comes from
+	relieves bool   // may take it though it lacks pods: it is served no better where it comes from
 	serving  bool   // does its work, if it once was ready
 	failed   bool   // will not become ready by itself
 	message  string // why it is not ready
@@ -201,7 +201,7 @@ func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, r require
 		u.ready = false
 		u.failed = u.failed || state.Status == health.Failed
 		u.serving = u.serving && in.Health.Serving(in.live(o))
-		if r.relief && u.outgrown(in, o) {
+		if r.relief && u.short(in, o) {
 			short = append(short, describe(in, o, state))
 		} else {
 			reasons = append(reasons, describe(in, o, state))
@@ -229,15 +229,7 @@ func (u *unit) lacks(in *Input, awaited int64) (reasons []string) {
 	}
 	for _, o := range backends {
 		_, ready := health.Replicas(in.live(o))
-		least := int64(1)
-		if s := u.scalers[inventory.IDOf(o)]; s != nil {
-			least = max(1, s.min)
-		}
-		if u.tag == "" && u.scalers[inventory.IDOf(o)] == nil {
-			// An untagged release may be declared with no replicas at all.
-			wanted, _ := health.Replicas(o)
-			least = min(least, wanted)
-		}
+		least := u.least(o)
 		if ready < least {
 			u.serving = u.serving && ready > 0
 			lack("%s: %d of %d replicas ready", inventory.IDOf(o).Display(), ready, least)
