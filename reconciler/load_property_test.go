@@ -3,6 +3,7 @@ package reconciler
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,8 @@ type underLoad struct {
 	*life
 	load   int64
 	served map[string]time.Time // when the routes last carried the tag, mirrors included
+	full   bool                 // the cluster has no room for another pod
+	left   int                  // how often tags that nobody answers at were left for one that lacks pods
 	fail   func(format string, args ...any)
 }
 
@@ -41,10 +44,35 @@ func budget(name string) *unstructured.Unstructured {
 	return object(fmt.Sprintf("{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: %[1]s}, spec: {minAvailable: 1, selector: {matchLabels: {app.kubernetes.io/instance: %[1]s}}}}", name))
 }
 
+// leave has who carries most die, and a commit give all of it to another, in a cluster
+// that may have no room for what that one needs.
+func (l *underLoad) leave() {
+	carried := l.carries()
+	if len(carried) == 0 {
+		return
+	}
+	most := slices.MaxFunc(carried, func(a, b v1alpha1.TagPercent) int { return a.Percent - b.Percent }).Tag
+	others := slices.DeleteFunc(slices.Clone(lifeTags), func(name string) bool { return name == most || l.sick[name] })
+	if len(others) == 0 {
+		return
+	}
+	l.sick[most], l.full = true, l.rand.IntN(3) > 0
+	to := others[l.rand.IntN(len(others))]
+	l.weights = to + "=100"
+	l.note("%s dies and is left for %s, full=%t", most, to, l.full)
+	l.pods()
+	l.push()
+}
+
 // happen does one random thing.
 func (l *underLoad) happen() {
 	name := lifeTags[l.rand.IntN(len(lifeTags))]
-	switch l.rand.IntN(8) {
+	switch l.rand.IntN(10) {
+	case 8:
+		l.leave()
+	case 9:
+		l.full = !l.full && l.rand.IntN(3) == 0
+		l.note("full=%t", l.full)
 	case 0, 1, 2:
 		l.weights = l.someWeights()
 		l.note("weights %s", l.weights)
@@ -95,7 +123,7 @@ func (l *underLoad) pods() {
 		switch {
 		case l.sick[name]:
 			ready = 0
-		case ready < wanted:
+		case ready < wanted && !(l.full && ready >= leastPods):
 			ready += 1 + l.rand.Int64N(wanted-ready)
 		}
 		l.status(live, wanted, wanted, min(ready, wanted))
@@ -180,6 +208,9 @@ func (l *underLoad) checkRouted(p Plan, s Step) {
 			need = max(1, min(need, (thin*int64(w.Percent)+99)/100))
 		}
 		_, ready := health.Replicas(l.in.live(deployment("api-"+w.Tag, "", 0)))
+		if lost > 0 && silent == lost && ready*100 < l.load*int64(w.Percent) {
+			l.left++
+		}
 		if ready < need {
 			l.fail("%s gets %d %% of a load of %d pods with %d ready pods, and needs %d:\n%s", w.Tag, w.Percent, l.load, ready, need, p)
 		}
@@ -258,11 +289,12 @@ func (l *underLoad) settleRetired() {
 // TestLivesUnderLoad lets releases with autoscalers live through random weights, builds,
 // sickness, restarts and pods that come up one by one, and asserts what keeps requests
 // from being lost: no tag, a relisted one least of all, gets a share that its ready pods
-// cannot carry; tags that nobody answers at are left without a wait; none is scaled to zero within the drain delay of its last request; and
-// one that is not listed ends with no pods and nothing that asks for any.
+// cannot carry; tags that nobody answers at are left without a wait, though there is no
+// room for another pod; none is scaled to zero within the drain delay of its last
+// request; and one that is not listed ends with no pods and nothing that asks for any.
 func TestLivesUnderLoad(t *testing.T) {
 	const lives, length = 8, 50
-	routed := 0
+	routed, left := 0, 0
 	for seed := range uint64(lives) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		l := &underLoad{load: 2 + r.Int64N(30), served: map[string]time.Time{},
@@ -288,6 +320,8 @@ func TestLivesUnderLoad(t *testing.T) {
 				routed++
 			}
 		}
+		left += l.left
 	}
 	require.Greater(t, routed, 30, "hardly anything was routed, so hardly anything was tried")
+	require.Greater(t, left, 10, "hardly any tag was left because nobody answered")
 }
