@@ -332,11 +332,6 @@ release api in production, namespace shop, revision c00000000000
 retire tag green
   Deployment/api-green (update)
   CronJob/api-green-report (update)
-prune later
-  HorizontalPodAutoscaler/api-green
-report Ready: HorizontalPodAutoscaler/api-green is pruned when nothing needs it
-again in 15s
-release api in production, namespace shop, revision c00000000000
 prune
   HorizontalPodAutoscaler/api-green
 report Ready: 8 objects are as declared
@@ -374,6 +369,25 @@ hold routes: routes stay at blue=90 red=10: tag green is not ready: Deployment/a
 		n, _, _ := unstructured.NestedInt64(w.deployment("api-green").Object, "spec", "replicas")
 		assert.EqualValues(t, 3, n)
 	})
+}
+
+func TestDecideRetiredTagLosesItsScalerWhileTheOthersAreSick(t *testing.T) {
+	scaler := object("{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {name: api-green}, spec: {scaleTargetRef: {name: api-green}}}")
+	blue, green := tag("blue", "one", 2), tag("green", "two", 2, scaler, configMap("api-green-old", "1"))
+	w := newWorld(t)
+	w.tagged("blue=100 green=0", sharedObjects(), blue, green)
+	w.pass()
+	w.up("api-blue", "api-green")
+	w.pass()
+	w.after(time.Hour)
+	w.commit(2)
+	green.Objects = green.Objects[:3]
+	w.tagged("blue=100", sharedObjects(), blue, green)
+	w.down("api-blue", "pod api-blue-1: CrashLoopBackOff")
+	text := w.pass()
+	assert.Contains(t, text, "\nretire tag green\n  Deployment/api-green (update)\nprune\n  ScaledObject/api-green\nprune later\n  ConfigMap/api-green-old\n")
+	assert.Nil(t, w.in.live(scaler))
+	assert.NotNil(t, w.in.live(configMap("api-green-old", "1")))
 }
 
 func TestDecideTagThatNeverRanRetiresAtOnce(t *testing.T) {

@@ -21,6 +21,9 @@ import (
 //
 // Until then it stays, and stays in the inventory. So does what another release
 // declares now, and what the environment's policy holds.
+//
+// The autoscaler of a retired tag goes with its pods, however the rest of the release
+// is doing: one that scales from zero would bring them back.
 func (d *decision) prune() {
 	want := inventory.Of(d.all()...)
 	d.left = d.in.brokenObjects()
@@ -48,7 +51,7 @@ func (d *decision) prune() {
 			moving = append(moving, live)
 		case !unused && d.in.Ruling.blocks():
 			held = append(held, live)
-		case general && d.tagSettled(live):
+		case unused && d.outOfUse(id), general && d.tagSettled(live):
 			prune = append(prune, live)
 		default:
 			d.deferred, later = append(d.deferred, id), append(later, live)
@@ -120,6 +123,16 @@ func (d *decision) mayPrune() bool {
 	}
 	return !slices.ContainsFunc(d.units, func(u *unit) bool {
 		return (u.shared || u.weight > 0) && !u.ready && !u.serving
+	})
+}
+
+// outOfUse reports whether an object is the autoscaler of a tag that is retired: the
+// routes have left it, and its requests have ended.
+func (d *decision) outOfUse(id inventory.ID) bool {
+	return slices.ContainsFunc(d.units, func(u *unit) bool {
+		return u.retired && slices.ContainsFunc(u.objects, func(o *unstructured.Unstructured) bool {
+			return inventory.IDOf(o) == id && asScaler(o) != nil
+		})
 	})
 }
 
