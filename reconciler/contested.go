@@ -175,7 +175,7 @@ func (f *fights) settle(in *Input) {
 		mark, applied := in.Marks[id]
 		live := in.Live[id]
 		_, listed := in.Inventory[id]
-		holds := applied && live != nil && mark.holds(live)
+		holds := applied && live != nil && in.holds(mark, live)
 		if !listed || applied && mark.Rendered != c.Rendered || c.over(in.Now, holds) {
 			delete(f.objects, id)
 		}
@@ -213,7 +213,7 @@ func (p *pass) judgeCorrection(desired, before, after *unstructured.Unstructured
 	if !applied || mark.Rendered != p.in.hash(desired) {
 		return
 	}
-	if before != nil && markOf(desired, after).holds(before) {
+	if before != nil && markHashed(mark.Rendered, after).holds(before) {
 		return
 	}
 	p.tellCorrection(correctionOf(desired, before, after))

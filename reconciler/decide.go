@@ -21,6 +21,9 @@ func Decide(in Input) Plan {
 	if in.hashes == nil {
 		in.hashes = map[*unstructured.Unstructured]string{}
 	}
+	if in.held == nil {
+		in.held = map[*unstructured.Unstructured]holding{}
+	}
 	d := &decision{in: &in, ending: map[inventory.ID][]string{}, plan: Plan{
 		Environment: in.Release.Environment.Name,
 		Release:     in.Release.Name,

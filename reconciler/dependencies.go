@@ -162,7 +162,7 @@ func (d *decision) onlyLifted(o *unstructured.Unstructured) bool {
 		s = u.scalers[s.target] // as rendered
 		mark, applied := d.in.Marks[id]
 		live := d.in.Live[id]
-		return applied && live != nil && mark.holds(live) && mark.Rendered == hashOf(s.withLift(s.liveLift(live)))
+		return applied && live != nil && d.in.holds(mark, live) && mark.Rendered == hashOf(s.withLift(s.liveLift(live)))
 	}
 	return false
 }

@@ -87,6 +87,9 @@ type Input struct {
 	// hashes are of rendered objects, which do not change within a pass: each is
 	// hashed once, and not once in every round.
 	hashes map[*unstructured.Unstructured]string
+	// held says of live objects whether their marks hold. A live object does not
+	// change within a pass either: another is put in its place.
+	held map[*unstructured.Unstructured]holding
 	// assumed takes every live object for what was applied; see recognised.
 	assumed bool
 	// foreseen takes what was sent for ready, routes for accepted, and requests to
@@ -139,7 +142,25 @@ func (in *Input) synced(desired *unstructured.Unstructured) bool {
 	if in.assumed {
 		return live != nil
 	}
-	return applied && live != nil && mark.Rendered == in.hash(desired) && mark.holds(live)
+	return applied && live != nil && mark.Rendered == in.hash(desired) && in.holds(mark, live)
+}
+
+// holding is whether a mark holds.
+type holding struct {
+	mark  Mark
+	holds bool
+}
+
+// holds is Mark.holds, found out once for an object and its mark.
+func (in *Input) holds(mark Mark, live *unstructured.Unstructured) bool {
+	if before, known := in.held[live]; known && before.mark == mark {
+		return before.holds
+	}
+	holds := mark.holds(live)
+	if in.held != nil {
+		in.held[live] = holding{mark, holds}
+	}
+	return holds
 }
 
 // hash is hashOf of a desired object.

@@ -128,6 +128,7 @@ func (e *Engine) newPass(key Key) *pass {
 		Contested: rel.fights.contested(),
 		Live:      map[inventory.ID]*unstructured.Unstructured{},
 		hashes:    map[*unstructured.Unstructured]string{},
+		held:      map[*unstructured.Unstructured]holding{},
 	}
 	p.in.Request, p.in.RefusedCommit = rel.answering(), env.tells(key.Release)
 	if !e.noLease.Load() {

@@ -121,10 +121,10 @@ func (w *world) pass() string {
 	}
 }
 
-// hashing has every rendered object hashed once until it is ended, as in a pass.
+// hashing has every object hashed once until it is ended, as in a pass.
 func (w *world) hashing() (end func()) {
-	w.in.hashes = map[*unstructured.Unstructured]string{}
-	return func() { w.in.hashes = nil }
+	w.in.hashes, w.in.held = map[*unstructured.Unstructured]string{}, map[*unstructured.Unstructured]holding{}
+	return func() { w.in.hashes, w.in.held = nil, nil }
 }
 
 // try is the dry runs before a plan; it returns what they found out that changes it.
