@@ -278,12 +278,19 @@ func (p sealedProject) rule(file string) (secrets.Rule, error) {
 // encrypted lists the encrypted files of some environments, or of all and of
 // components/ too.
 func (p sealedProject) encrypted(environments ...string) (files []string, err error) {
+	files, _, err = p.sealed(environments...)
+	return files, err
+}
+
+// sealed lists, beside the encrypted files, those that hold encrypted values and
+// are none: what is left of one that was cut off or pasted together, as errors.
+func (p sealedProject) sealed(environments ...string) (files []string, damaged []error, err error) {
 	dirs := []string{"components", "environments"}
 	if len(environments) > 0 {
 		dirs = nil
 		for _, env := range environments {
 			if _, err := p.repo.Environment(env); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			dirs = append(dirs, "environments/"+env)
 		}
@@ -299,14 +306,19 @@ func (p sealedProject) encrypted(environments ...string) (files []string, err er
 				return nil
 			}
 			data, err := fs.ReadFile(p.files, name)
-			if err == nil && secrets.IsEncrypted(name, data) {
-				files = append(files, name)
+			if err != nil {
+				return err
 			}
-			return err
+			if secrets.IsEncrypted(name, data) {
+				files = append(files, name)
+			} else if _, err := secrets.OpenKeyless(name, data); err != nil {
+				damaged = append(damaged, err)
+			}
+			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("looking for encrypted files: %w", err)
+			return nil, nil, fmt.Errorf("looking for encrypted files: %w", err)
 		}
 	}
-	return files, nil
+	return files, damaged, nil
 }

@@ -30,7 +30,8 @@ func newSecretsCheckCommand(a *app) *cobra.Command {
 		Short: "Find files that the wrong keys open, or the right ones do not",
 		Long: `Compares, without any key, for whom each file is encrypted with its rule in
 .sops.yaml, and finds files that are encrypted for the keys of another
-environment, and plain files that a rule demands to be encrypted.
+environment, plain files that a rule demands to be encrypted, and what is left
+of encrypted files that were cut off.
 
 Of an environment whose keys are given it opens every file, authenticity
 included, and tries them on the files of the others, which they must not open.
@@ -70,7 +71,7 @@ func (a *app) checkSecrets(ctx context.Context, p sealedProject, environments []
 	if err != nil {
 		return secretsChecked{}, err
 	}
-	files, err := p.encrypted(environments...)
+	files, damaged, err := p.sealed(environments...)
 	if err != nil {
 		return secretsChecked{}, err
 	}
@@ -83,6 +84,9 @@ func (a *app) checkSecrets(ctx context.Context, p sealedProject, environments []
 		if len(environments) == 0 || slices.Contains(environments, environmentOf(p.repo.Project(), f.File)) {
 			c.add(f)
 		}
+	}
+	for _, err := range damaged {
+		c.add(errorFinding("", err))
 	}
 	for _, file := range files {
 		data, err := fs.ReadFile(p.files, file)

@@ -166,6 +166,9 @@ func (a *app) runEditor(file string, signals <-chan os.Signal) error {
 	for {
 		select {
 		case err := <-ended:
+			if byInterrupt(err) {
+				return context.Canceled
+			}
 			if err != nil {
 				return withHint(fmt.Errorf("the editor %s failed: nothing is written: %w", editor, err), "set VISUAL or EDITOR to one that works here")
 			}
@@ -184,6 +187,18 @@ func (a *app) runEditor(file string, signals <-chan os.Signal) error {
 			return context.Canceled
 		}
 	}
+}
+
+// byInterrupt reports whether an editor ended by Ctrl-C, to which it gives no meaning of
+// its own; of the shell around it that shows in the exit code.
+func byInterrupt(err error) bool {
+	const shellInterrupt = 128 + 2
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGINT || exit.ExitCode() == shellInterrupt
 }
 
 // onTerminal reports whether somebody types.

@@ -57,8 +57,9 @@ func newSecretsRotateCommand(a *app) *cobra.Command {
 		Short: "Encrypt files again with new data keys",
 		Long: `Encrypts every value again with a new data key, for the keys that each file is
 encrypted for: whoever kept an old data key cannot read what is written from now
-on. All files are changed or none. Older commits stay what they are: when a key
-may be in wrong hands, change the values too.`,
+on. A file that names other keys than its rule in .sops.yaml is refused: anybody
+may have written them there. All files are changed or none. Older commits stay
+what they are: when a key may be in wrong hands, change the values too.`,
 		Example: `  sluice secrets rotate --environment production --age-key-file production=production.agekey`,
 		RunE: func(c *cobra.Command, args []string) error {
 			o.args = args
@@ -76,6 +77,9 @@ may be in wrong hands, change the values too.`,
 					if err != nil {
 						return envrepo.Summary{}, err
 					}
+					if err := p.mayRotate(file, data); err != nil {
+						return envrepo.Summary{}, err
+					}
 					if data, err = keys(file).Rotate(c.Context(), file, data); err != nil {
 						return envrepo.Summary{}, err
 					}
@@ -90,6 +94,22 @@ may be in wrong hands, change the values too.`,
 	o.addFlags(c)
 	commitFlag(c, &commit)
 	return c
+}
+
+// mayRotate refuses a file that names keys which its rule does not: what a file says of
+// its keys is not authenticated, and they would be given the new data key.
+func (p sealedProject) mayRotate(file string, data []byte) error {
+	rule, ok := p.rules.For(file)
+	if !ok {
+		return nil
+	}
+	change, err := secrets.CompareKeys(file, data, rule)
+	if err != nil || len(change.Removed) == 0 && !change.Regrouped {
+		return err
+	}
+	change.Added = nil
+	return withHint(fmt.Errorf("%s: its keys are not those of its rule in %s: %s", file, secrets.RulesFile, strings.Join(rekeyed{file, change}.lines(), ", ")),
+		"encrypt it for the keys of the rule first: sluice secrets updatekeys %s; or add the key to the rule", quoteArgument(file))
 }
 
 func plural(n int, one, more string) string {
