@@ -184,7 +184,8 @@ func loadPlain(path string, format formats.Format, data []byte) (sops.TreeBranch
 // of values.
 func precheck(path string, format formats.Format, data []byte) (values int, err error) {
 	if len(data) > MaxSize {
-		return 0, &FormatError{File: path, Reason: "it is larger than " + strconv.Itoa(MaxSize>>20) + " MiB"}
+		return 0, &FormatError{File: path, Reason: "it is larger than " + strconv.Itoa(MaxSize>>20) + " MiB",
+			Remedy: "split it, or keep it out of the repository: a Secret holds 1 MiB"}
 	}
 	switch format {
 	case formats.Yaml:
@@ -194,7 +195,7 @@ func precheck(path string, format formats.Format, data []byte) (values int, err 
 		if !json.Valid(data) {
 			return 0, &FormatError{File: path, Reason: "it is not valid JSON"}
 		}
-		return bytes.Count(data, []byte(",")) + 1, nil
+		return bytes.Count(data, []byte(",")) + 1, checkJSONNames(path, data)
 	case formats.Dotenv:
 		return checkLines(path, data, "sops_", true)
 	case formats.Ini:
@@ -208,9 +209,51 @@ func precheck(path string, format formats.Format, data []byte) (values int, err 
 	return 1, nil
 }
 
-// checkLines checks a dotenv or INI file line by line.
+// checkJSONNames refuses names used twice in valid JSON: SOPS keeps both, and readers
+// differ in which one they take.
+func checkJSONNames(path string, data []byte) error {
+	type level struct {
+		names   map[string]bool // nil in a list
+		atValue bool            // a name was read, its value was not
+	}
+	var levels []level
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	for {
+		token, err := dec.Token()
+		if err != nil {
+			return nil // the end: the JSON is valid
+		}
+		if n := len(levels); n > 0 && levels[n-1].names != nil && token != json.Delim('}') {
+			top := &levels[n-1]
+			if top.atValue = !top.atValue; top.atValue {
+				name, _ := token.(string)
+				if top.names[name] {
+					line := bytes.Count(data[:dec.InputOffset()], []byte("\n")) + 1
+					return &FormatError{File: path, Line: line, Reason: "a name is used twice", Remedy: remedyTwice}
+				}
+				top.names[name] = true
+				continue
+			}
+		}
+		switch token {
+		case json.Delim('{'):
+			levels = append(levels, level{names: map[string]bool{}})
+		case json.Delim('['):
+			levels = append(levels, level{})
+		case json.Delim('}'), json.Delim(']'):
+			levels = levels[:len(levels)-1]
+		}
+	}
+}
+
+const remedyTwice = "keep one of the two; where the file is encrypted restore it from Git"
+
+// checkLines checks a dotenv or INI file line by line. In dotenv names used twice are
+// refused: programs differ in which one they take.
 func checkLines(path string, data []byte, metaPrefix string, needsEquals bool) (int, error) {
 	meta, n := 0, 0
+	seen := map[string]bool{}
 	for line := range bytes.Lines(data) {
 		n++
 		line = bytes.TrimSuffix(line, []byte("\n"))
@@ -224,6 +267,13 @@ func checkLines(path string, data []byte, metaPrefix string, needsEquals bool) (
 		if bytes.Count(name, []byte("__map_"))+bytes.Count(name, []byte("__list_")) > maxNesting || meta > maxMetadata {
 			return 0, &FormatError{File: path, Line: n, Reason: "its SOPS metadata is too deep or too large"}
 		}
+		if !needsEquals || !found || line[0] == '#' {
+			continue
+		}
+		if seen[string(name)] {
+			return 0, &FormatError{File: path, Line: n, Reason: "a name is used twice", Remedy: remedyTwice}
+		}
+		seen[string(name)] = true
 	}
 	return n, nil
 }
@@ -252,7 +302,8 @@ func checkYAML(path string, data []byte) (int, error) {
 func checkNode(path string, n *yaml.Node, values *int) error {
 	*values++
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
-		return &FormatError{File: path, Line: n.Line, Reason: "YAML anchors and aliases are not allowed in a SOPS file"}
+		return &FormatError{File: path, Line: n.Line, Reason: "YAML anchors and aliases are not allowed in a SOPS file",
+			Remedy: "write out what they stand for"}
 	}
 	if n.Kind == yaml.MappingNode {
 		seen := make(map[string]bool, len(n.Content)/2)
@@ -262,7 +313,7 @@ func checkNode(path string, n *yaml.Node, values *int) error {
 				return &FormatError{File: path, Line: key.Line, Reason: "a name is not a string: quote it"}
 			}
 			if seen[key.Value] {
-				return &FormatError{File: path, Line: key.Line, Reason: "a name is used twice"}
+				return &FormatError{File: path, Line: key.Line, Reason: "a name is used twice", Remedy: remedyTwice}
 			}
 			seen[key.Value] = true
 		}

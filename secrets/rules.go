@@ -124,6 +124,9 @@ func ParseRules(name string, data []byte) (r *Rules, err error) {
 		if recover() != nil {
 			r, err = nil, &FormatError{File: name, Reason: "it is not valid YAML (a library panicked on it)"}
 		}
+		if f := (*FormatError)(nil); errors.As(err, &f) {
+			f.Remedy = "correct the rules: the sops command reads them, too"
+		}
 	}()
 	if len(data) > maxKeyFile {
 		return nil, &FormatError{File: name, Reason: "it is larger than 1 MiB"}

@@ -137,7 +137,8 @@ const sopsVersion = "3.13.3"
 func plain(path string, data []byte) (Opened, error) {
 	if bytes.Contains(data, ciphertextPrefix) {
 		return Opened{}, &FormatError{File: path, Line: lineOf(data, ciphertextPrefix),
-			Reason: "it holds values that SOPS encrypted but no SOPS metadata: it is cut off or a part of another file"}
+			Reason: "it holds values that SOPS encrypted but no SOPS metadata: it is cut off or a part of another file",
+			Remedy: "restore the file from Git; encrypted values cannot be copied from one file to another"}
 	}
 	return Opened{Data: data}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -282,6 +283,9 @@ func TestEncryptErrors(t *testing.T) {
 		{"bad YAML", "a.yaml", "a: b\nc: canary: d\n", dev, "a.yaml:2: it is not valid YAML"},
 		{"a name twice", "a.yaml", "a: b\n---\na: b\na: canary\n", dev, "a.yaml:4: a name is used twice"},
 		{"a number as name", "a.yaml", "1: canary\n", dev, "a.yaml:1: a name is not a string: quote it"},
+		{"a name twice in dotenv", "a.env", "A=b\n#A=c\nA=canary\n", dev, "a.env:3: a name is used twice"},
+		{"a name twice in JSON", "a.json", "{\"a\": {\"b\": 1}, \"c\": [{\"b\": \"a\"}, \"c\", \"c\"],\n\"a\": \"canary\"}", dev, "a.json:2: a name is used twice"},
+		{"a name twice deep in JSON", "a.json", "{\"a\": [1, {\"b\": [], \"b\": 1e999}]}", dev, "a.json:1: a name is used twice"},
 		{"bad dotenv", "a.env", "A=b\ncanary\n", dev, "a.env:2: the line is neither NAME=value nor a comment"},
 		{"bad JSON", "a.json", `{"a": canary}`, dev, "a.json: it is not valid JSON"},
 		{"JSON list", "a.json", `["canary"]`, dev, "a.json: it is not valid JSON"},
@@ -332,6 +336,10 @@ func TestOpenErrors(t *testing.T) {
 	js, bin := fixture(t, "sops", "config.json"), fixture(t, "sops", "token.bin")
 	vault := `"hc_vault": [{"vault_address": "http://127.0.0.1:1", "engine_path": "e", "key_name": "k", ` +
 		`"created_at": "2026-01-01T00:00:00Z", "enc": "vault:v1:x"}], "age": `
+	var metadata []byte
+	for i := range 1001 {
+		metadata = fmt.Appendf(metadata, "sops_x%d=\n", i)
+	}
 	const mismatch = ": the message authentication code does not match: the file was changed without sops"
 	const failing = " fails authentication: the file was changed without sops"
 	const noKey = ": no key opens it: it is encrypted for "
@@ -373,10 +381,13 @@ func TestOpenErrors(t *testing.T) {
 			"t.bin:2: it holds values that SOPS encrypted but no SOPS metadata: it is cut off or a part of another file"},
 		{"broken YAML", dev, "v.yaml", swap(t, yml, "users:\n", "users: canary: x\n"), "v.yaml:9: it is not valid YAML"},
 		{"a name twice", dev, "v.yaml", swap(t, yml, "motd:", "users:"), "v.yaml:18: a name is used twice"},
+		{"a name twice in dotenv", dev, "s.env", append(bytes.Clone(env), line(t, env, "TOKEN=")...),
+			fmt.Sprintf("s.env:%d: a name is used twice", bytes.Count(env, []byte("\n"))+1)},
+		{"a name twice in JSON", dev, "c.json", swap(t, js, "{", "{\"sops\": 1,\n"), "c.json:" + strconv.Itoa(lineOf(js, []byte("\t\"sops\""))+1) + ": a name is used twice"},
 		{"an alias bomb", dev, "v.yaml", append([]byte("a: &a [x]\nb: [*a, *a]\n"), yml...), "v.yaml:1: YAML anchors and aliases are not allowed in a SOPS file"},
 		{"a self-reference", dev, "v.yaml", append([]byte("---\na: &a {b: *a}\n"), yml...), "v.yaml:2: YAML anchors and aliases are not allowed in a SOPS file"},
 		{"deep metadata", dev, "s.env", append([]byte("sops_a"+strings.Repeat("__map_x", 100)+"=y\n"), env...), "s.env:1: its SOPS metadata is too deep or too large"},
-		{"much metadata", dev, "s.env", append(bytes.Repeat([]byte("sops_x=\n"), 1001), env...), "s.env:1001: its SOPS metadata is too deep or too large"},
+		{"much metadata", dev, "s.env", append(metadata, env...), "s.env:1001: its SOPS metadata is too deep or too large"},
 		{"unreadable metadata", dev, "s.env", []byte("A=b\nsops_mac=x\n"), "s.env: its SOPS metadata cannot be read"},
 		{"a long rule", dev, "c.json", swap(t, js, `"unencrypted_suffix": "_unencrypted"`, `"encrypted_regex": "`+strings.Repeat("x", 1025)+`"`),
 			"c.json: its rule for what is encrypted is longer than 1 KiB"},
