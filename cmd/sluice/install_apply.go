@@ -55,9 +55,9 @@ var installedKinds = []installedKind{
 	{"NetworkPolicy", schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}, installManager},
 	{"RoleBinding", rbacResource("rolebindings"), installManager},
 	{"ClusterRoleBinding", rbacResource("clusterrolebindings"), installManager},
-	{"Role", rbacResource("roles"), installManager},
-	{"ClusterRole", rbacResource("clusterroles"), installManager},
 	{"ServiceAccount", schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}, installManager},
+	{"Role", rbacResource("roles"), installManager}, // after the accounts, which are known by them
+	{"ClusterRole", rbacResource("clusterroles"), installManager},
 	{"Namespace", namespaceResource, installManager},
 	{"CustomResourceDefinition", crdResource, "sluice"},
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,7 +121,30 @@ func (in *installation) installed(ctx context.Context, home string) (found []*un
 			found = append(found, &list.Items[i])
 		}
 	}
-	return found, nil
+	return slices.DeleteFunc(found, func(o *unstructured.Unstructured) bool { return !isInstalled(o, home, found) }), nil
+}
+
+// isInstalled reports whether install makes such an object. The label alone proves
+// nothing: the repository may put it on what it declares, the Namespace of an
+// environment included. It writes no roles, which is how an environment's service
+// account is told from one of the repository's.
+func isInstalled(o *unstructured.Unstructured, home string, labelled []*unstructured.Unstructured) bool {
+	switch o.GetKind() {
+	case "Namespace":
+		return o.GetName() == home
+	case "CustomResourceDefinition":
+		return false // it is every installation's
+	case "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding":
+		return true
+	case "ServiceAccount":
+		if o.GetNamespace() == home {
+			return o.GetName() == manifests.Controller
+		}
+		return o.GetName() != manifests.Controller && slices.ContainsFunc(labelled, func(r *unstructured.Unstructured) bool {
+			return r.GetKind() == "Role" && r.GetNamespace() == o.GetNamespace() && r.GetName() == o.GetName()
+		})
+	}
+	return o.GetNamespace() == home && o.GetName() == manifests.Controller
 }
 
 // doomed are the objects that uninstall deletes, and what is to be known about them.

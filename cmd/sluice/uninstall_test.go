@@ -23,8 +23,9 @@ func manifest(api, kind, namespace, name string, labels map[string]string) *unst
 	return o
 }
 
-// TestUninstallDecides what goes: what carries the installation's label; its namespace
-// only where nothing else lives there; the definition of Release only when asked for.
+// TestUninstallDecides what goes: what install makes and carries the installation's
+// label; its namespace only where nothing else lives there; the definition of Release
+// only when asked for. What a repository puts the label on stays.
 func TestUninstallDecides(t *testing.T) {
 	t.Parallel()
 	mine := map[string]string{manifests.Label: "sluice-system", "app.kubernetes.io/name": "sluice"}
@@ -33,12 +34,19 @@ func TestUninstallDecides(t *testing.T) {
 		manifest("v1", "Namespace", "", "shop-production", nil),
 		manifest("apps/v1", "Deployment", "sluice-system", "sluice-controller", mine),
 		manifest("apps/v1", "Deployment", "shop-production", "api", nil),
+		manifest("v1", "ServiceAccount", "shop-production", "cd", mine),
+		manifest("rbac.authorization.k8s.io/v1", "Role", "shop-production", "cd", mine),
+		manifest("v1", "Namespace", "", "shop-staging", mine), // from here on: of a repository
+		manifest("apps/v1", "Deployment", "shop-staging", "sluice-controller", mine),
+		manifest("v1", "Service", "shop-production", "api", mine),
+		manifest("v1", "ServiceAccount", "shop-production", "api", mine),
+		manifest("v1", "ServiceAccount", "shop-production", "sluice-controller", mine),
 		manifest("rbac.authorization.k8s.io/v1", "Role", "shop-production", "sluice-controller", mine),
 		manifest("rbac.authorization.k8s.io/v1", "Role", "shop-staging", "sluice-controller", map[string]string{manifests.Label: "another"}),
 		manifest("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "releases.sluice.dev", nil),
 		manifest("sluice.dev/v1alpha1", "Release", "shop-production", "api", nil),
 	}
-	rights := []string{"Deployment sluice-system/sluice-controller", "Role shop-production/sluice-controller"}
+	rights := []string{"Deployment sluice-system/sluice-controller", "ServiceAccount shop-production/cd", "Role shop-production/cd", "Role shop-production/sluice-controller"}
 	for name, tc := range map[string]struct {
 		crds        bool
 		more        runtime.Object
