@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -115,7 +116,7 @@ func (a *app) runInstall(ctx context.Context, o installOptions) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := a.checkControllerFlags(settled.Args()); err != nil {
+	if err := a.checkControllerFlags(o.manifests.Flags, settled.Args()); err != nil {
 		return err
 	}
 	if o.apply {
@@ -217,18 +218,49 @@ func (a *app) installedEnvironments(ctx context.Context, o installOptions) ([]ma
 	return list, nil
 }
 
-// checkControllerFlags refuses what the controller would not start with.
-func (a *app) checkControllerFlags(args []string) error {
+// installedFlags are flags of the controller that go with something else that is
+// installed, such as a right or a port: what gives them to install.
+var installedFlags = map[string]string{
+	"repo": "--repo", "branch": "--branch", "project": "--project", "environment": "--environment",
+	"service-account": "--environment and --applier", "webhook-address": "--webhook-secret", "webhook-secret-file": "--webhook-secret",
+	"leader-election-id": "", "health-address": "", "metrics-address": "",
+}
+
+// checkControllerFlags refuses what the controller would not start with, and what was
+// given to it beside what it is installed with.
+func (a *app) checkControllerFlags(given, args []string) error {
 	silent := &app{process: process{Getenv: func(string) string { return "" }, Stdout: io.Discard, Stderr: io.Discard}}
-	c, rest, err := newRootCommand(silent).Find(args)
+	c, err := controllerFlags(silent, append([]string{"controller"}, given...))
 	if err != nil {
 		return err
 	}
-	if err := c.ParseFlags(rest); err != nil {
-		return withHint(usagef("the controller: %w", err), "see: sluice controller --help")
+	for _, name := range slices.Sorted(maps.Keys(installedFlags)) {
+		switch {
+		case !c.Flags().Changed(name):
+		case installedFlags[name] == "":
+			return usagef("--%s after --: install sets it, and what it goes with", name)
+		default:
+			return withHint(usagef("--%s after --: install sets it, and what it goes with", name), "give %s before the --", installedFlags[name])
+		}
 	}
-	if more := c.Flags().Args(); len(more) > 0 {
-		return withHint(usagef("the controller takes no argument %q", more[0]), "see: sluice controller --help")
+	silent = &app{process: silent.process}
+	if c, err = controllerFlags(silent, args); err != nil {
+		return err
 	}
 	return silent.checkFlags(c)
+}
+
+// controllerFlags parses the arguments of a controller.
+func controllerFlags(silent *app, args []string) (*cobra.Command, error) {
+	c, rest, err := newRootCommand(silent).Find(args)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.ParseFlags(rest); err != nil {
+		return nil, withHint(usagef("the controller: %w", err), "see: sluice controller --help")
+	}
+	if more := c.Flags().Args(); len(more) > 0 {
+		return nil, withHint(usagef("the controller takes no argument %q", more[0]), "see: sluice controller --help")
+	}
+	return c, nil
 }

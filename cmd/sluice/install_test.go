@@ -149,6 +149,10 @@ func TestInstallRefuses(t *testing.T) {
 		{append(repo, "--environment", "a=b", "--age-key-secret", "c=age"), "--age-key-secret c=age is not"},
 		{append(repo, "--environment", "a=b", "--", "--promot"), "the controller: unknown flag: --promot"},
 		{append(repo, "--environment", "a=b", "more"), "flags of the controller go after --"},
+		{append(repo, "--environment", "a=b", "--", "--environment=c=d"), "--environment after --: install sets it"},
+		{append(repo, "--environment", "a=b", "--", "--service-account=a=kube-system/admin"), "hint: give --environment and --applier before the --"},
+		{append(repo, "--environment", "a=b", "--", "--webhook-address", ":9393"), "hint: give --webhook-secret before the --"},
+		{append(repo, "--environment", "a=b", "--", "--health-address=:9"), "--health-address after --: install sets it"},
 		{append(repo, "--environment", "a=b", "--crds"), "--crds stands alone"},
 		{repo, "no environment is given"},
 	} {

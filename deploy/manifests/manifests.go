@@ -273,7 +273,7 @@ func (o Options) checkEnvironments() error {
 		}
 		if e.Namespace == o.Namespace {
 			return &InvalidError{"environment " + e.Name + " is in the controller's own namespace " + o.Namespace + ", where its service account could read the controller's keys",
-				"give the controller another one: --namespace " + DefaultHome}
+				"give the environment another namespace, or the controller: --namespace"}
 		}
 		names[e.Name], namespaces[e.Namespace] = true, e.Name
 	}
