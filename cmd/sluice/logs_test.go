@@ -6,16 +6,23 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/internal/testcluster"
 	"github.com/sluice-dev/sluice/reconciler/cluster"
 )
 
@@ -51,6 +58,79 @@ func TestLogsOfAContainer(t *testing.T) {
 
 	err = l.copy(context.Background(), "shop", logSource{pod: "gone", container: "api"})
 	require.ErrorContains(t, err, "reading the log of Pod/gone (container api)")
+}
+
+// TestLogsAreFollowed: with pods of a real cluster, whose logs a proxy makes up. Pods that
+// come are taken in, and it ends without an error when somebody ends it.
+func TestLogsAreFollowed(t *testing.T) {
+	t.Parallel()
+	config, namespace := testcluster.Start(t), testcluster.Namespace(t)
+	target, err := url.Parse(config.Host)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.FlushInterval = -1
+	proxy.Transport, err = rest.TransportFor(config)
+	require.NoError(t, err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/log") {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		fmt.Fprintln(w, "begun")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+
+	api, err := kubernetes.NewForConfig(config)
+	require.NoError(t, err)
+	labels, one := map[string]string{"app": "api"}, int32(1)
+	_, err = api.AppsV1().Deployments(namespace).Create(t.Context(), &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "api"},
+		Spec: appsv1.DeploymentSpec{Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "registry.example.com/api"}}},
+		}},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	client, err := cluster.New(&rest.Config{Host: server.URL})
+	require.NoError(t, err)
+	rel := &v1alpha1.Release{ObjectMeta: metav1.ObjectMeta{Name: "api", Namespace: namespace}}
+	rel.Status.Inventory = &v1alpha1.Inventory{Entries: []v1alpha1.ResourceRef{{ID: namespace + "_api_apps_Deployment", Version: "v1"}}}
+
+	ctx, cancel := context.WithTimeout(t.Context(), awaitTimeout)
+	defer cancel()
+	lines, ended := make(written, 10), make(chan error, 1)
+	l := &logs{client: client, out: lines, raw: true, now: fixedNow, options: logsOptions{follow: true, tail: -1}, warn: t.Logf}
+	go func() { ended <- l.follow(ctx, &clusterReleases{client: client}, rel) }()
+	first := lines.next(ctx, t)
+	_, err = api.AppsV1().Deployments(namespace).Patch(t.Context(), "api", types.MergePatchType, []byte(`{"spec":{"replicas":2}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+	second := lines.next(ctx, t)
+	assert.NotEqual(t, first, second, "each pod is read once")
+	for _, line := range []string{first, second} {
+		assert.Regexp(t, "^api-[a-z0-9]+-[a-z0-9]+ main begun\n$", line)
+	}
+	cancel()
+	assert.NoError(t, <-ended)
+}
+
+// written are the lines that are printed.
+type written chan string
+
+func (w written) Write(p []byte) (int, error) {
+	w <- string(p)
+	return len(p), nil
+}
+
+func (w written) next(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	select {
+	case line := <-w:
+		return line
+	case <-ctx.Done():
+		require.Fail(t, "nothing is printed")
+		return ""
+	}
 }
 
 func TestTame(t *testing.T) {
