@@ -104,6 +104,7 @@ var resources = map[string]schema.GroupVersionResource{
 	"lease":      {Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
 
 	"resourcequota":  {Version: "v1", Resource: "resourcequotas"},
+	"limitrange":     {Version: "v1", Resource: "limitranges"},
 	"serviceaccount": {Version: "v1", Resource: "serviceaccounts"},
 	"role":           rbacResource("roles"),
 	"clusterrole":    rbacResource("clusterroles"),

@@ -18,6 +18,7 @@ import (
 // needs are what an environment's releases need of the cluster.
 type needs struct {
 	kinds    []schema.GroupVersionKind             // sorted
+	names    map[schema.GroupVersionKind][]string  // of the objects of each kind
 	gateways map[string]*unstructured.Unstructured // rendered ones, by name
 	parents  []parentNeed
 }
@@ -69,7 +70,7 @@ func (d *doctor) examineEnvironment(ctx context.Context, name, namespace string)
 		d.failed("project", subject, err)
 		return
 	}
-	n := &needs{gateways: map[string]*unstructured.Unstructured{}}
+	n := &needs{names: map[schema.GroupVersionKind][]string{}, gateways: map[string]*unstructured.Unstructured{}}
 	d.needs[name] = n
 	var failures []error
 	for _, release := range names {
@@ -118,6 +119,7 @@ func (n *needs) add(result *render.Result) {
 		if !slices.Contains(n.kinds, gvk) {
 			n.kinds = append(n.kinds, gvk)
 		}
+		n.names[gvk] = append(n.names[gvk], o.GetName())
 		if gvk.Group == gatewayKind.Group && gvk.Kind == gatewayKind.Kind {
 			n.gateways[o.GetName()] = o
 		}

@@ -95,8 +95,14 @@ func serviceAccountOf(user string) (name, namespace string, ok bool) {
 	return parts[3], parts[2], true
 }
 
+// usedResource is a resource that an environment uses, and the names of its objects.
+type usedResource struct {
+	schema.GroupVersionResource
+	names []string
+}
+
 // applierRights are what is done in an environment with the kinds that it uses.
-func applierRights(namespace string, resources []schema.GroupVersionResource) []right {
+func applierRights(namespace string, resources []usedResource) []right {
 	list := rights(right{namespace: namespace, resource: "pods"}, "list")
 	list = append(list, rights(right{namespace: namespace, group: "discovery.k8s.io", resource: "endpointslices"}, "list", "watch")...)
 	for _, r := range resources {
@@ -104,6 +110,11 @@ func applierRights(namespace string, resources []schema.GroupVersionResource) []
 		case "namespaces": // only its own, and never made or deleted
 			of.name = namespace
 			list = append(list, rights(of, "get", "patch")...)
+		case "resourcequotas", "limitranges": // install grants changes of those it names only
+			list = append(list, rights(of, "get", "list", "watch", "create")...)
+			for _, of.name = range r.names {
+				list = append(list, rights(of, "patch", "delete")...)
+			}
 		default:
 			list = append(list, rights(of, "get", "list", "watch", "create", "patch", "delete")...)
 		}
@@ -119,10 +130,10 @@ func (d *doctor) examineRights(ctx context.Context) {
 		if n == nil {
 			continue
 		}
-		var resources []schema.GroupVersionResource
+		var resources []usedResource
 		for _, gvk := range n.kinds {
 			if r, known := d.client.Resource(gvk); known {
-				resources = append(resources, r)
+				resources = append(resources, usedResource{r, n.names[gvk]})
 			}
 		}
 		d.examineRightsOf(ctx, cmp.Or(e.User, d.account), applierRights(e.Namespace, resources))

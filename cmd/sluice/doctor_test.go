@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/deploy/crds"
@@ -76,6 +78,27 @@ func TestControllerRightsAreTheInstalledOnes(t *testing.T) {
 		assert.NotEqual(t, "*", r.resource)
 		assert.NotEqual(t, "*", r.verb)
 	}
+}
+
+// TestApplierRights: what install grants a repository suffices for the environment that
+// a scaffold writes, and for no quota of another name.
+func TestApplierRights(t *testing.T) {
+	t.Parallel()
+	core := func(resource string, names ...string) usedResource {
+		return usedResource{schema.GroupVersionResource{Version: "v1", Resource: resource}, names}
+	}
+	have := granted(t, byName(t, printed(t, exampleInstall...)), "sluice-applier")
+	assert.Subset(t, have, applierRights("shop-production", []usedResource{
+		core("namespaces", "shop-production"), core("resourcequotas", "environment"), core("limitranges", "environment"), core("serviceaccounts", "default"),
+		{schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}, []string{"default-deny"}},
+	}))
+	var lacking []right
+	for _, r := range applierRights("shop-production", []usedResource{core("resourcequotas", "environment", "ceiling"), core("limitranges", "ceiling")}) {
+		if !slices.Contains(have, r) {
+			lacking = append(lacking, r)
+		}
+	}
+	assert.Equal(t, "patch, delete resourcequotas ceiling, limitranges ceiling in namespace shop-production", describeRights(lacking))
 }
 
 func TestJudgeClock(t *testing.T) {
