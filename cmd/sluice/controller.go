@@ -60,7 +60,7 @@ of a pull request or of a check makes it judge that pull request, with
 the one that leads, by the Lease.
 
 What the environment gives it to read the repository with is read again while it
-runs, where it is a file: tokens, SSH keys, known hosts, the key of a GitHub App,
+runs, where it is a file: tokens, SSH keys, known hosts, a GitHub App's key,
 certificate authorities, --signing-key. In a pod, --repo must be a URL.
 
 An environment is served in the namespace that is given with it,
@@ -146,7 +146,7 @@ func newControllerCommand(a *app) *cobra.Command {
 	f.StringVar(&o.healthAddress, "health-address", "", "`address` of /healthz and /readyz, such as :8081 (default: none)")
 	f.StringVar(&o.metricsAddress, "metrics-address", "", "`address` of /metrics for Prometheus, such as :8080 (default: none)")
 	f.StringVar(&o.pprofAddress, "pprof-address", "", "loopback `address` of Go's profiles, /debug/pprof (default: none)")
-	f.StringVar(&o.otlpEndpoint, "otlp-endpoint", a.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), "`URL` that traces are sent to by OTLP over HTTP, such as http://collector:4318 (OTEL_EXPORTER_OTLP_ENDPOINT; default: none are made)")
+	f.StringVar(&o.otlpEndpoint, "otlp-endpoint", a.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), "`URL` that traces are sent to by OTLP over HTTP, such as http://collector:4318 (OTEL_EXPORTER_OTLP_ENDPOINT)")
 	f.IntVar(&o.concurrency, "concurrency", 0, "releases worked on at the same time (default: twice the cores, at least four)")
 	f.BoolVar(&o.election.elect, "leader-elect", false, "work only while holding a Lease (default: in a pod)")
 	f.StringVar(&o.election.namespace, "leader-election-namespace", "", "`namespace` of the Lease (default: the pod's)")
