@@ -421,13 +421,13 @@ apply services
   Service/api-blue (create)
 apply workloads
   Deployment/api-blue (create)
-hold routes: nothing is routed yet: tag blue is not ready: Deployment/api-blue is being applied
+hold routes: routes stay as before the tags: tag blue is not ready: Deployment/api-blue is being applied
 prune later
   Deployment/api
 report Waiting Applying: objects are being applied
 again in 1s
 release api in production, namespace shop, revision c00000000000
-hold routes: nothing is routed yet: tag blue is not ready: Deployment/api-blue: 0 of 2 replicas updated
+hold routes: routes stay as before the tags: tag blue is not ready: Deployment/api-blue: 0 of 2 replicas updated
 prune later
   Deployment/api
 report Waiting WaitingForHealth: tag blue is not ready: Deployment/api-blue: 0 of 2 replicas updated

@@ -330,7 +330,7 @@ func TestDecideConversionIsNotRoutedInParts(t *testing.T) {
 	w.pass()
 	w.up("api-blue")
 	w.down("api-green", "")
-	assert.Contains(t, w.pass(), "\nhold routes: nothing is routed yet: tag green is not ready")
+	assert.Contains(t, w.pass(), "\nhold routes: routes stay as before the tags: tag green is not ready")
 	assert.Equal(t, "api=0", w.weights(), "what was untagged still answers")
 }
 

@@ -40,6 +40,8 @@ type routing struct {
 	// that. There are no kept objects where nobody knows what they should carry.
 	keep envrepo.Traffic
 	kept []*unstructured.Unstructured
+	// converting: they lead, without weights, to what was there before the tags.
+	converting bool
 }
 
 // route decides what the routes may carry, from the assessed units.
@@ -58,6 +60,8 @@ func route(in *Input, r *routing, units []*unit) {
 	case !r.heldUnit || !in.Release.Tagged():
 	case !start:
 		r.held = "routes stay at " + formatTraffic(r.had.Weights, r.had.Mirrors) + ": " + r.held
+	case r.converting:
+		r.held = "routes stay as before the tags: " + r.held
 	case len(r.kept) > 0:
 		r.held = "routes start at " + formatTraffic(sharesOf(r.keep.Weights), nil) + ": " + r.held
 	default:
@@ -76,9 +80,10 @@ func (r *routing) judge(in *Input, units []*unit) (waiting []string) {
 		if u.absent(in) {
 			r.absent = append(r.absent, u.tag)
 		}
-		// An untagged release routes after health, whatever has changed.
+		// An untagged release routes after health, whatever has changed. Serving will do
+		// where it has the requests already: those of tags wait for its capacity.
 		gates := u.rising() || u.tag == ""
-		if gates && !u.ready && !u.relieves && !(u.tag == "" && u.serving) {
+		if gates && !u.ready && !u.relieves && (u.rising() || !u.serving) {
 			r.gates = append(r.gates, u.name())
 			waiting = append(waiting, fmt.Sprintf("%s is not ready: %s", u.name(), u.message))
 			r.remedy = cmp.Or(r.remedy, u.remedy)
@@ -108,9 +113,9 @@ func (r *routing) named(weights []envrepo.Weight) []envrepo.Weight {
 //  2. Where nothing is routed at all, the tags that are ready get everything: a
 //     broken canary must not keep the release from being reached for the first
 //     time. This is not for a release that is being converted, which is reached.
-//  3. An untagged release has no weights. Its routes are kept where they are known
-//     to be as they were, by this process or, after a restart, by the status: the
-//     change of this commit stays held.
+//  3. An untagged release has no weights, nor has one that is being given tags. Its
+//     routes are kept where they are known to be as they were, by this process or,
+//     after a restart, by the status: the change of this commit stays held.
 func (r *routing) hold(in *Input, units []*unit) {
 	tags := tagNames(in, r.had)
 	switch {
@@ -125,16 +130,17 @@ func (r *routing) hold(in *Input, units []*unit) {
 		}
 	case !in.Release.Tagged():
 		whole := in.Hash != "" && in.Hash == in.status().LastAppliedHash || hashOfRoutes(r.plain) == in.status().RoutesHash
-		for _, o := range r.plain {
-			if whole || in.Marks[inventory.IDOf(o)].Rendered == in.hash(o) {
-				r.kept = append(r.kept, o)
-			}
-		}
+		r.kept = asApplied(in, r.plain, whole)
 		return
 	case unrouted(in, r.plain):
 		r.keep.Weights = r.named(handOver(r.want.Weights, func(tag string) bool {
 			return slices.ContainsFunc(units, func(u *unit) bool { return u.tag == tag && u.listed && u.ready })
 		}))
+	default:
+		r.converting = true
+		routes, services := splitService(r.plain, nil) // as it was divided without tags
+		r.kept = append(asApplied(in, routes, hashOfRoutes(routes) == in.status().RoutesHash), asApplied(in, services, false)...)
+		return
 	}
 	if len(r.keep.Weights) == 0 {
 		return
@@ -149,14 +155,25 @@ func (r *routing) hold(in *Input, units []*unit) {
 	}
 }
 
+// asApplied are the routes that this process has applied just so last; all of them where
+// it is known otherwise that they are as they were.
+func asApplied(in *Input, routes []*unstructured.Unstructured, all bool) (kept []*unstructured.Unstructured) {
+	for _, o := range routes {
+		if all || in.Marks[inventory.IDOf(o)].Rendered == in.hash(o) {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
 // remembered is the hash by which the routes of an untagged release are known
 // after a restart: while a change is held, that of those it had before.
 func (r *routing) remembered(in *Input) string {
 	switch {
+	case r.converting, r.held != "" && !in.Release.Tagged():
+		return in.status().RoutesHash
 	case in.Release.Tagged():
 		return ""
-	case r.held != "":
-		return in.status().RoutesHash
 	}
 	return hashOfRoutes(r.plain)
 }

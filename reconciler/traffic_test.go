@@ -161,6 +161,11 @@ func TestConversionRunsBothUntilTheRouteHasMoved(t *testing.T) {
 	assert.EqualValues(t, 2, f.replicas("api"))
 	assert.Equal(t, "api=1", f.weights())
 
+	require.NoError(t, f.api.Delete(context.Background(), f.get("HTTPRoute", "api")))
+	f.until(tagged("bad"), "api", func(s reconciler.Status) bool { return strings.Contains(s.Message, "ImagePullBackOff") })
+	require.NotNil(t, f.get("HTTPRoute", "api"), "who is reached still stays so")
+	assert.Equal(t, "api=1", f.weights())
+
 	f.ready(tagged("2"))
 	assert.Equal(t, "api-blue=100", f.weights())
 	assert.Nil(t, f.get("Deployment", "api"))

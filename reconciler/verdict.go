@@ -66,7 +66,7 @@ func (d *decision) judge(v *Verdict) {
 	case contested != "":
 		say(StateHeld, v1alpha1.ReasonContested, contested)
 		v.Reconciling, v.Stalled = false, true
-	case d.routes.held != "" && d.in.Release.Tagged() && (len(d.routes.had.Weights) > 0 || len(d.routes.kept) > 0):
+	case d.routes.held != "" && d.in.Release.Tagged() && (len(d.routes.had.Weights) > 0 || len(d.routes.kept) > 0 && !d.routes.converting):
 		say(StateHeld, v1alpha1.ReasonTrafficHeld, d.routes.held)
 		v.hint = d.routes.remedy
 		if d.routes.broken {

@@ -1,0 +1,142 @@
+package reconciler
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/reconciler/inventory"
+)
+
+// autoscaledUntagged are the objects of a release without tags whose pods have an
+// autoscaler from 2 to 100.
+func autoscaledUntagged() []*unstructured.Unstructured {
+	return []*unstructured.Unstructured{deployment("api", "one", 2), hpa("api", 2, 100), service("api", "api"), httpRoute()}
+}
+
+// An untagged release whose autoscaler has found right what the load takes is given
+// tags: each waits for the pods that its share of that takes. The way back waits for
+// what the tags' pods show that everything takes.
+func TestDecideCapacityAtConversion(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		pods        int64 // of the untagged release
+		weights     string
+		blue, green int64 // what the shares take
+		grown       [2]int64
+		back        int64 // what everything takes by the pods that the tags have grown to
+	}{
+		{"a share for each", 8, "blue=60 green=40", 5, 4, [2]int64{9, 6}, 15},
+		{"everything for one", 8, "blue=100 green=0", 8, 2, [2]int64{12, 2}, 12},
+		{"a share that the minimum carries", 8, "blue=90 green=10", 8, 2, [2]int64{18, 2}, 20},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.untagged("sha256:one", autoscaledUntagged()...)
+			w.pass()
+			w.up("api")
+			w.pass()
+			w.autoscale("api", test.pods)
+			w.after(time.Hour)
+			w.pass()
+
+			w.commit(2)
+			w.tagged(test.weights, sharedObjects(),
+				tag("blue", "one", 2, hpa("api-blue", 2, 100)), tag("green", "two", 2, hpa("api-green", 2, 100)))
+			w.pass()
+			asked := [2]int64{minimum(w, "api-blue"), minimum(w, "api-green")}
+			assert.Equal(t, [2]int64{test.blue, test.green}, asked)
+			w.up("api-green")
+			w.status(w.deployment("api-blue"), test.blue, test.blue, test.blue-1)
+			assert.NotContains(t, w.pass(), "\nroute ", "a pod is missing still")
+			assert.Equal(t, "api=0", w.weights())
+			w.up("api-blue")
+			assert.Contains(t, w.pass(), "\nroute "+test.weights+"\n")
+
+			w.after(time.Hour)
+			w.pass()
+			w.autoscale("api-blue", test.grown[0])
+			w.autoscale("api-green", test.grown[1])
+			w.pass()
+			w.commit(3)
+			w.untagged("sha256:one", autoscaledUntagged()...)
+			w.pass()
+			assert.EqualValues(t, test.back, minimum(w, "api"))
+			w.status(w.deployment("api"), test.back, test.back, test.back-1)
+			assert.NotContains(t, w.pass(), "\nroute\n", "a pod is missing still")
+			assert.NotEqual(t, "api=0", w.weights())
+			w.up("api")
+			assert.Contains(t, w.pass(), "\nroute\n")
+			assert.Equal(t, "api=0", w.weights())
+		})
+	}
+}
+
+// While the tags of an untagged release are not ready, its routes are what they were.
+func TestDecideConversionKeepsTheRoutes(t *testing.T) {
+	held := `
+release api in production, namespace shop, revision c00000000000
+hold routes: routes stay as before the tags: tag blue is not ready: Deployment/api-blue: 0 of 2 replicas ready: pod api-blue-1: ImagePullBackOff
+prune later
+  Deployment/api
+report Waiting WaitingForHealth: tag blue is not ready: Deployment/api-blue: 0 of 2 replicas ready: pod api-blue-1: ImagePullBackOff
+again in 1s
+`
+	restored := func(items string) string {
+		first := strings.Replace(held, "hold routes", "route\n"+items+"hold routes", 1)
+		return first + strings.TrimPrefix(held, "\n")
+	}
+	deleted := func(id inventory.ID) func(*world) { return func(w *world) { delete(w.in.Live, id) } }
+	restarted := func(w *world) { w.restart(); w.remember() }
+	edited := func(w *world) {
+		w.edit(routeID, func(o *unstructured.Unstructured) { o.Object["spec"].(map[string]any)["rules"] = []any{} })
+	}
+	other := httpRoute()
+	other.SetAnnotations(map[string]string{"owner": "shop"})
+	for _, test := range []struct {
+		name   string
+		route  *unstructured.Unstructured // as the commit with the tags has it
+		change []func(*world)
+		want   string
+	}{
+		{"a deleted route", httpRoute(), []func(*world){deleted(routeID)}, restored("  HTTPRoute/api (create)\n")},
+		{"an edited route", httpRoute(), []func(*world){edited}, restored("  HTTPRoute/api (update)\n")},
+		{"a deleted Service", httpRoute(), []func(*world){deleted(serviceID)}, restored("  Service/api (create)\n")},
+		{"a deleted route, after a restart", httpRoute(), []func(*world){restarted, deleted(routeID)}, restored("  HTTPRoute/api (create)\n")},
+		{"a route that the commit has changed", other, nil, held},
+		{"a deleted one of which nobody knows what it was", other, []func(*world){deleted(routeID)}, held},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.untagged("sha256:one", deployment("api", "one", 2), service("api", "api"), httpRoute())
+			w.pass()
+			w.up("api")
+			w.pass()
+			w.after(time.Hour)
+			w.commit(2)
+			shared := []*unstructured.Unstructured{service("api", "api"), test.route}
+			w.tagged("blue=100", shared, tag("blue", "two", 2))
+			w.pass()
+			w.down("api-blue", "pod api-blue-1: ImagePullBackOff")
+			equal(t, held, w.pass())
+			for _, happens := range test.change {
+				happens(w)
+			}
+			equal(t, test.want, w.pass())
+			if test.want != held {
+				assert.Equal(t, "api=0", w.weights())
+				assert.Equal(t, service("api", "api").Object["spec"], w.in.Live[serviceID].Object["spec"])
+			}
+			equal(t, held, w.pass())
+			w.up("api-blue")
+			assert.Contains(t, w.pass(), "\nroute blue=100\n")
+			assert.Equal(t, "api-blue=100", w.weights())
+			assert.Empty(t, w.in.Last.Status.RoutesHash)
+		})
+	}
+}
