@@ -3,13 +3,18 @@ package traffic
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 const (
-	gatewayGroup      = "gateway.networking.k8s.io"
-	multiclusterGroup = "multicluster.x-k8s.io"
+	gatewayGroup = "gateway.networking.k8s.io"
+
+	// coreGroup is a name that gateways (Traefik among them) take for the core group,
+	// which has the empty one.
+	coreGroup = "core"
 )
 
 // ParentRef is a parent that a Gateway API route attaches to.
@@ -144,6 +149,9 @@ func (r reader) backend(value any, path, namespace string) (entry, error) {
 	if name == "" {
 		return b, r.malformed(path+".name", "a name")
 	}
+	if group == coreGroup {
+		group = ""
+	}
 	switch {
 	case group == "" && kind == "Service":
 		b.service = name
@@ -152,8 +160,10 @@ func (r reader) backend(value any, path, namespace string) (entry, error) {
 	case group == istioGroup && kind == "Hostname":
 		b.service, b.namespace, _ = istioService(name, b.namespace)
 		b.doubt = "weights are not written into references of kind Hostname"
-	case group == multiclusterGroup && kind == "ServiceImport":
+	case kind == "ServiceImport":
 		b.service, b.doubt = name, "a ServiceImport is the Service of all clusters, which has no tags"
+	case strings.Contains(strings.ToLower(kind), "service"):
+		b.service, b.doubt = name, "kind "+schema.GroupKind{Group: group, Kind: kind}.String()+" is not known to Sluice"
 	}
 	b.weight, err = r.weight(b.fields, path, 1, maxWeight)
 	return b, err

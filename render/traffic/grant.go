@@ -36,10 +36,11 @@ func referenceGrant(object *unstructured.Unstructured, p *split) error {
 		if names[i] != p.component {
 			continue
 		}
+		group, _ := item.(map[string]any)["group"].(string) // as the user wrote it
 		for _, tag := range p.tags {
 			if name := p.service(tag); !granted[name] {
 				granted[name] = true
-				to = append(to, map[string]any{"group": "", "kind": "Service", "name": name})
+				to = append(to, map[string]any{"group": group, "kind": "Service", "name": name})
 			}
 		}
 	}
@@ -66,7 +67,7 @@ func (r reader) grantedService(value any, path string) (string, error) {
 		return "", err
 	}
 	name, err := r.text(fields, path, "name", "")
-	if err != nil || group != "" || kind != "Service" {
+	if err != nil || group != "" && group != coreGroup || kind != "Service" {
 		return "", err
 	}
 	return name, nil

@@ -181,7 +181,8 @@ func TestForeignOfAnotherEnvironment(t *testing.T) {
 	objects, err := decode([]byte(`apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: shop, namespace: shop-staging}
-spec: {rules: [{backendRefs: [{name: api-blue}, {name: api-blue, namespace: shop-production}, {name: api, namespace: shop-production}]}]}
+spec: {rules: [{backendRefs: [{name: api-blue}, {name: api-blue, namespace: shop-production}, {name: api, namespace: shop-production},
+  {group: core, kind: Service, name: api-blue, namespace: shop-production}, {group: net.gke.io, kind: ServiceImport, name: api-blue, namespace: shop-production}]}]}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
@@ -224,6 +225,8 @@ spec: {routes: [{services: [{name: api-blue, port: 80}, {name: api-blue, namespa
 	const maybe = " may mean Service api-blue of tag blue, which ignores the weights of component api in environment production: "
 	assert.Equal(t, []string{
 		"HTTPRoute shop-staging/shop: spec.rules[0].backendRefs[1]" + named,
+		"HTTPRoute shop-staging/shop: spec.rules[0].backendRefs[3]" + named,
+		"HTTPRoute shop-staging/shop: spec.rules[0].backendRefs[4]" + maybe + "a ServiceImport is the Service of all clusters, which has no tags",
 		"GRPCRoute shop-staging/shop: spec.rules[0].backendRefs[0]" + named,
 		"TCPRoute shop-staging/shop: spec.rules[0].backendRefs[0]" + named,
 		"VirtualService shop-staging/shop: spec.http[0].route[1]" + named,
