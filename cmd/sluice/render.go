@@ -100,19 +100,25 @@ func ofTags(result *render.Result) (objects []*unstructured.Unstructured) {
 	return objects
 }
 
-// routed is what a rendered release has once, with its traffic in the routes. Which
-// gateway will read them is not known here, so nothing is refused for want of support.
+// routed is what a rendered release has once, with its traffic in the routes.
 func routed(result *render.Result) ([]*unstructured.Unstructured, error) {
 	rel := result.Release
 	if !rel.Tagged() {
 		return result.Shared, nil
 	}
-	var tags []string
+	return traffic.Transform(result.Shared, ofTags(result), rel.Name, *rel.Traffic, tagNames(result), everything)
+}
+
+// everything is taken for the support of gateways here: which one will read the routes
+// is not known, so nothing is refused for want of it.
+var everything = traffic.Support{Known: true, PercentageMirror: true, MultipleMirrors: true}
+
+// tagNames are the tags that a release has an overlay for.
+func tagNames(result *render.Result) (names []string) {
 	for _, t := range result.Tags {
-		tags = append(tags, t.Name)
+		names = append(names, t.Name)
 	}
-	everything := traffic.Support{Known: true, PercentageMirror: true, MultipleMirrors: true}
-	return traffic.Transform(result.Shared, ofTags(result), rel.Name, *rel.Traffic, tags, everything)
+	return names
 }
 
 // printObjects writes objects as a YAML stream, or as a JSON list.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -49,7 +48,9 @@ func (a *app) changeTraffic(ctx context.Context, component string, o trafficOpti
 	if err != nil {
 		return err
 	}
+	var standing []error // of the last try
 	checked := func(t *envrepo.Tree) (envrepo.Summary, error) {
+		before := trafficOf(t, o.environment, component)
 		if len(condition) > 0 {
 			if err := envrepo.RequireTraffic(t, o.environment, component, condition); err != nil {
 				return envrepo.Summary{}, err
@@ -57,10 +58,15 @@ func (a *app) changeTraffic(ctx context.Context, component string, o trafficOpti
 		}
 		summary, err := e(t)
 		if err == nil && summary.Changed {
-			err = refuseUnroutable(ctx, t, o.environment, component)
+			standing, err = refuseUnroutable(ctx, t, o.environment, component, before)
 		}
 		return summary, err
 	}
+	defer func() {
+		for _, fault := range standing {
+			a.note("note: with the weights of before as well: %v", fault)
+		}
+	}()
 	switch {
 	case o.dryRun:
 		return a.previewTraffic(ctx, component, o, checked)
@@ -115,32 +121,39 @@ func (a *app) proposeTraffic(ctx context.Context, component string, o trafficOpt
 	return a.printProposal(proposal)
 }
 
-// refuseUnroutable refuses mirrors that the routes of a release cannot carry, and
-// weights that none of them can follow, before they are committed. What else is wrong
-// with a release is for others to complain of: its weights may have to be changed all
-// the same, and all to one tag can be routed always.
-func refuseUnroutable(ctx context.Context, t *envrepo.Tree, environment, component string) error {
+// trafficOf is the traffic of a release, none where it cannot be read.
+func trafficOf(t *envrepo.Tree, environment, component string) envrepo.Traffic {
 	repo, err := envrepo.Open(t)
 	if err != nil {
-		return err
+		return envrepo.Traffic{}
 	}
 	rel, err := repo.PartialRelease(environment, component)
-	if err != nil || len(rel.Traffic.Mirrors) == 0 && oneTag(rel.Traffic.Weights) {
-		return err
+	if err != nil || !rel.Tagged() {
+		return envrepo.Traffic{}
+	}
+	return *rel.Traffic
+}
+
+// refuseUnroutable refuses weights and mirrors that the routes of a release cannot
+// carry, before they are committed. What is wrong with a route in any case, with the
+// traffic of before as well, is returned to be told: the weights may have to be changed
+// all the same. Of what does not render others complain.
+func refuseUnroutable(ctx context.Context, t *envrepo.Tree, environment, component string, before envrepo.Traffic) (standing []error, err error) {
+	repo, err := envrepo.Open(t)
+	if err != nil {
+		return nil, err
+	}
+	rel, err := repo.PartialRelease(environment, component)
+	if err != nil {
+		return nil, err
 	}
 	result, err := render.BuildPartial(ctx, render.Request{FS: t, Release: rel, Decrypt: keyless})
 	if err != nil {
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	var mirror *traffic.MirrorError
-	var unsplit *traffic.UnsplitError
-	if _, err := routed(result); errors.As(err, &mirror) || errors.As(err, &unsplit) {
-		return err
+	caused, standing := traffic.Faults(result.Shared, ofTags(result), rel.Name, before, *rel.Traffic, tagNames(result), everything)
+	if len(caused) > 0 {
+		return nil, caused[0]
 	}
-	return nil
-}
-
-// oneTag reports whether one tag has everything.
-func oneTag(weights []envrepo.Weight) bool {
-	return slices.ContainsFunc(weights, func(w envrepo.Weight) bool { return w.Percent == 100 })
+	return standing, nil
 }

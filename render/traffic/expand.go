@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -102,10 +103,10 @@ func gcd(numbers []int64) int64 {
 }
 
 // look notes which objects the release has, those of its tags included.
-func (p *split) look(objects []*unstructured.Unstructured) {
+func (p *split) look(objects, beside []*unstructured.Unstructured) {
 	p.declared, p.written = map[string]bool{}, map[string]bool{}
 	p.policies = map[string][]*unstructured.Unstructured{}
-	for _, object := range objects {
+	for _, object := range slices.Concat(objects, beside) {
 		id := identity(object)
 		if p.declared[id] {
 			continue // handed in twice

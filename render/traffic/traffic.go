@@ -118,8 +118,7 @@ func Transform(objects, beside []*unstructured.Unstructured, component string, t
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Concat(objects, beside)
-	p.look(all)
+	p.look(objects, beside)
 	out := make([]*unstructured.Unstructured, 0, len(objects))
 	for _, object := range objects {
 		object = object.DeepCopy()
@@ -129,12 +128,20 @@ func Transform(objects, beside []*unstructured.Unstructured, component string, t
 		}
 		out = append(append(out, p.added...), object)
 	}
-	if len(p.mirrors) > 0 && !p.mirrored {
-		return nil, &MirrorError{Component: component, Tag: p.mirrors[0].Tag,
-			Reason:      "no route of the release that can mirror sends requests to Service " + component,
-			Alternative: "add an HTTPRoute, VirtualService or IngressRoute with Service " + component + " as a backend, or remove the mirror from traffic.yaml"}
+	if err := p.refuseUnfollowed(objects, beside); err != nil {
+		return nil, err
 	}
-	return out, p.refuseUnsplit(all)
+	return out, nil
+}
+
+// refuseUnfollowed refuses what no object has taken: mirrors, and weights.
+func (p *split) refuseUnfollowed(objects, beside []*unstructured.Unstructured) error {
+	if len(p.mirrors) > 0 && !p.mirrored {
+		return &MirrorError{Component: p.component, Tag: p.mirrors[0].Tag,
+			Reason:      "no route of the release that can mirror sends requests to Service " + p.component,
+			Alternative: "add an HTTPRoute, VirtualService or IngressRoute with Service " + p.component + " as a backend, or remove the mirror from traffic.yaml"}
+	}
+	return p.refuseUnsplit(slices.Concat(objects, beside))
 }
 
 // refuseUnsplit refuses weights of several tags where requests come by a route of a
