@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/reconciler/inventory"
+	"github.com/sluice-dev/sluice/render"
 )
 
 // autoscaledUntagged are the objects of a release without tags whose pods have an
@@ -139,4 +140,26 @@ again in 1s
 			assert.Empty(t, w.in.Last.Status.RoutesHash)
 		})
 	}
+}
+
+// Tags that nobody answers at are left for whatever of the untagged release is up.
+func TestDecideConversionLeavesSilentTags(t *testing.T) {
+	w := newWorld(t)
+	tags := []render.TagObjects{tag("blue", "one", 2, hpa("api-blue", 2, 100))}
+	w.tagged("blue=100", sharedObjects(), tags...)
+	w.pass()
+	w.up("api-blue")
+	w.pass()
+	w.autoscale("api-blue", 12)
+	w.after(time.Hour)
+	w.pass()
+	w.commit(2)
+	w.untagged("sha256:one", autoscaledUntagged()...)
+	w.pass()
+	assert.EqualValues(t, 12, minimum(w, "api"))
+	w.status(w.deployment("api"), 12, 12, 2)
+	assert.NotContains(t, w.pass(), "\nroute\n")
+	w.status(w.deployment("api-blue"), 12, 12, 0)
+	assert.Contains(t, w.pass(), "\nroute\n")
+	assert.Equal(t, "api=0", w.weights())
 }
