@@ -7,6 +7,8 @@ import (
 	"unicode"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/envrepo"
 )
 
 // TrafficError says that a Traffic cannot be meant for the release.
@@ -154,12 +156,24 @@ type MirrorError struct {
 	Object      string // kind namespace/name; "" when no route is at fault
 	Field       string // path of the rule; "" with Object
 	Tag         string
+	Beside      []envrepo.Weight // further mirrors that are refused with it
 	Reason      string
 	Alternative string
 }
 
 func (e *MirrorError) Error() string {
-	return fmt.Sprintf("%smirror to tag %s of component %s is refused: %s", place(e.Object, e.Field), e.Tag, e.Component, e.Reason)
+	if len(e.Beside) == 0 {
+		return fmt.Sprintf("%smirror to tag %s of component %s is refused: %s", place(e.Object, e.Field), e.Tag, e.Component, e.Reason)
+	}
+	tags := e.Tag
+	for i, m := range e.Beside {
+		if i == len(e.Beside)-1 {
+			tags += " and " + m.Tag
+		} else {
+			tags += ", " + m.Tag
+		}
+	}
+	return fmt.Sprintf("%smirrors to tags %s of component %s are refused: %s", place(e.Object, e.Field), tags, e.Component, e.Reason)
 }
 
 // Hint tells what to do instead.

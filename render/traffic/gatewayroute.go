@@ -101,9 +101,10 @@ func (p *split) mirrorHTTP(object *unstructured.Unstructured, r rule, ours entry
 		return refuse(p.mirrors[0].Tag, fmt.Sprintf("GatewayClass %s does not declare HTTPRouteRequestPercentageMirror", s.Class),
 			"give the tag a small weight instead of a mirror, or use a gateway that mirrors by percent (with Traefik, name a TraefikService of the release in the route)")
 	}
-	if last := p.mirrors[len(p.mirrors)-1].Tag; present+len(p.mirrors) > 1 && !s.MultipleMirrors {
-		return refuse(last, fmt.Sprintf("the rule would have %d mirrors and GatewayClass %s does not declare HTTPRouteRequestMultipleMirrors", present+len(p.mirrors), s.Class),
-			"keep one mirror: remove the route's own RequestMirror filter or the mirror from traffic.yaml")
+	if present+len(p.mirrors) > 1 && !s.MultipleMirrors {
+		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Beside: p.mirrors[1:],
+			Reason:      fmt.Sprintf("the rule would have %d mirrors and GatewayClass %s does not declare HTTPRouteRequestMultipleMirrors", present+len(p.mirrors), s.Class),
+			Alternative: "keep one mirror: remove the route's own RequestMirror filter or mirrors from traffic.yaml"}
 	}
 	if n := len(filters) + len(p.mirrors); n > maxFilters {
 		return &LimitError{API: gatewayAPI.name, Object: describe(object), Field: r.path, Value: int64(n), Limit: maxFilters, What: "the number of filters",
