@@ -44,7 +44,8 @@ type Finding struct {
 
 // Foreign looks through the objects of the release own for routes that name the
 // Service of a tag of another release, in whichever environment: they would silently
-// ignore its weights. Objects of kinds that Transform does not know are looked
+// ignore its weights. Mirrors that name one are among them: what traffic.yaml lists as
+// mirrored to would not be all. Objects of kinds that Transform does not know are looked
 // through for those of own as well (Transform refuses the routes that it knows).
 // Findings are in the order of objects.
 func Foreign(objects []*unstructured.Unstructured, own Tagged, tagged []Tagged) []Finding {
@@ -71,6 +72,9 @@ func Foreign(objects []*unstructured.Unstructured, own Tagged, tagged []Tagged) 
 		f.Hint = fmt.Sprintf("move the route into the release of %s and name Service %s", from, f.Component)
 		if !known {
 			f.Hint = fmt.Sprintf("use a route of a kind with weights (%s) in the release of %s and name Service %s", withWeights, from, f.Component)
+		}
+		if r.mirror {
+			f.Hint = fmt.Sprintf("name Service %s there, or write the mirror into traffic.yaml of %s", f.Component, from)
 		}
 		verb, why := "names", ""
 		if r.doubt != "" {
@@ -119,7 +123,7 @@ func Unweighted(objects []*unstructured.Unstructured, own Tagged, tagged []Tagge
 			return true
 		}
 		owner, found := releases[r.namespace+"/"+r.service]
-		if !found || owner.is(own) && r.weighted {
+		if !found || r.mirror || owner.is(own) && r.weighted {
 			return false
 		}
 		f.Component = owner.Component
@@ -132,6 +136,9 @@ func Unweighted(objects []*unstructured.Unstructured, own Tagged, tagged []Tagge
 		case r.policy:
 			f.Message = fmt.Sprintf("%s: %s is for Service %s: requests that routes send to the Services of its tags are not subject to it", f.Object, f.Field, f.Service)
 			f.Hint = fmt.Sprintf("have it target the Services of the tags (%s-%s, …) too", f.Component, owner.Tags[0])
+			if r.weighted {
+				f.Hint = fmt.Sprintf("move it into the release of %s, where it is copied for each tag", owner.from(own))
+			}
 		case r.doubt != "":
 			f.Message = fmt.Sprintf("%s: %s may mean Service %s: %s", f.Object, f.Field, f.Service, r.doubt)
 		default:
@@ -170,6 +177,12 @@ func find(objects []*unstructured.Unstructured, match func(f *Finding, r referen
 		if err != nil {
 			findings = append(findings, Finding{Object: describe(object), Message: err.Error(), Hint: "correct the route so that its backends can be read"})
 			continue
+		}
+		if k.mirrors != nil {
+			for _, r := range k.mirrors(object) {
+				r.mirror = true
+				references = append(references, r)
+			}
 		}
 		for _, r := range references {
 			r.weighted = k.rewrite != nil

@@ -18,6 +18,17 @@ func destinationHost(object *unstructured.Unstructured) (service, host string) {
 	return service, host
 }
 
+// destinationPolicy is the Service that a DestinationRule is a policy for, in whichever
+// namespace. A host that Istio takes for no Service has none.
+func destinationPolicy(object *unstructured.Unstructured) ([]reference, error) {
+	host, _, _ := unstructured.NestedString(object.Object, "spec", "host")
+	service, namespace, doubt := istioService(host, object.GetNamespace())
+	if service == "" || doubt != "" {
+		return nil, nil
+	}
+	return []reference{{field: "spec.host", namespace: namespace, service: service, policy: true}}, nil
+}
+
 // destinationRule copies a DestinationRule for the component's Service, one for each
 // tag that routes name: Istio looks for the policy of a destination by its host. The
 // user's own stays for those who call the plain Service, and one that the release
@@ -70,8 +81,12 @@ func (p *split) checkSubset(object *unstructured.Unstructured, d entry) error {
 			}
 			continue
 		}
-		labelled, found := subset(p.policies[p.component], d.subset)
+		labelled, found := subset(p.copied, d.subset)
+		_, elsewhere := subset(p.policies[p.component], d.subset)
 		switch {
+		case !found && elsewhere:
+			return refuse("the DestinationRule for Service "+p.component+" that has it stands in the overlay of a tag, and is copied for no tag",
+				"move the DestinationRule to what all tags share, or have it name Service "+service)
 		case !found:
 			return refuse(fmt.Sprintf("no DestinationRule of the release for Service %s or %s has it", service, p.component), "move the DestinationRule into the release, or route to the Service without a subset")
 		case labelled:

@@ -106,7 +106,7 @@ func gcd(numbers []int64) int64 {
 func (p *split) look(objects, beside []*unstructured.Unstructured) {
 	p.declared, p.written = map[string]bool{}, map[string]bool{}
 	p.policies = map[string][]*unstructured.Unstructured{}
-	for _, object := range slices.Concat(objects, beside) {
+	for i, object := range slices.Concat(objects, beside) {
 		id := identity(object)
 		if p.declared[id] {
 			continue // handed in twice
@@ -115,6 +115,9 @@ func (p *split) look(objects, beside []*unstructured.Unstructured) {
 		if gvk := object.GroupVersionKind(); gvk.Group == istioGroup && gvk.Kind == "DestinationRule" {
 			service, _ := destinationHost(object)
 			p.policies[service] = append(p.policies[service], object)
+			if i < len(objects) && service == p.component {
+				p.copied = append(p.copied, object)
+			}
 		}
 	}
 }

@@ -16,7 +16,7 @@ func httpRoute(object *unstructured.Unstructured, p *split) error {
 // percent for HTTPRoute only.
 func grpcRoute(object *unstructured.Unstructured, p *split) error {
 	return rewriteRules(object, p, func(object *unstructured.Unstructured, r rule, _ entry) error {
-		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag,
+		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Beside: p.mirrors[1:],
 			Reason:      "the Gateway API defines no support for mirrors by percent on GRPCRoute",
 			Alternative: "route the requests with an HTTPRoute, or remove the mirror from traffic.yaml"}
 	})
@@ -80,12 +80,13 @@ func (p *split) expandRule(object *unstructured.Unstructured, r rule) error {
 // mirrorHTTP adds the mirrors to a rule of an HTTPRoute. A mirror filter applies
 // to all requests of its rule, whichever backend answers them.
 func (p *split) mirrorHTTP(object *unstructured.Unstructured, r rule, ours entry) error {
-	refuse := func(tag, reason, alternative string) error {
-		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: tag, Reason: reason, Alternative: alternative}
+	refuse := func(reason, alternative string) error {
+		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Beside: p.mirrors[1:],
+			Reason: reason, Alternative: alternative}
 	}
 	for _, b := range r.entries {
 		if !p.owns(object, b) && b.weight > 0 {
-			return refuse(p.mirrors[0].Tag, fmt.Sprintf("the rule also sends requests to %q, which would be copied too", b.fields["name"]),
+			return refuse(fmt.Sprintf("the rule also sends requests to %q, which would be copied too", b.fields["name"]),
 				fmt.Sprintf("give Service %s a rule of its own, or remove the mirror from traffic.yaml", p.component))
 		}
 	}
@@ -98,13 +99,12 @@ func (p *split) mirrorHTTP(object *unstructured.Unstructured, r rule, ours entry
 		return &UnknownSupportError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Class: s.Class, Missing: s.Missing}
 	}
 	if !s.PercentageMirror {
-		return refuse(p.mirrors[0].Tag, fmt.Sprintf("GatewayClass %s does not declare HTTPRouteRequestPercentageMirror", s.Class),
+		return refuse(fmt.Sprintf("GatewayClass %s does not declare HTTPRouteRequestPercentageMirror", s.Class),
 			"give the tag a small weight instead of a mirror, or use a gateway that mirrors by percent (with Traefik, name a TraefikService of the release in the route)")
 	}
 	if present+len(p.mirrors) > 1 && !s.MultipleMirrors {
-		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Beside: p.mirrors[1:],
-			Reason:      fmt.Sprintf("the rule would have %d mirrors and GatewayClass %s does not declare HTTPRouteRequestMultipleMirrors", present+len(p.mirrors), s.Class),
-			Alternative: "keep one mirror: remove the route's own RequestMirror filter or mirrors from traffic.yaml"}
+		return refuse(fmt.Sprintf("the rule would have %d mirrors and GatewayClass %s does not declare HTTPRouteRequestMultipleMirrors", present+len(p.mirrors), s.Class),
+			"keep one mirror: remove the route's own RequestMirror filter or mirrors from traffic.yaml")
 	}
 	if n := len(filters) + len(p.mirrors); n > maxFilters {
 		return &LimitError{API: gatewayAPI.name, Object: describe(object), Field: r.path, Value: int64(n), Limit: maxFilters, What: "the number of filters",
@@ -150,4 +150,33 @@ func mirrorFilters(object *unstructured.Unstructured, r rule) (filters []any, mi
 		count(own)
 	}
 	return filters, mirrors, nil
+}
+
+// gatewayMirrors lists what the RequestMirror filters of a route copy requests to,
+// those of whole rules and those of single backends.
+func gatewayMirrors(object *unstructured.Unstructured) (found []reference) {
+	rules, err := gatewayRules(object)
+	if err != nil {
+		return nil
+	}
+	add := func(filters any, path string) {
+		items, _ := filters.([]any)
+		for i, item := range items {
+			ref, present, _ := unstructured.NestedFieldNoCopy(map[string]any{"filter": item}, "filter", "requestMirror", "backendRef")
+			if !present {
+				continue
+			}
+			at := fmt.Sprintf("%s.filters[%d].requestMirror.backendRef", path, i)
+			if b, err := (reader{}).backend(ref, at, object.GetNamespace()); err == nil && b.service != "" {
+				found = append(found, b.reference)
+			}
+		}
+	}
+	for _, r := range rules {
+		add(r.fields["filters"], r.path)
+		for _, b := range r.entries {
+			add(b.fields["filters"], b.field)
+		}
+	}
+	return found
 }

@@ -182,7 +182,7 @@ func (p *split) istioTag(ref map[string]any, tag string) map[string]any {
 // version of Istio reads it.
 func (p *split) mirrorIstio(object *unstructured.Unstructured, r rule, ours entry) error {
 	refuse := func(reason, alternative string) error {
-		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Reason: reason, Alternative: alternative}
+		return &MirrorError{Component: p.component, Object: describe(object), Field: r.path, Tag: p.mirrors[0].Tag, Beside: p.mirrors[1:], Reason: reason, Alternative: alternative}
 	}
 	if !r.http {
 		return refuse("Istio mirrors HTTP requests only", "route the requests in spec.http, or remove the mirror from traffic.yaml")
@@ -213,4 +213,28 @@ func (p *split) mirrorIstio(object *unstructured.Unstructured, r rule, ours entr
 	}
 	r.fields["mirrors"] = mirrors
 	return nil
+}
+
+// istioMirrors lists what the routes of a VirtualService copy requests to, as mirror or
+// in mirrors.
+func istioMirrors(object *unstructured.Unstructured) (found []reference) {
+	routes, err := readVirtualService(object)
+	if err != nil {
+		return nil
+	}
+	add := func(destination any, path string) {
+		d, err := (reader{}).istioDestination(map[string]any{"destination": destination}, path, object.GetNamespace())
+		if err == nil && d.service != "" {
+			found = append(found, d.reference)
+		}
+	}
+	for _, r := range routes {
+		add(r.fields["mirror"], r.path+".mirror")
+		mirrors, _ := r.fields["mirrors"].([]any)
+		for i, m := range mirrors {
+			fields, _ := m.(map[string]any)
+			add(fields["destination"], fmt.Sprintf("%s.mirrors[%d]", r.path, i))
+		}
+	}
+	return found
 }

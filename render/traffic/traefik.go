@@ -31,7 +31,7 @@ var traefikAPI = bounds{name: "Traefik", weight: math.MaxInt32, sum: math.MaxInt
 func traefikKind(name string, rewrite func(*unstructured.Unstructured, *split) error) (kind, bool) {
 	switch name {
 	case "IngressRoute", "IngressRouteTCP", "IngressRouteUDP", "TraefikService":
-		return kind{references: traefikReferences, rewrite: rewrite, lists: traefikLists, companions: traefikCompanions}, true
+		return kind{references: traefikReferences, mirrors: traefikCopies, rewrite: rewrite, lists: traefikLists, companions: traefikCompanions}, true
 	}
 	return kind{}, false
 }
@@ -212,6 +212,22 @@ func traefikReferences(object *unstructured.Unstructured) ([]reference, error) {
 	return references, nil
 }
 
+// traefikCopies lists what a TraefikService of kind mirroring copies requests to.
+func traefikCopies(object *unstructured.Unstructured) (found []reference) {
+	read, err := readTraefik(object)
+	if err != nil || read.mirroring == nil {
+		return nil
+	}
+	mirrors, _ := read.mirroring.fields["mirrors"].([]any)
+	for i, m := range mirrors {
+		at := fmt.Sprintf("%s.mirrors[%d]", read.mirroring.field, i)
+		if t, err := (reader{}).traefikTarget(m, at, object.GetNamespace(), true); err == nil && t.service != "" {
+			found = append(found, t.reference)
+		}
+	}
+	return found
+}
+
 // traefikLists takes a TraefikService that mirrors a tag for that tag's Service.
 func traefikLists(object *unstructured.Unstructured) ([][]weighted, error) {
 	read, err := readTraefik(object)
@@ -300,7 +316,7 @@ func (p *split) expandTraefik(object *unstructured.Unstructured, list traefikLis
 	}
 	mirror := len(p.mirrors) > 0 && receives
 	if mirror && !list.mirrored {
-		return &MirrorError{Component: p.component, Object: describe(object), Field: strings.TrimSuffix(list.path, ".services"), Tag: p.mirrors[0].Tag,
+		return &MirrorError{Component: p.component, Object: describe(object), Field: strings.TrimSuffix(list.path, ".services"), Tag: p.mirrors[0].Tag, Beside: p.mirrors[1:],
 			Reason:      "Traefik mirrors HTTP requests only",
 			Alternative: "route the requests with an IngressRoute, or remove the mirror from traffic.yaml"}
 	}

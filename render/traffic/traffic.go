@@ -137,7 +137,7 @@ func Transform(objects, beside []*unstructured.Unstructured, component string, t
 // refuseUnfollowed refuses what no object has taken: mirrors, and weights.
 func (p *split) refuseUnfollowed(objects, beside []*unstructured.Unstructured) error {
 	if len(p.mirrors) > 0 && !p.mirrored {
-		return &MirrorError{Component: p.component, Tag: p.mirrors[0].Tag,
+		return &MirrorError{Component: p.component, Tag: p.mirrors[0].Tag, Beside: p.mirrors[1:],
 			Reason:      "no route of the release that can mirror sends requests to Service " + p.component,
 			Alternative: "add an HTTPRoute, VirtualService or IngressRoute with Service " + p.component + " as a backend, or remove the mirror from traffic.yaml"}
 	}
@@ -221,6 +221,9 @@ type kind struct {
 	// references lists the Services that the object sends requests to, filters
 	// left out. Nil: it sends none.
 	references func(*unstructured.Unstructured) ([]reference, error)
+	// mirrors lists the Services that the object copies requests to, as its user wrote
+	// them; what cannot be read is left out. Nil: it copies none.
+	mirrors func(*unstructured.Unstructured) []reference
 	// rewrite edits an object in place. Nil: the kind has no weights.
 	rewrite func(*unstructured.Unstructured, *split) error
 	// lists are the Services of an object with their weights, list by list. Nil: it
@@ -239,6 +242,7 @@ type reference struct {
 	delegate  string // name of a VirtualService, "" for another kind
 	doubt     string // why it is not sure that service is meant; "" when it is
 	guess     bool   // it only looks as if it led requests there
+	mirror    bool   // copies of requests are sent to it
 	policy    bool   // requests to the Service are subject to the object, it sends none
 	weighted  bool   // the kind of the object has weights
 }
@@ -250,9 +254,9 @@ func kindOf(object *unstructured.Unstructured, component string) (kind, bool) {
 	case gatewayGroup:
 		switch gvk.Kind {
 		case "HTTPRoute":
-			return kind{references: referencesOf(gatewayRules), rewrite: httpRoute, lists: listsOf(gatewayRules)}, true
+			return kind{references: referencesOf(gatewayRules), mirrors: gatewayMirrors, rewrite: httpRoute, lists: listsOf(gatewayRules)}, true
 		case "GRPCRoute":
-			return kind{references: referencesOf(gatewayRules), rewrite: grpcRoute, lists: listsOf(gatewayRules)}, true
+			return kind{references: referencesOf(gatewayRules), mirrors: gatewayMirrors, rewrite: grpcRoute, lists: listsOf(gatewayRules)}, true
 		case "TCPRoute", "TLSRoute", "UDPRoute":
 			return kind{references: referencesOf(gatewayRules)}, true
 		case "ReferenceGrant":
@@ -261,10 +265,10 @@ func kindOf(object *unstructured.Unstructured, component string) (kind, bool) {
 	case istioGroup:
 		switch gvk.Kind {
 		case "VirtualService":
-			return kind{references: referencesOf(readVirtualService), rewrite: virtualService, lists: listsOf(readVirtualService)}, true
+			return kind{references: referencesOf(readVirtualService), mirrors: istioMirrors, rewrite: virtualService, lists: listsOf(readVirtualService)}, true
 		case "DestinationRule":
 			service, _ := destinationHost(object)
-			return kind{rewrite: destinationRule, companions: destinationCompanions}, service == component
+			return kind{references: destinationPolicy, rewrite: destinationRule, companions: destinationCompanions}, service == component
 		}
 	case traefikGroup:
 		return traefikKind(gvk.Kind, traefikRoute)
@@ -293,6 +297,7 @@ type split struct {
 	followed  bool // some list of references has taken the weights
 
 	policies map[string][]*unstructured.Unstructured // DestinationRules of the release by Service
+	copied   []*unstructured.Unstructured            // those for the component's Service that are copied for tags
 
 	declared map[string]bool              // identities of the release's objects
 	written  map[string]bool              // of those that were added

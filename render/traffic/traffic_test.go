@@ -163,6 +163,9 @@ func TestForeign(t *testing.T) {
 			Message: "IngressRouteTCP shop-production/shop: spec.routes[0].services[0] names Service api-green of tag green, which ignores the weights of component api"},
 		{Object: "TraefikService shop-production/shop", Field: "spec.weighted.services[0]", Service: "api-blue", Component: "api", Tag: "blue", Hint: hint,
 			Message: "TraefikService shop-production/shop: spec.weighted.services[0] names Service api-blue of tag blue, which ignores the weights of component api"},
+		{Object: "TraefikService shop-production/shop", Field: "spec.mirroring.mirrors[0]", Service: "api-green", Component: "api", Tag: "green",
+			Hint:    "name Service api there, or write the mirror into traffic.yaml of component api",
+			Message: "TraefikService shop-production/shop: spec.mirroring.mirrors[0] names Service api-green of tag green, which ignores the weights of component api"},
 		{Object: "HTTPRoute shop-production/over", Field: "spec.rules[0].backendRefs[2]", Service: "api-blue", Component: "api", Tag: "blue", Hint: hint,
 			Message: "HTTPRoute shop-production/over: spec.rules[0].backendRefs[2] may mean Service api-blue of tag blue, which ignores the weights of component api: weights are not written into references of kind Hostname"},
 		{Object: "TLSRoute shop-production/broken", Hint: "correct the route so that its backends can be read",
@@ -241,6 +244,77 @@ spec: {routes: [{services: [{name: api-blue, port: 80}, {name: api-blue, namespa
 	assert.Equal(t, "HTTPRoute shop-staging/shop: spec.rules[0].backendRefs[2] names Service api: its requests are not split by the weights, all go to the tag with the highest", plain[0].Message)
 	assert.Equal(t, "move the route into the release of component api in environment production", plain[0].Hint)
 	assert.True(t, plain[0].Outside)
+}
+
+// Mirrors of another release to the Service of a tag are found as backends are, and the
+// plain Service may be mirrored to. A DestinationRule elsewhere is a policy that holds
+// for no tag. In the release itself a user's own mirrors are left.
+func TestMirrorsAndPoliciesElsewhere(t *testing.T) {
+	objects, err := decode([]byte(`apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop-production}
+spec:
+  rules:
+  - filters:
+    - {type: RequestMirror, requestMirror: {backendRef: {name: api, port: 80}}}
+    - {type: RequestMirror, requestMirror: {backendRef: {name: api-green, port: 80}}}
+    backendRefs: [{name: web, filters: [{type: RequestMirror, requestMirror: {backendRef: {group: core, kind: Service, name: api-green}}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: shop-production}
+spec:
+  http:
+  - {route: [{destination: {host: web}}], mirror: {host: api-green}}
+  - {route: [{destination: {host: web}}], mirrors: [{destination: {host: api}}, {destination: {host: api-green.shop-production.svc.cluster.local}}]}
+---
+apiVersion: traefik.io/v1alpha1
+kind: TraefikService
+metadata: {name: web, namespace: shop-production}
+spec: {mirroring: {name: web, port: 80, mirrors: [{name: api-green, port: 80, percent: 5}, {kind: TraefikService, name: api-green}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: shop-production}
+spec: {host: api}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: far, namespace: shop-staging}
+spec: {host: api.shop-production.svc.cluster.local}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: others, namespace: shop-staging}
+spec: {host: api}
+`))
+	require.NoError(t, err)
+	api, web := inProduction("api", "blue", "green"), inProduction("web")
+	var mirrors []string
+	for _, f := range Foreign(objects, web, []Tagged{api}) {
+		assert.False(t, f.Guess)
+		assert.Equal(t, "name Service api there, or write the mirror into traffic.yaml of component api", f.Hint)
+		mirrors = append(mirrors, f.Message)
+	}
+	const named = " names Service api-green of tag green, which ignores the weights of component api"
+	assert.Equal(t, []string{
+		"HTTPRoute shop-production/web: spec.rules[0].filters[1].requestMirror.backendRef" + named,
+		"HTTPRoute shop-production/web: spec.rules[0].backendRefs[0].filters[0].requestMirror.backendRef" + named,
+		"VirtualService shop-production/web: spec.http[0].mirror" + named,
+		"VirtualService shop-production/web: spec.http[1].mirrors[1]" + named,
+		"TraefikService shop-production/web: spec.mirroring.mirrors[0]" + named,
+	}, mirrors)
+	assert.Empty(t, Foreign(objects, api, []Tagged{api}))
+
+	var policies []string
+	for _, f := range Unweighted(objects, web, []Tagged{api}) {
+		assert.False(t, f.Outside, "it leads no requests")
+		assert.Equal(t, "move it into the release of component api, where it is copied for each tag", f.Hint)
+		policies = append(policies, f.Message)
+	}
+	const past = ": spec.host is for Service api: requests that routes send to the Services of its tags are not subject to it"
+	assert.Equal(t, []string{"DestinationRule shop-production/web" + past, "DestinationRule shop-staging/far" + past}, policies)
+	assert.Empty(t, Unweighted(objects, api, []Tagged{api}))
 }
 
 func TestUnweighted(t *testing.T) {
