@@ -50,14 +50,16 @@ func TestCanaries(t *testing.T) {
 	c.publish()
 	c.commands(canaryCommands)
 	stop := c.controller()
+	c.secretsCommands()
 	c.rotate()
+	c.commands(canaryQuestions)
 	c.plantBad()
 	c.commands(canaryFailures)
 	c.answers()
 	stop()
 	c.commands(canaryScaffolds)
 
-	assert.Empty(t, uncovered(slices.Concat(canaryCommands, canaryFailures, canaryScaffolds)), "commands that canary_test.go does not drive")
+	assert.Empty(t, uncovered(slices.Concat(canaryCommands, canarySecrets, canaryQuestions, canaryFailures, canaryScaffolds)), "commands that canary_test.go does not drive")
 	c.scanFiles()
 	c.scanGit()
 	c.scanCluster()
@@ -72,6 +74,8 @@ var canaryCommands = []canaryLine{
 	{"version", "sluice"},
 	{"exit-codes", "interrupted"},
 	{"install --crds --print", "CustomResourceDefinition"},
+	{"install --repo https://git.example.com/shop.git --environment production=NS-production --age-key-secret production=age", "sluice-applier"},
+	{"uninstall --namespace NS-system", "nothing to delete"},
 	{"check", "0 errors"},
 	{"check --base HEAD -o json", "findings"},
 	{"render --environment staging -o yaml", "are not shown"},
@@ -110,6 +114,35 @@ var canaryCommands = []canaryLine{
 	{"__complete render --environment development a", "api"},
 }
 
+// canarySecrets edit secrets in the working tree. Each has a canary of its own on
+// standard input, which its editor writes, too.
+var canarySecrets = []canaryLine{
+	{"secrets list", "DATABASE_URL"},
+	{"secrets set api SESSION --environment development --age-key-file development=KEYS/development.agekey", "SESSION"},
+	{"secrets get api SESSION --environment development --age-key-file development=KEYS/development.agekey", ""},
+	{"secrets edit api --environment development --age-key-file development=KEYS/development.agekey", "edit environments/development"},
+	{"secrets unset api SESSION --environment development --age-key-file development=KEYS/development.agekey", "remove SESSION"},
+	{"secrets get api SESSION --environment development --age-key-file development=KEYS/development.agekey", "there is no such value"},
+	{"secrets set web TOKEN --environment development", "TOKEN"},
+	{"secrets set environments/development/api/license.yaml metadata.labels.a --age-key-file development=KEYS/development.agekey", "plain text"},
+	{"secrets set api STAGED --commit --environment staging --age-key-file staging=KEYS/staging.agekey", "STAGED"},
+	{"secrets encrypt environments/development/web/plain.yaml", "plain.yaml"},
+	{"secrets rotate --environment development --age-key-file development=KEYS/development.agekey", "rotate the data keys"},
+	{"secrets updatekeys --environment development --age-key-file development=KEYS/development.agekey", ""},
+	{"secrets check --age-key-file development=KEYS/development.agekey", "encrypted files"},
+}
+
+// canaryQuestions are asked of a controller that runs.
+var canaryQuestions = []canaryLine{
+	{"pause web --reason tested", "web"},
+	{"resume web", "web"},
+	{"reconcile api --environment development --wait=false", "asked for 1 release"},
+	{"events --environment development", "development/api"},
+	{"logs api --environment development", "api"},
+	{"explain api --environment development", "development/api"},
+	{"doctor -o json --environment development=NS-development --age-key-file development=KEYS/development.agekey", "the keys open all"},
+}
+
 // canaryFailures are run when each of brokenReleases is in the repository.
 var canaryFailures = []canaryLine{
 	{"check", "the repository has"},
@@ -131,6 +164,10 @@ var canaryFailures = []canaryLine{
 	{"apply --environment development --timeout 2s --log-level debug --age-key-file development=KEYS/development.agekey", "Failed"},
 	{"status -o json", "Failed"},
 	{"status", "Failed"},
+	{"secrets check --age-key-file development=KEYS/development.agekey", "no key opens it"},
+	{"explain judged --environment development", "development/judged"},
+	{"events --environment development -o json", "no-map"},
+	{"doctor --environment development=NS-development --age-key-file development=KEYS/development.agekey", "no key opens it"},
 	{"prune acknowledge 0123456789ab --environment development", "held"},
 	{"controller --environment nowhere --age-key-file nowhere=KEYS/development.agekey", "unknown environment"},
 	{"apply --environment development --age-key-file development=KEYS/none.agekey", "none.agekey"},
@@ -379,7 +416,7 @@ func (c *canaries) push(message string) string {
 
 // command is the real command, in a process of its own.
 func (c *canaries) command(args string) *exec.Cmd {
-	command := exec.Command("sluice", strings.Fields(strings.ReplaceAll(args, "KEYS", c.keys))...)
+	command := exec.Command("sluice", strings.Fields(strings.NewReplacer("KEYS", c.keys, "NS-", c.namespace+"-").Replace(args))...)
 	command.Dir, command.Env = c.clone, c.env
 	return command
 }
@@ -392,6 +429,30 @@ func (c *canaries) commands(lines []canaryLine) {
 		assert.Contains(c, string(out), line.says, "sluice %s", line.args)
 		assert.Empty(c, c.known.Find(out), "sluice %s", line.args)
 	}
+}
+
+// secretsCommands runs canarySecrets. What "secrets get" writes to standard output is
+// the one place where a value may be shown, and has to be.
+func (c *canaries) secretsCommands() {
+	c.Helper()
+	c.write("environments/development/web/plain.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: plain}\nstringData: {a: "+c.value("-")+"}\n")
+	editor := filepath.Join(c.dir, "editor.sh")
+	require.NoError(c, os.WriteFile(editor, []byte(`echo "EDITED=$CANARY" >>"$1"`), 0o600))
+	for _, line := range canarySecrets {
+		var stdout, stderr bytes.Buffer
+		value := c.value("-")
+		command := c.command(line.args)
+		command.Env = append(slices.Clone(c.env), "VISUAL=", "EDITOR=sh "+editor, "CANARY="+value)
+		command.Stdin, command.Stdout, command.Stderr = strings.NewReader(value+"\n"), &stdout, &stderr
+		err := command.Run()
+		assert.Contains(c, stdout.String()+stderr.String(), line.says, "sluice %s", line.args)
+		if strings.HasPrefix(line.args, "secrets get ") && err == nil {
+			assert.NotEmpty(c, c.known.Find(stdout.Bytes()), "sluice %s", line.args)
+			stdout.Reset()
+		}
+		assert.Empty(c, c.known.Find(append(stdout.Bytes(), stderr.Bytes()...)), "sluice %s", line.args)
+	}
+	c.scanFiles()
 }
 
 // controller runs one that logs all it can, until what it returns is called.
