@@ -13,6 +13,7 @@ import (
 	"github.com/getsops/sops/v3/cmd/sops/formats"
 	"github.com/getsops/sops/v3/config"
 	"go.yaml.in/yaml/v3"
+	"gopkg.in/ini.v1"
 )
 
 // Bounds on what hostile files make SOPS do. Each of them is far above what
@@ -202,7 +203,11 @@ func precheck(path string, format formats.Format, data []byte) (values int, err 
 		if bytes.Count(data, []byte("\n")) > maxINILines {
 			return 0, &FormatError{File: path, Reason: "it has more than 10,000 lines"}
 		}
-		return checkLines(path, data, "", false)
+		n, err := checkLines(path, data, "", false)
+		if err == nil {
+			err = checkININames(path, data)
+		}
+		return n, err
 	case formats.Binary:
 		// Plain binary is any bytes; an encrypted one was parsed by detect.
 	}
@@ -245,6 +250,25 @@ func checkJSONNames(path string, data []byte) error {
 			levels = levels[:len(levels)-1]
 		}
 	}
+}
+
+// checkININames refuses names used twice in a section: SOPS keeps the last. Sections of
+// one name are several, as in files of WireGuard. What cannot be parsed SOPS refuses.
+func checkININames(path string, data []byte) error {
+	file, err := ini.LoadSources(ini.LoadOptions{
+		AllowNonUniqueSections: true, AllowShadows: true, AllowDuplicateShadowValues: true,
+	}, data)
+	if err != nil {
+		return nil
+	}
+	for _, section := range file.Sections() {
+		for _, key := range section.Keys() {
+			if len(key.ValueWithShadows()) > 1 {
+				return &FormatError{File: path, Reason: "a name is used twice in a section", Remedy: remedyTwice}
+			}
+		}
+	}
+	return nil
 }
 
 const remedyTwice = "keep one of the two; where the file is encrypted restore it from Git"

@@ -284,6 +284,7 @@ func TestEncryptErrors(t *testing.T) {
 		{"a name twice", "a.yaml", "a: b\n---\na: b\na: canary\n", dev, "a.yaml:4: a name is used twice"},
 		{"a number as name", "a.yaml", "1: canary\n", dev, "a.yaml:1: a name is not a string: quote it"},
 		{"a name twice in dotenv", "a.env", "A=b\n#A=c\nA=canary\n", dev, "a.env:3: a name is used twice"},
+		{"a name twice in INI", "a.ini", "[x]\na = b\n[y]\na = b\nc: d\nc = canary\n", dev, "a.ini: a name is used twice in a section"},
 		{"a name twice in JSON", "a.json", "{\"a\": {\"b\": 1}, \"c\": [{\"b\": \"a\"}, \"c\", \"c\"],\n\"a\": \"canary\"}", dev, "a.json:2: a name is used twice"},
 		{"a name twice deep in JSON", "a.json", "{\"a\": [1, {\"b\": [], \"b\": 1e999}]}", dev, "a.json:1: a name is used twice"},
 		{"bad dotenv", "a.env", "A=b\ncanary\n", dev, "a.env:2: the line is neither NAME=value nor a comment"},
