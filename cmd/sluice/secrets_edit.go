@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,9 @@ set single values with sluice secrets set.`,
 }
 
 func (a *app) editSecrets(ctx context.Context, environment, arg string) error {
+	if a.chosenEditor() == "" && !a.onTerminal() { // vi would wait for somebody who is not there
+		return withHint(errors.New("there is no terminal to edit on"), "set EDITOR to a program that needs none, or give values to sluice secrets set")
+	}
 	p, v, err := a.openSealed(ctx, ".")
 	if err != nil {
 		return err
@@ -207,13 +211,16 @@ func (a *app) onTerminal() bool {
 	return ok && terminal.IsTerminal(int(stdin.Fd()))
 }
 
-func (a *app) editor() string {
+func (a *app) editor() string { return cmp.Or(a.chosenEditor(), "vi") }
+
+// chosenEditor is "" where nobody has chosen one.
+func (a *app) chosenEditor() string {
 	for _, name := range []string{"VISUAL", "EDITOR"} {
 		if editor := strings.TrimSpace(a.Getenv(name)); editor != "" {
 			return editor
 		}
 	}
-	return "vi"
+	return ""
 }
 
 // traceless are the arguments that keep an editor from writing what it shows to files
