@@ -61,6 +61,7 @@ tools: control-plane ## Build what the tests run (control plane, Gitea, Vault's 
 test: tools build lint ## Lint, then every test with -race, on a real control plane of its own
 	$(DEVCLUSTER) go test $(RACE) -vet=off -parallel $(PARALLEL) -timeout 20m $(LONGEST) ./...
 	@$(MAKE) --no-print-directory -C dev test BIN=$(BIN)
+	go -C bench test -vet=off ./figures
 
 .PHONY: short
 short: ## The tests that need no control plane
@@ -91,10 +92,21 @@ update: build ## Rewrite the golden output in testdata/script (look at the diffe
 	go test ./envrepo ./render/traffic ./render/diff ./promotion -update
 	$(DEVCLUSTER) go test ./cmd/sluice -run 'Script|Reference' -update
 
+# For one of them, for a try, with profiles: make bench SCENARIO=push SIZE=small PROFILE=/tmp/profiles
+# Only a full run is written to docs/benchmarks; another one only prints its table.
+BENCH := $(BIN)/bench --bin $(BIN) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SIZE),--size $(SIZE)) $(if $(PROFILE),--profile $(PROFILE))
+.PHONY: bench-tools
+bench-tools: control-plane build
+	CGO_ENABLED=0 go -C bench build -trimpath -o $(BIN)/bench .
+	CGO_ENABLED=0 go -C bench build -trimpath -ldflags '-s -w' -o $(BIN)/kubectl ./kubectl
+
 .PHONY: bench
-bench: control-plane ## The benchmarks of docs/benchmarks.md, on a control plane of their own (some ten minutes)
-	$(DEVCLUSTER) go test -run '^$$' -bench '^Benchmark(Reconciler|Controller)$$' -benchtime 1x -timeout 60m ./reconciler
-	$(DEVCLUSTER) go test -run '^$$' -bench '^Benchmark(Drift|TakeIn|Push)$$' -benchtime 30x -timeout 60m ./reconciler
+bench: bench-tools ## The benchmarks of docs/benchmarks.md, beside their baselines: table, figures and plots (under 15 minutes)
+	$(BENCH) $(if $(SCENARIO)$(SIZE),,--out $(CURDIR)/docs/benchmarks)
+
+.PHONY: bench-check
+bench-check: bench-tools ## The same, compared with the stored figures: fails on a clear regression
+	$(BENCH) --check $(CURDIR)/docs/benchmarks/figures.json
 
 # SOAK=2m for a shorter one; SLUICE_TEST_SEED repeats what a run has printed.
 .PHONY: soak

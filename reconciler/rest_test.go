@@ -189,10 +189,10 @@ func TestTrafficOvertakesABulkSync(t *testing.T) {
 	const many = 25
 	f := newFixture(t)
 	content := func(traffic, value string) files {
-		all := benchProject(f.namespace, many, 5)
+		all := bulk(f.namespace, many, 5)
 		for i := range many {
 			name := fmt.Sprintf("c%d", i)
-			all["environments/production/"+name+"/config.yaml"] = benchConfig(name, value)
+			all["environments/production/"+name+"/config.yaml"] = bulkConfig(name, value)
 		}
 		maps.Copy(all, project(f.namespace).tagged(f.namespace, traffic, map[string]string{"blue": digest("1"), "green": digest("2")}))
 		return all
@@ -235,4 +235,34 @@ func TestTrafficOvertakesABulkSync(t *testing.T) {
 	for _, r := range sent[:at] {
 		assert.NotContains(t, strings.TrimPrefix(r, first), "PATCH "+configMaps, "only what was on its way already comes before it")
 	}
+}
+
+// bulk has releases of objects each: a Deployment, a Service, a
+// ServiceAccount, a budget and ConfigMaps.
+func bulk(namespace string, releases, objects int) files {
+	out := files{"sluice.yaml": project(namespace)["sluice.yaml"]}
+	for i := range releases {
+		name := fmt.Sprintf("c%d", i)
+		renamed := strings.NewReplacer("name: api", "name: "+name, "instance: api", "instance: "+name, "shop/api", "shop/"+name, "replicas: 2", "replicas: 0")
+		base := "components/" + name + "/"
+		for _, file := range []string{"component.yaml", "kustomization.yaml", "deployment.yaml", "service.yaml"} {
+			out[base+file] = renamed.Replace(project(namespace)["components/api/"+file])
+		}
+		own := "environments/production/" + name + "/"
+		out[own+"config.yaml"] = bulkConfig(name, "one")
+		out[own+"account.yaml"] = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: " + name + "}\n" +
+			"---\napiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: " + name + "}\nspec: {maxUnavailable: 1, selector: {matchLabels: {app.kubernetes.io/instance: " + name + "}}}\n"
+		var more strings.Builder
+		for n := 5; n < objects; n++ {
+			more.WriteString("---\n" + bulkConfig(fmt.Sprintf("%s-%d", name, n), "one"))
+		}
+		out[own+"account.yaml"] += more.String()
+		out[own+"kustomization.yaml"] = kustomization("namespace: "+namespace, "resources: [../../../components/"+name+", account.yaml, config.yaml]",
+			"images:", "- {name: registry.example.com/shop/"+name+", digest: "+digest("1")+"}")
+	}
+	return out
+}
+
+func bulkConfig(name, value string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {value: %q}\n", name, value)
 }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/gitrepo"
+	"github.com/sluice-dev/sluice/reconciler"
+	"github.com/sluice-dev/sluice/reconciler/cluster"
+	"github.com/sluice-dev/sluice/render"
+)
+
+// concurrency is how many releases, and how many objects of a bare loop, are written
+// at the same time. More make neither faster.
+const concurrency = 8
+
+// manager is the field manager of the baselines.
+const manager = "bench"
+
+// engine is a reconciler in this process that follows a repository.
+type engine struct {
+	*meter
+	namespace string
+	dir       string // the bare repository
+	notify    chan struct{}
+	stop      func() error
+}
+
+// engineOptions differ between scenarios.
+type engineOptions struct {
+	clock        clock.WithTicker // nil: the real one
+	pollInterval time.Duration
+	resync       time.Duration
+}
+
+// start runs an engine for environment production of a repository, until stop is
+// called. before, if any, is called with its meter just before it begins.
+func (b *bench) start(ctx context.Context, namespace, dir string, o engineOptions, before func(*meter)) (*engine, error) {
+	log.SetLogger(logr.Discard()) // controller-runtime complains when nobody does
+	repo, err := b.open(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{meter: &meter{}, namespace: namespace, dir: dir, notify: make(chan struct{}, 1)}
+	r, err := reconciler.New(reconciler.Config{
+		REST: e.config(b.config), Source: source{repo, e.meter}, Concurrency: concurrency, Clock: o.clock,
+		Environments: []reconciler.EnvironmentConfig{{Name: "production", Namespace: namespace}},
+		Reporter:     e.meter,
+	})
+	if err != nil {
+		return nil, errors.Join(err, repo.Close())
+	}
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	if before != nil {
+		before(e.meter)
+	}
+	go func() {
+		defer close(ended)
+		_ = r.Run(running, reconciler.RunOptions{PollInterval: o.pollInterval, Notify: e.notify, Resync: o.resync})
+	}()
+	e.stop = func() error {
+		cancel()
+		<-ended
+		return repo.Close()
+	}
+	return e, nil
+}
+
+// launch makes a namespace and a repository of so many releases, starts an engine and
+// waits until all are ready.
+func (b *bench) launch(ctx context.Context, releases, objects int, o engineOptions) (*engine, error) {
+	namespace, err := b.namespace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := b.repository(ctx, commit{"Start", project(namespace, releases, objects)})
+	if err != nil {
+		return nil, err
+	}
+	b.progress("first sync of %d releases", releases)
+	var ready <-chan struct{}
+	e, err := b.start(ctx, namespace, dir, o, func(m *meter) { ready = m.allReady(releases) })
+	if err != nil {
+		return nil, err
+	}
+	if err := await(ctx, ready); err != nil {
+		return nil, errors.Join(fmt.Errorf("waiting for %d releases to be ready: %w", releases, err), e.stop())
+	}
+	return e, e.settle(ctx, 2*time.Second)
+}
+
+// namespace makes one, which is deleted with the run: in a cluster that stays, too.
+func (b *bench) namespace(ctx context.Context) (string, error) {
+	api, err := kubernetes.NewForConfig(b.config)
+	if err != nil {
+		return "", err
+	}
+	made, err := api.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "bench-"}}, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("making a namespace: %w", err)
+	}
+	b.atEnd = append(b.atEnd, func() error {
+		return api.CoreV1().Namespaces().Delete(context.WithoutCancel(ctx), made.Name, metav1.DeleteOptions{})
+	})
+	return made.Name, nil
+}
+
+// rendered are the objects of all releases of a project.
+func rendered(ctx context.Context, content files, releases int) ([]*unstructured.Unstructured, error) {
+	fsys := content.memory()
+	opened, err := envrepo.Open(fsys)
+	if err != nil {
+		return nil, err
+	}
+	var all []*unstructured.Unstructured
+	for i := range releases {
+		release, err := opened.Release("production", componentName(i))
+		if err != nil {
+			return nil, err
+		}
+		result, err := render.Build(ctx, render.Request{FS: fsys, Release: release})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, result.Shared...)
+	}
+	return all, nil
+}
+
+// patcher is a client that does nothing but apply objects.
+type patcher struct{ client *cluster.Client }
+
+// newPatcher has found out about the kinds of the objects already.
+func (b *bench) newPatcher(objects []*unstructured.Unstructured) (patcher, error) {
+	client, err := cluster.New(b.config)
+	if err != nil {
+		return patcher{}, err
+	}
+	for _, o := range objects {
+		if _, err := client.Namespaced(o.GroupVersionKind()); err != nil {
+			return patcher{}, err
+		}
+	}
+	return patcher{client}, nil
+}
+
+// apply is the bare loop: the server-side-apply patches that the reconciler sends as
+// well, by the same client, and nothing else.
+func (p patcher) apply(ctx context.Context, objects ...*unstructured.Unstructured) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	for _, o := range objects {
+		g.Go(func() error {
+			_, _, err := p.client.Apply(ctx, o, nil, cluster.ApplyOptions{Manager: manager})
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// calm waits until the cluster's controllers have done what they had to, so that
+// nobody pays for it but who has caused it: until all Deployments are observed and
+// the number of EndpointSlices stands.
+func (b *bench) calm(ctx context.Context) error {
+	api, err := kubernetes.NewForConfig(b.config)
+	if err != nil {
+		return err
+	}
+	before := -1
+	for calm := 0; calm < 3; {
+		deployments, err := api.AppsV1().Deployments("").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		observed := true
+		for _, d := range deployments.Items {
+			observed = observed && d.Status.ObservedGeneration >= d.Generation
+		}
+		slices, err := api.DiscoveryV1().EndpointSlices("").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		if calm++; !observed || len(slices.Items) != before {
+			calm, before = 0, len(slices.Items)
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notified tells the engine to look at the branch.
+func (e *engine) notified() { e.notify <- struct{}{} }
+
+// pusher is a second view of the engine's repository, for whoever pushes.
+func (b *bench) pusher(ctx context.Context, e *engine) (*gitrepo.Repository, error) {
+	return b.open(ctx, e.dir)
+}

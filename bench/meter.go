@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/sluice-dev/sluice/reconciler"
+)
+
+// meter counts what an engine sends and does. At most one thing is awaited at a
+// time, by patched, and readiness by ready.
+type meter struct {
+	mu       sync.Mutex
+	requests int             // but watches
+	rendered map[string]bool // releases whose overlay was read, with the commit
+	last     time.Time       // when something was sent
+
+	path    string // part of the paths of patches that are awaited
+	missing int
+	reached chan struct{}
+
+	unready int
+	seen    map[string]bool
+	ready   chan struct{}
+}
+
+// config is a client's configuration whose requests are counted.
+func (m *meter) config(c *rest.Config) *rest.Config {
+	c = rest.CopyConfig(c)
+	c.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(r)
+			m.sent(r, err == nil && response.StatusCode < 300)
+			return response, err
+		})
+	})
+	return c
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func (m *meter) sent(r *http.Request, ok bool) {
+	if r.URL.Query().Get("watch") != "" {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.requests++
+	m.last = time.Now()
+	if m.missing == 0 || !ok || r.Method != http.MethodPatch || strings.Contains(r.URL.Path, "/releases/") || !strings.Contains(r.URL.Path, m.path) {
+		return
+	}
+	if m.missing--; m.missing == 0 {
+		close(m.reached)
+	}
+}
+
+// patched is closed when so many objects have been patched whose path has this part.
+func (m *meter) patched(path string, n int) <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.path, m.missing, m.reached = path, n, make(chan struct{})
+	return m.reached
+}
+
+// allReady is closed when so many releases have been reported as ready.
+func (m *meter) allReady(n int) <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unready, m.seen, m.ready = n, map[string]bool{}, make(chan struct{})
+	return m.ready
+}
+
+// Report takes the statuses of releases.
+func (m *meter) Report(_ context.Context, s reconciler.Status) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.unready == 0 || s.State != reconciler.StateReady || s.Release == "" || m.seen[s.Release] {
+		return
+	}
+	m.seen[s.Release] = true
+	if m.unready--; m.unready == 0 {
+		close(m.ready)
+	}
+}
+
+// read is told of a file of a commit that is read. A release that is rendered has its
+// overlay read, once or more often; one that is not, has not.
+func (m *meter) read(rev, name string) {
+	if !strings.HasPrefix(name, "environments/production/") || !strings.HasSuffix(name, "/kustomization.yaml") {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.rendered == nil {
+		m.rendered = map[string]bool{}
+	}
+	m.rendered[rev+" "+name] = true
+}
+
+// reset begins to count anew.
+func (m *meter) reset() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.requests, m.rendered, m.last = 0, nil, time.Now()
+}
+
+func (m *meter) counts() (requests, renders int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.requests, len(m.rendered)
+}
+
+// settle waits until nothing has been sent for a while.
+func (m *meter) settle(ctx context.Context, quiet time.Duration) error {
+	for {
+		m.mu.Lock()
+		left := quiet - time.Since(m.last)
+		m.mu.Unlock()
+		if left <= 0 {
+			return nil
+		}
+		if err := sleep(ctx, left); err != nil {
+			return err
+		}
+	}
+}
+
+// sleep waits unless the run ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// await waits for what a channel's end tells.
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

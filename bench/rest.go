@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/sluice-dev/sluice/bench/figures"
+)
+
+// runRest measures a reconciler that has nothing to do. What it costs with many
+// releases is held against what it costs with few.
+func runRest(ctx context.Context, b *bench) error {
+	releases := b.samples(1000, 50)
+	few, err := restOf(ctx, b, 10, b.samples(3, 1))
+	if err != nil {
+		return err
+	}
+	many, err := restOf(ctx, b, releases, b.samples(6, 2))
+	if err != nil {
+		return err
+	}
+	of, against := figures.Count(releases)+" releases", "10 releases"
+	b.record(figures.Figure{Case: of, Measure: "requests in 10 s", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(many.requests...)})
+	b.record(figures.Figure{Case: of, Measure: "processor in 10 s", Unit: figures.Milliseconds, Spread: figures.Durations(many.processor)}.
+		Against(against, figures.Durations(few.processor)))
+	b.record(figures.Figure{Case: of, Measure: "live heap", Unit: figures.MiB, Absolute: true, Spread: figures.SpreadOf(many.heap)}.
+		Against(against, figures.SpreadOf(few.heap)))
+	b.record(figures.Figure{Case: of, Measure: "resident", Unit: figures.MiB, Spread: figures.SpreadOf(many.resident...)}.
+		Against(against, figures.SpreadOf(few.resident...)))
+	b.record(figures.Figure{Case: of, Measure: "requests of a resync", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(many.resync)})
+	b.record(figures.Figure{Case: of, Measure: "processor, with a resync", Unit: figures.Milliseconds, Spread: figures.Durations([]time.Duration{many.resyncCost})}.
+		Against(against, figures.Durations([]time.Duration{few.resyncCost})))
+	return nil
+}
+
+// restWindow is how long a sample of doing nothing is. Six are a minute.
+const restWindow = 10 * time.Second
+
+// resting is what nothing costs.
+type resting struct {
+	requests, resident []float64
+	processor          []time.Duration // in a window
+	heap               float64
+	resync             float64 // requests
+	resyncCost         time.Duration
+}
+
+// restOf looks at a reconciler of so many releases for some windows, each of which
+// has a look at the repository in it, and then for one more with a resync in it.
+func restOf(ctx context.Context, b *bench, releases, windows int) (r resting, err error) {
+	// The resync comes after the windows: it is as long after the start as all that
+	// takes, with time to spare for the first sync.
+	resync := time.Duration(windows)*restWindow + time.Duration(releases)*100*time.Millisecond + 30*time.Second
+	if b.size == small {
+		resync = time.Duration(windows)*restWindow + 25*time.Second
+	}
+	began := time.Now()
+	e, err := b.launch(ctx, releases, 5, engineOptions{pollInterval: restWindow, resync: resync})
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, e.stop()) }()
+	if err := b.calm(ctx); err != nil {
+		return r, err
+	}
+	if left := resync - time.Since(began) - time.Duration(windows)*restWindow; left < 0 {
+		return r, fmt.Errorf("the first sync of %d releases took so long that a resync at %s would come into the windows", releases, resync)
+	}
+	r.heap = liveHeap()
+	if err := b.heapProfile(); err != nil {
+		return r, err
+	}
+	b.progress("%d releases at rest for %s", releases, time.Duration(windows)*restWindow)
+	for range windows {
+		n, used, err := b.idle(ctx, e, restWindow)
+		if err != nil {
+			return r, err
+		}
+		resident, err := resident(os.Getpid(), "VmRSS")
+		if err != nil {
+			return r, err
+		}
+		r.requests, r.processor, r.resident = append(r.requests, float64(n)), append(r.processor, used), append(r.resident, resident)
+	}
+	// From a little before the resync is due until a little after it.
+	if err := sleep(ctx, time.Until(began.Add(resync-2*time.Second))); err != nil {
+		return r, err
+	}
+	b.progress("a resync of %d releases", releases)
+	n, used, err := b.idle(ctx, e, restWindow+5*time.Second)
+	r.resync, r.resyncCost = float64(n), used
+	return r, err
+}
+
+// idle does nothing for a while and returns what the engine has done meanwhile.
+func (b *bench) idle(ctx context.Context, e *engine, d time.Duration) (requests int, processor time.Duration, err error) {
+	e.reset()
+	since := costSince()
+	if err := sleep(ctx, d); err != nil {
+		return 0, 0, err
+	}
+	used, err := since()
+	requests, _ = e.counts()
+	return requests, used.processor, err
+}
