@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -69,7 +70,11 @@ func settled(ctx context.Context, b *bench, releases, commits int) (w weights, e
 	}
 	defer func() { err = errors.Join(err, c.stop()) }()
 	b.progress("first sync of %d releases of %d objects", releases, memoryObjects)
+	profiled := b.profileController(ctx, c)
 	if err := c.awaitReady(ctx, releases); err != nil {
+		return w, err
+	}
+	if err := profiled(); err != nil {
 		return w, err
 	}
 	if w.resident, err = c.resident(ctx); err != nil {
@@ -94,8 +99,30 @@ func settled(ctx context.Context, b *bench, releases, commits int) (w weights, e
 	if w.later, err = c.resident(ctx); err != nil || b.profile == "" {
 		return w, err
 	}
-	b.heaped = true
-	return w, b.fetchProfile(ctx, "http://"+c.profiles+"/debug/pprof/heap?gc=1", "heap")
+	return w, b.fetchProfile(ctx, "http://"+c.profiles+"/debug/pprof/heap?gc=1", "controller.heap")
+}
+
+// profileController keeps a CPU profile of the beginning of a first sync, and returns
+// what waits for it. Of several controllers that of the last one stays.
+func (b *bench) profileController(ctx context.Context, c *controller) (wait func() error) {
+	if b.profile == "" {
+		return func() error { return nil }
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		listening := func() (bool, error) {
+			connection, err := net.Dial("tcp", c.profiles)
+			if err != nil {
+				return false, nil
+			}
+			return true, connection.Close()
+		}
+		if err := c.until(ctx, 20*time.Millisecond, listening); err != nil {
+			return err
+		}
+		return b.fetchProfile(ctx, "http://"+c.profiles+"/debug/pprof/profile?seconds="+strconv.Itoa(b.samples(20, 5)), "controller.cpu")
+	})
+	return g.Wait
 }
 
 // history is commits between two looks: records of builds, and at last one that

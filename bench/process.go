@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -27,27 +27,13 @@ func costSince() func() (cost, error) {
 	}
 }
 
-// tick is the unit of processor times in /proc on Linux.
-const tick = 10 * time.Millisecond
-
 // processorTime is what this process has had so far.
 func processorTime() (time.Duration, error) {
-	stat, err := os.ReadFile("/proc/self/stat")
-	if err != nil {
-		return 0, err
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0, fmt.Errorf("asking for the processor time of this process: %w", err)
 	}
-	// The name in parentheses may hold anything; of what follows it, the twelfth and
-	// thirteenth fields are user and system time.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	total := 0
-	for _, field := range fields[11:13] {
-		n, err := strconv.Atoi(field)
-		if err != nil {
-			return 0, fmt.Errorf("reading /proc/self/stat: %w", err)
-		}
-		total += n
-	}
-	return time.Duration(total) * tick, nil
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
 }
 
 // resident is a line of /proc/PID/status in MiB: VmRSS is what is resident, VmHWM what

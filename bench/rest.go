@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sluice-dev/sluice/bench/figures"
 )
@@ -49,16 +50,13 @@ type resting struct {
 }
 
 // restOf looks at a reconciler of so many releases for some windows, each of which
-// has a look at the repository in it, and then for one more with a resync in it.
+// has a look at the repository in it, and for one more with a resync in it.
 func restOf(ctx context.Context, b *bench, releases, windows int) (r resting, err error) {
-	// The resync comes after the windows: it is as long after the start as all that
-	// takes, with time to spare for the first sync.
-	resync := time.Duration(windows)*restWindow + time.Duration(releases)*100*time.Millisecond + 30*time.Second
-	if b.size == small {
-		resync = time.Duration(windows)*restWindow + 25*time.Second
-	}
-	began := time.Now()
-	e, err := b.launch(ctx, releases, 5, engineOptions{pollInterval: restWindow, resync: resync})
+	ticking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	clock := clocktesting.NewFakeClock(time.Now())
+	go tick(ticking, clock)
+	e, err := b.launch(ctx, releases, 5, engineOptions{clock: clock, pollInterval: restWindow, resync: resync})
 	if err != nil {
 		return r, err
 	}
@@ -66,16 +64,13 @@ func restOf(ctx context.Context, b *bench, releases, windows int) (r resting, er
 	if err := b.calm(ctx); err != nil {
 		return r, err
 	}
-	if left := resync - time.Since(began) - time.Duration(windows)*restWindow; left < 0 {
-		return r, fmt.Errorf("the first sync of %d releases took so long that a resync at %s would come into the windows", releases, resync)
-	}
 	r.heap = liveHeap()
 	if err := b.heapProfile(); err != nil {
 		return r, err
 	}
 	b.progress("%d releases at rest for %s", releases, time.Duration(windows)*restWindow)
 	for range windows {
-		n, used, err := b.idle(ctx, e, restWindow)
+		n, used, err := idle(ctx, e, func() {})
 		if err != nil {
 			return r, err
 		}
@@ -85,21 +80,31 @@ func restOf(ctx context.Context, b *bench, releases, windows int) (r resting, er
 		}
 		r.requests, r.processor, r.resident = append(r.requests, float64(n)), append(r.processor, used), append(r.resident, resident)
 	}
-	// From a little before the resync is due until a little after it.
-	if err := sleep(ctx, time.Until(began.Add(resync-2*time.Second))); err != nil {
-		return r, err
-	}
 	b.progress("a resync of %d releases", releases)
-	n, used, err := b.idle(ctx, e, restWindow+5*time.Second)
+	n, used, err := idle(ctx, e, func() { clock.Step(resync) })
 	r.resync, r.resyncCost = float64(n), used
 	return r, err
 }
 
-// idle does nothing for a while and returns what the engine has done meanwhile.
-func (b *bench) idle(ctx context.Context, e *engine, d time.Duration) (requests int, processor time.Duration, err error) {
+// resync is an hour of the engine's clock.
+const resync = time.Hour
+
+// tick lets a clock go with the time. It is one that can be set forward, so that
+// nobody has to wait for a resync.
+func tick(ctx context.Context, clock *clocktesting.FakeClock) {
+	const step = 200 * time.Millisecond
+	for sleep(ctx, step) == nil {
+		clock.Step(step)
+	}
+}
+
+// idle begins something, waits for a window and returns what the engine has done
+// meanwhile.
+func idle(ctx context.Context, e *engine, begin func()) (requests int, processor time.Duration, err error) {
 	e.reset()
 	since := costSince()
-	if err := sleep(ctx, d); err != nil {
+	begin()
+	if err := sleep(ctx, restWindow); err != nil {
 		return 0, 0, err
 	}
 	used, err := since()
