@@ -10,9 +10,9 @@ import (
 
 // Measures of a plot, in SVG's user units.
 const (
-	plotWidth  = 760
-	labelWidth = 300
-	barsWidth  = 330
+	plotWidth  = 900
+	labelWidth = 360
+	barsWidth  = 340
 	barHeight  = 13
 	barGap     = 3
 	groupGap   = 9
@@ -75,6 +75,8 @@ func Plots(f Figures, titles []Title) map[string]string {
 func bars(title string, figures []Figure) string {
 	s := &svg{y: margin + 8}
 	s.text(margin, 15, "start", ink, title)
+	s.y += 18
+	s.text(margin, 11, "start", ink, "Blue: Sluice. Grey: baselines of the same run. Bars: medians; lines: the middle half of the samples.")
 	var units []Unit
 	for _, f := range figures {
 		if !slices.Contains(units, f.Unit) {
@@ -162,7 +164,7 @@ func ratios(figures []Figure) string {
 	if len(all) == 0 {
 		return ""
 	}
-	const left, right = 430, plotWidth - 70
+	const left, right = 520, plotWidth - 70
 	x := func(v float64) float64 {
 		return left + (math.Log(v)-math.Log(low))/(math.Log(high)-math.Log(low))*(right-left)
 	}
