@@ -80,6 +80,7 @@ lint: ## gofmt, go vet, staticcheck
 	  if [ -n "$$unformatted" ]; then echo "gofmt -w wanted:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go vet -tags e2e ./e2e
+	go -C bench vet . ./figures
 	@test -x $(BIN)/staticcheck || go -C dev/lint build -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(BIN)/staticcheck ./...
 

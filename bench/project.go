@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing/fstest"
+	"time"
 
 	"github.com/sluice-dev/sluice/gitrepo"
 )
@@ -126,10 +127,10 @@ func (b *bench) repository(ctx context.Context, commits ...commit) (string, erro
 func extend(ctx context.Context, dir string, commits func(yield func(commit) bool)) error {
 	var in bytes.Buffer
 	first := git(ctx, dir, nil, "rev-parse", "--quiet", "--verify", "refs/heads/main") != nil
-	number := 0
+	number, now := 0, time.Now().Unix()
 	for c := range commits {
 		number++
-		fmt.Fprintf(&in, "commit refs/heads/main\ncommitter Bench <bench@example.com> %d +0000\ndata %d\n%s\n", 1767323045+number, len(c.message), c.message)
+		fmt.Fprintf(&in, "commit refs/heads/main\ncommitter Bench <bench@example.com> %d +0000\ndata %d\n%s\n", now, len(c.message), c.message)
 		if number == 1 && !first {
 			in.WriteString("from refs/heads/main^0\n")
 		}
