@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -230,6 +231,9 @@ func (s *shop) owned() map[string]*unstructured.Unstructured {
 	found := map[string]*unstructured.Unstructured{}
 	for _, kind := range s.listable() {
 		list, err := s.api.Resource(kind).Namespace(s.namespace).List(s.t.Context(), metav1.ListOptions{LabelSelector: v1alpha1.LabelRelease})
+		if apierrors.IsNotFound(err) {
+			continue // a kind of another test's, which has taken its definition away meanwhile
+		}
 		require.NoError(s.t, err)
 		for _, o := range list.Items {
 			if metav1.GetControllerOf(&o) == nil && s.strangers[nameOf(&o)] == nil && o.GetDeletionTimestamp() == nil {

@@ -18,7 +18,7 @@ import (
 // request at most. The server is asked again while it has not caught up with a
 // push, and only then is a refusal believed.
 func (f *Forge) Merge(ctx context.Context, number int, m promotion.MergeSpec) (string, error) {
-	start := time.Now()
+	start, denied := time.Now(), 0
 	for attempt := 0; ; attempt++ {
 		v, err := f.look(ctx)
 		if err != nil {
@@ -38,7 +38,10 @@ func (f *Forge) Merge(ctx context.Context, number int, m promotion.MergeSpec) (s
 		if answer.done {
 			return f.afterMerge(ctx, p)
 		}
-		if err := f.judge(v, p, answer, time.Since(start)); err != nil {
+		if denied++; !p.ready || answer.status != http.StatusMethodNotAllowed {
+			denied = 0
+		}
+		if err := f.judge(v, p, answer, denied, time.Since(start)); err != nil {
 			return "", err
 		}
 		if err := pause(ctx, attempt); err != nil {
@@ -96,13 +99,19 @@ func (f *Forge) tryMerge(ctx context.Context, p pull, m promotion.MergeSpec) (me
 	return mergeAnswer{}, answer.cause
 }
 
+// maxDenied is how often in a row the server denies what it calls ready to be merged,
+// until its rules are the reason. It may have begun to examine the pull request anew
+// after it was looked at, since its target has moved, and denies until that is over.
+const maxDenied = 3
+
 // judge says what a refusal means when the pull request still stands as it did:
 // nil as long as the server may not have caught up. Whether it can be merged is
-// what the server found out before the target moved, so Git is asked, too.
-func (f *Forge) judge(v view, p pull, answer mergeAnswer, waited time.Duration) error {
+// what the server found out before the target moved, so Git is asked, too. denied is
+// how often in a row it has refused what it calls ready.
+func (f *Forge) judge(v view, p pull, answer mergeAnswer, denied int, waited time.Duration) error {
 	changes, related, err := promotion.Compare(f.repo, v.target, p.Head)
 	conflicts := err == nil && len(changes.Conflicts) > 0
-	if answer.status == http.StatusMethodNotAllowed && p.ready && !conflicts {
+	if denied >= maxDenied && !conflicts {
 		return f.refusal(p, answer.cause) // nothing to wait for: its rules forbid it
 	}
 	if waited < f.pace.conflict {
