@@ -264,6 +264,22 @@ func (e *OptionError) Error() string {
 // Hint says what to give instead.
 func (e *OptionError) Hint() string { return e.hint }
 
+// ShallowError says that a shallow clone has no more of the history.
+type ShallowError struct {
+	Repository string
+	Last       string // the commit whose parents it lacks
+}
+
+// Error names the clone and the commit.
+func (e *ShallowError) Error() string {
+	return fmt.Sprintf("%s is a shallow clone, whose history begins at commit %s", e.Repository, short(e.Last))
+}
+
+// Hint says how to get the rest.
+func (e *ShallowError) Hint() string {
+	return "`git fetch --unshallow` gets the rest; in a pipeline, check out with fetch-depth: 0"
+}
+
 // CorruptError says that a stored object cannot be read. A mirror heals itself
 // at the next Fetch.
 type CorruptError struct {

@@ -3,11 +3,12 @@ package gitrepo
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"sort"
-	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -17,72 +18,89 @@ import (
 // merge counts as one change of the branch it was merged into. Without paths
 // every commit counts. limit bounds the result; 0 is no limit. No file is read.
 func (r *Repository) History(ctx context.Context, rev string, paths []string, limit int) ([]Commit, error) {
-	for _, p := range paths {
-		if !fs.ValidPath(p) {
-			return nil, pathError("history", p, fs.ErrInvalid)
-		}
-	}
-	c, err := r.resolve(rev)
-	if err != nil {
-		return nil, err
-	}
 	var found []Commit
-	was, err := r.db.pathHashes(c, paths)
+	err := r.Walk(ctx, rev, paths, func(c Commit, changed []string) bool {
+		if len(paths) == 0 || len(changed) > 0 {
+			found = append(found, c)
+		}
+		return limit <= 0 || len(found) < limit
+	})
 	if err != nil {
 		return nil, err
-	}
-	for limit <= 0 || len(found) < limit {
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("reading the history of %s: %w", r.name, ctx.Err())
-		}
-		var parent *commitObject
-		before := make([]plumbing.Hash, len(paths))
-		if len(c.parents) > 0 {
-			if parent, err = r.db.commit(c.parents[0]); err != nil {
-				return nil, err
-			}
-			if before, err = r.db.pathHashes(parent, paths); err != nil {
-				return nil, err
-			}
-		}
-		if len(paths) == 0 || !slices.Equal(was, before) {
-			found = append(found, c.Commit)
-		}
-		if parent == nil {
-			break
-		}
-		c, was = parent, before
 	}
 	return found, nil
 }
 
-// pathHashes returns the hash of what is at each path, zero where nothing is.
-// Modes count: making a file executable changes the folder's hash, but not its
-// own, so the mode is mixed in.
-func (db *database) pathHashes(c *commitObject, paths []string) ([]plumbing.Hash, error) {
-	hashes := make([]plumbing.Hash, len(paths))
-	for i, p := range paths {
-		e := treeEntry{mode: 0o40000, hash: c.tree}
-		for rest := p; rest != "" && p != "."; {
-			if !e.isDir() {
-				e = treeEntry{}
-				break
-			}
-			t, err := db.tree(e.hash)
-			if err != nil {
-				return nil, err
-			}
-			var name string
-			name, rest, _ = strings.Cut(rest, "/")
-			e, _ = t.find(name) // the zero entry is no folder
+// Walk goes back from rev by first parents, newest first, and gives visit every commit
+// with those of the paths (as for History) that it changed; the first commit changes
+// all that it has. It ends there, or when visit returns false. A commit costs
+// itself and the folders that it changed on the way to the paths; no file is read.
+// Where a shallow clone ends, the commit counts as the first one, as it does for git,
+// and the error is a ShallowError.
+func (r *Repository) Walk(ctx context.Context, rev string, paths []string, visit func(c Commit, changed []string) (more bool)) error {
+	wanted, above := map[string]bool{}, map[string]bool{}
+	for _, p := range paths {
+		if !fs.ValidPath(p) {
+			return pathError("history", p, fs.ErrInvalid)
 		}
-		hashes[i] = e.hash
-		if !e.hash.IsZero() {
-			hashes[i][0] ^= byte(e.mode >> 8)
-			hashes[i][1] ^= byte(e.mode)
+		wanted[p] = true
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			above[dir] = true
 		}
 	}
-	return hashes, nil
+	c, err := r.resolve(rev)
+	if err != nil {
+		return err
+	}
+	for {
+		if ctx.Err() != nil {
+			return fmt.Errorf("reading the history of %s: %w", r.name, ctx.Err())
+		}
+		parent, err := r.parent(c)
+		var shallow *ShallowError
+		if err != nil && !errors.As(err, &shallow) {
+			return err
+		}
+		before := emptyTree
+		if parent != nil {
+			before = parent.tree
+		}
+		var changed []string
+		if wanted["."] && before != c.tree {
+			changed = append(changed, ".")
+		}
+		compare := &comparison{before: r.db, after: r.db, visit: func(p string, _, _ treeEntry) bool {
+			if wanted[p] {
+				changed = append(changed, p)
+			}
+			return above[p]
+		}}
+		if len(paths) > 0 {
+			if err := compare.folder("", before, c.tree); err != nil {
+				return fmt.Errorf("reading the history of %s: %w", r.name, err)
+			}
+		}
+		if !visit(c.Commit, changed) {
+			return nil
+		}
+		if parent == nil {
+			return err
+		}
+		c = parent
+	}
+}
+
+// parent is the first parent of a commit; nil when it has none, or with a ShallowError
+// when a shallow clone lacks it.
+func (r *Repository) parent(c *commitObject) (*commitObject, error) {
+	if len(c.parents) == 0 {
+		return nil, nil
+	}
+	parent, err := r.db.commit(c.parents[0])
+	if err != nil && r.local != nil && r.local.cutOff(c.hash) {
+		return nil, &ShallowError{Repository: r.name, Last: c.Hash}
+	}
+	return parent, err
 }
 
 // Changed returns the repository paths of all files, symbolic links and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
@@ -80,6 +81,74 @@ func TestHistory(t *testing.T) {
 	cancel()
 	_, err = r.History(ctx, "HEAD", nil, 0)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// TestWalk: each commit with what it changed, of nested paths and of files that were
+// folders, until the visitor has seen enough.
+func TestWalk(t *testing.T) {
+	dir, _ := project(t)
+	commitFiles(t, dir, "main", "file", map[string]string{"staging": "was a folder"})
+	r := open(t, Options{URL: dir})
+	walk := func(most int, paths ...string) (told []string) {
+		t.Helper()
+		require.NoError(t, r.Walk(t.Context(), "HEAD", paths, func(c Commit, changed []string) bool {
+			told = append(told, fmt.Sprint(c.Subject(), changed))
+			return len(told) < most
+		}))
+		return told
+	}
+	assert.Equal(t, []string{
+		"file[staging staging/api]", "api2[production/api]", "merge[staging staging/api]", "web1[]", "api1[production/api]", "first[production/api staging staging/api]",
+	}, walk(100, "staging", "staging/api", "production/api"))
+	assert.Equal(t, []string{"file[.]", "api2[.]"}, walk(2, "."))
+	assert.Equal(t, []string{"file[]"}, walk(1))
+}
+
+// TestWalkReadsWhatChanged: a commit that changes no path costs its root folder, however
+// many paths there are.
+func TestWalkReadsWhatChanged(t *testing.T) {
+	t.Parallel()
+	dir := emptyBare(t)
+	var commits []importedCommit
+	files, paths := map[string]string{}, []string{}
+	for i := range 50 {
+		name := fmt.Sprintf("environments/production/c%d", i)
+		files[name+"/digest"], paths = "0", append(paths, name)
+	}
+	commits = append(commits, importedCommit{"first", files}, importedCommit{"promoted", map[string]string{"environments/production/c7/digest": "1"}})
+	for i := range 100 {
+		commits = append(commits, importedCommit{"build", map[string]string{fmt.Sprintf("builds/c%d/%d.yaml", i%50, i): "x"}})
+	}
+	importCommits(t, dir, "main", commits)
+	r := open(t, Options{URL: dir})
+	var changes []string
+	require.NoError(t, r.Walk(t.Context(), "HEAD", paths, func(c Commit, changed []string) bool {
+		if len(changed) > 0 {
+			changes = append(changes, fmt.Sprint(c.Subject(), changed))
+		}
+		return len(changes) == 0
+	}))
+	assert.Equal(t, []string{"promoted[environments/production/c7]"}, changes)
+	const roots, onTheWay = 102, 2 * 2
+	assert.EqualValues(t, roots+onTheWay, r.FoldersRead())
+}
+
+// TestWalkOfAShallowClone: the commits that it has, and that there were more.
+func TestWalkOfAShallowClone(t *testing.T) {
+	t.Parallel()
+	dir, _ := project(t)
+	clone := filepath.Join(t.TempDir(), "clone")
+	git(t, "", "clone", "--quiet", "--depth=2", "file://"+dir, clone)
+	var told []string
+	err := openLocal(t, clone).Walk(t.Context(), "HEAD", nil, func(c Commit, _ []string) bool {
+		told = append(told, c.Subject())
+		return true
+	})
+	var shallow *ShallowError
+	require.ErrorAs(t, err, &shallow)
+	assert.Contains(t, err.Error(), clone+" is a shallow clone, whose history begins at commit "+shallow.Last[:12])
+	assert.Contains(t, hint(t, err), "git fetch --unshallow")
+	assert.Equal(t, []string{"api2", "merge"}, told)
 }
 
 func TestHistorySeesModes(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -123,6 +124,13 @@ type localRepository struct {
 	dirs    gitDirs
 	config  *config.Config
 	storage *localStorage
+}
+
+// cutOff reports whether a commit is one of those at which a shallow clone ends. It
+// says so only where the file that git keeps of them can be read.
+func (l *localRepository) cutOff(h plumbing.Hash) bool {
+	data, err := os.ReadFile(filepath.Join(l.dirs.common, "shallow"))
+	return err == nil && slices.Contains(strings.Fields(string(data)), h.String())
 }
 
 // OpenLocal opens the repository that a folder belongs to: the work tree (also
