@@ -18,7 +18,10 @@ const (
 )
 
 // block is an ipBlock.
-type block struct{ pods families } // in which it may hold addresses of pods
+type block struct {
+	pods  families // in which it may hold addresses of pods
+	whole bool     // it holds all of a range of them
+}
 
 // podRanges are where pods have their addresses: which ones a cluster uses is not
 // known. IPv4 addresses of pods are private ones, shared ones (RFC 6598), or of the
@@ -51,12 +54,14 @@ func parseBlock(at string, raw networkingv1.IPBlock) (block, error) {
 	if whole.Addr().Is6() {
 		family = ipv6
 	}
+	var b block
 	for _, r := range podRanges[family] {
 		if common, ok := intersection(whole, r); ok && !covered(common, except) {
-			return block{pods: family}, nil
+			b.pods = family
+			b.whole = b.whole || common == r
 		}
 	}
-	return block{}, nil
+	return b, nil
 }
 
 func parsePrefix(at, text string) (netip.Prefix, error) {

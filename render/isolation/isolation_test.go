@@ -103,23 +103,33 @@ warning dev: no NetworkPolicy restricts what Deployment api may connect to: only
 		{"open to every namespace", anyEgress, denyText + policyText("in", "policyTypes: [Ingress]\ningress:\n- from: [{podSelector: {}}]\n- from: [{namespaceSelector: {}}]\n  ports: [{port: http}]"), `
 error prod/api NetworkPolicy shop-prod/in: spec.ingress[1].from[0] lets in another environment: Deployment api (TCP 8080) can be reached from dev (spec.egress[0] of NetworkPolicy out lets Deployment api out)`},
 		{"ports that do not meet", policyText("out", "policyTypes: [Ingress, Egress]\negress: [{ports: [{protocol: UDP, port: 53}, {port: 53}]}]"),
-			policyText("in", "policyTypes: [Ingress, Egress]\ningress: [{from: [{namespaceSelector: {}}], ports: [{port: http}]}]"), ""},
+			policyText("in", "policyTypes: [Ingress, Egress]\ningress: [{from: [{namespaceSelector: {}}], ports: [{port: http}]}]"), `
+warning dev/api NetworkPolicy shop-dev/out: spec.egress[0] lets Deployment api connect to pods of prod (TCP 53, UDP 53): only policies at the other end keep them apart
+warning prod/api NetworkPolicy shop-prod/in: spec.ingress[0].from[0] lets pods of dev connect to Deployment api (TCP 8080): only policies at the other end keep them apart`},
 		{"ports that meet in a range", policyText("out", "policyTypes: [Ingress, Egress]\negress: [{ports: [{port: 8000, endPort: 9000}]}]"),
 			policyText("in", "policyTypes: [Ingress, Egress]\ningress: [{from: [{namespaceSelector: {}}], ports: [{port: 8500, endPort: 9500}, {port: http}]}]"), `
 error prod/api NetworkPolicy shop-prod/in: spec.ingress[0].from[0] lets in another environment: Deployment api (TCP 8080, TCP 8500–9000) can be reached from dev (spec.egress[0] of NetworkPolicy out lets Deployment api out)`},
 		{"by the namespace's name", anyEgress, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: shop-dev}}}]}]"), `
 error prod/api NetworkPolicy shop-prod/in: spec.ingress[0].from[0] lets in another environment: Deployment api (every port) can be reached from dev (spec.egress[0] of NetworkPolicy out lets Deployment api out)`},
-		{"by another's name", anyEgress, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: gateways}}}]}]"), ""},
+		{"by another's name", anyEgress, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: gateways}}}]}]"), `
+warning dev/api NetworkPolicy shop-dev/out: spec.egress[0] lets Deployment api connect to pods of prod (every port): only policies at the other end keep them apart`},
 		{"by a label of the namespace", anyEgress + fmt.Sprintf(namespaceText, "dev"), denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{namespaceSelector: {matchLabels: {team: shop}}, podSelector: {matchLabels: {app: api}}}]}]"), `
 error prod/api NetworkPolicy shop-prod/in: spec.ingress[0].from[0] lets in another environment: Deployment api (every port) can be reached from dev (spec.egress[0] of NetworkPolicy out lets Deployment api out)`},
 		{"by a label that is not known", anyEgress, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{namespaceSelector: {matchLabels: {team: shop}}}]}]"), `
+warning dev/api NetworkPolicy shop-dev/out: spec.egress[0] lets Deployment api connect to pods of prod (every port): only policies at the other end keep them apart
 warning dev: Namespace shop-dev is not rendered, so its labels are not known: spec.ingress[0].from[0] of NetworkPolicy in in prod may select it`},
-		{"by other pods' labels", anyEgress, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: web}}}]}]"), ""},
-		{"internet to pods that are denied", internet, denyText, ""},
+		{"by other pods' labels", anyEgress, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: web}}}]}]"), `
+warning dev/api NetworkPolicy shop-dev/out: spec.egress[0] lets Deployment api connect to pods of prod (every port): only policies at the other end keep them apart`},
+		{"internet to pods that are denied", internet, denyText, `
+warning dev/api NetworkPolicy shop-dev/internet: spec.egress[0].to[0] lets Deployment api connect to pods of prod (every port): only policies at the other end keep them apart`},
+		{"declared addresses, which are some pods' perhaps", policyText("out", "policyTypes: [Ingress, Egress]\negress: [{to: [{ipBlock: {cidr: 10.20.0.0/24}}, {ipBlock: {cidr: 'fd00::/8'}}]}]"), denyText, ""},
 		{"internet to pods that are open to it", internet + denyText, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]"), `
 error prod/api NetworkPolicy shop-prod/in: spec.ingress[0].from[0] lets in another environment: Deployment api (every port) can be reached from dev (spec.egress[0].to[0] of NetworkPolicy internet lets Deployment api out)`},
-		{"the internet without the pods", internet + denyText, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, 198.18.0.0/15, 240.0.0.0/4]}}, {ipBlock: {cidr: 203.0.113.0/24}}]}]"), ""},
-		{"another family of addresses", internet + denyText, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{ipBlock: {cidr: '::/0'}}]}]"), ""},
+		{"the internet without the pods", internet + denyText, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, 198.18.0.0/15, 240.0.0.0/4]}}, {ipBlock: {cidr: 203.0.113.0/24}}]}]"), `
+warning dev/api NetworkPolicy shop-dev/internet: spec.egress[0].to[0] lets Deployment api connect to pods of prod (every port): only policies at the other end keep them apart`},
+		{"another family of addresses", internet + denyText, denyText + policyText("in", "policyTypes: [Ingress]\ningress: [{from: [{ipBlock: {cidr: '::/0'}}]}]"), `
+warning dev/api NetworkPolicy shop-dev/internet: spec.egress[0].to[0] lets Deployment api connect to pods of prod (every port): only policies at the other end keep them apart
+warning prod/api NetworkPolicy shop-prod/in: spec.ingress[0].from[0] lets pods of dev connect to Deployment api (every port): only policies at the other end keep them apart`},
 		{"equal rules are told once", anyEgress, denyText + policyText("a", "policyTypes: [Ingress]\ningress: [{from: [{namespaceSelector: {}}]}]") + policyText("b", "policyTypes: [Ingress]\ningress: [{from: [{namespaceSelector: {}}]}]"), `
 error prod/api NetworkPolicy shop-prod/a: spec.ingress[0].from[0] lets in another environment: Deployment api (every port) can be reached from dev (spec.egress[0] of NetworkPolicy out lets Deployment api out); so does NetworkPolicy b`},
 		{"the host's network", denyText, denyText + "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: node}\nspec: {template: {spec: {hostNetwork: true, containers: []}}}\n", `

@@ -53,6 +53,7 @@ func Judge(environments []*Environment) []Finding {
 		found = append(found, told(severity, e, ways[e])...)
 		if severity == render.SeverityError {
 			found = append(found, unrestricted(e, passed)...)
+			found = append(found, oneSided(e, environments, passed)...)
 		}
 		if len(environments) > 1 {
 			found = append(found, unproven(severity, e, environments)...)
@@ -84,29 +85,34 @@ type end struct {
 	ports    ports
 }
 
-// ends are the openings of an environment in a direction towards another one. Ports
-// are those of the pods that are connected to.
-func (e *Environment) ends(direction int, other *Environment) []end {
-	var out []end
+// ends are the openings of an environment in a direction towards another one.
+func (e *Environment) ends(direction int, other *Environment) (out []end) {
 	for _, o := range e.openings[direction] {
-		far, families := o.peer.admits(other)
-		if far.empty() || families == 0 {
-			continue
-		}
-		target := e
+		out = append(out, e.towards(direction, o, other)...)
+	}
+	return out
+}
+
+// towards is one opening of an environment towards another one: none where it does not
+// lead there. Ports are those of the pods that are connected to.
+func (e *Environment) towards(direction int, o *opening, other *Environment) (out []end) {
+	far, families := o.peer.admits(other)
+	if far.empty() || families == 0 {
+		return nil
+	}
+	target := e
+	if direction == egress {
+		target = other
+	}
+	for _, v := range target.variants(o.ports) {
+		x := end{o, o.pods, far, families, v.ports}
 		if direction == egress {
-			target = other
+			x.far = far.and(v.pods)
+		} else {
+			x.near = o.pods.and(v.pods)
 		}
-		for _, v := range target.variants(o.ports) {
-			x := end{o, o.pods, far, families, v.ports}
-			if direction == egress {
-				x.far = far.and(v.pods)
-			} else {
-				x.near = o.pods.and(v.pods)
-			}
-			if !x.near.empty() && !x.far.empty() {
-				out = append(out, x)
-			}
+		if !x.near.empty() && !x.far.empty() {
+			out = append(out, x)
 		}
 	}
 	return out
@@ -159,7 +165,7 @@ func told(severity string, to *Environment, ways []way) []Finding {
 			first := in.rules[0]
 			f.Release, f.Object = first.policy.release, first.policy.object(to)
 			f.Message = fmt.Sprintf("%s lets in another environment: %s%s", first.at, what, alike(in))
-			f.Hint = in.hint()
+			f.Hint = in.hint(ingress)
 		}
 		found = append(found, f)
 	}
@@ -188,9 +194,48 @@ func unrestricted(e *Environment, passed map[*opening]bool) []Finding {
 		Message: "no NetworkPolicy restricts " + strings.Join(what, " and ") + ": only the policies of the other environments keep them apart", Hint: denyHint(e)}}
 }
 
+// oneSided warns of rules that lead from or to other environments, of which none is
+// open at its end: a rule there would make a way, and here is where nobody would look.
+// Ranges of addresses count where they hold all that pods may have: that a smaller one
+// holds those of an environment, and not those that it was declared for, nobody can tell.
+func oneSided(e *Environment, environments []*Environment, passed map[*opening]bool) (found []Finding) {
+	for direction, format := range []string{ingress: "lets pods of %s connect to %s (%s)", egress: "lets %[2]s connect to pods of %[1]s (%[3]s)"} {
+		for _, o := range e.openings[direction] {
+			if o.rules == nil || passed[o] || o.peer.block != nil && !o.peer.block.whole {
+				continue
+			}
+			var others []string
+			near, reached := newSet(len(e.pods)), ports{}
+			for _, other := range environments {
+				if other.namespace == e.namespace {
+					continue
+				}
+				ends := e.towards(direction, o, other)
+				if len(ends) > 0 {
+					others = append(others, other.name)
+				}
+				for _, x := range ends {
+					near.join(x.near)
+					reached = append(reached, x.ports...)
+				}
+			}
+			if others == nil {
+				continue
+			}
+			first := o.rules[0]
+			what := fmt.Sprintf(format, abbreviated(others), names(e.workloads(near)), merged(reached))
+			found = append(found, Finding{Severity: render.SeverityWarning, Release: first.policy.release, Object: first.policy.object(e),
+				Message: fmt.Sprintf("%s %s: only policies at the other end keep them apart%s", first.at, what, alike(o)), Hint: o.hint(direction)})
+		}
+	}
+	return found
+}
+
 // hint says how to close an opening.
-func (o *opening) hint() string {
+func (o *opening) hint(direction int) string {
 	switch {
+	case o.peer.any && direction == egress:
+		return "add to the rule where connections may lead, with to: to lead everywhere is to lead to other environments"
 	case o.peer.any:
 		return "add to the rule who may connect, with from: to be open to all is to be open to other environments"
 	case o.peer.block != nil:
