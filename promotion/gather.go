@@ -279,7 +279,7 @@ func (c *component) contract(role, tag, digest string) ContractInput {
 	slices.Sort(result.Required)
 	result.Required = slices.Compact(result.Required)
 	result.Known = recorded != nil || len(result.Required) > 0
-	for _, missing := range contract.Check(objectsOf(c.newRender, tag), c.new.Component, recorded) {
+	for _, missing := range contract.Check(objectsOf(c.newRender, tag), c.new.Component, recorded, c.newRender.Opaque...) {
 		if missing.Unknown {
 			result.Unsure = append(result.Unsure, missing.String())
 		} else {

@@ -203,6 +203,20 @@ func TestEncryptedJSONPatch(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, formSecret, valueAt(t, res.Shared, "Secret s", "stringData/TOKEN"))
 	assert.Contains(t, res.Values, formSecret, "the value inside the file is known, for masking")
+	assert.Empty(t, res.Opaque)
+
+	// Without a key nobody knows what it does: it is left out, and named.
+	res, err = render.Build(context.Background(), render.Request{FS: fsys, Release: rel, Decrypt: keyless})
+	require.NoError(t, err)
+	assert.Equal(t, "x", valueAt(t, res.Shared, "Secret s", "stringData/TOKEN"))
+	assert.Equal(t, []string{formDir + "patch.bin"}, res.Keyless)
+	assert.Equal(t, []string{formDir + "patch.bin"}, res.Opaque)
+	for _, untargeted := range []string{"patches: [{path: patch.bin}]", "patchesJson6902: [{path: patch.bin}]", "patchesStrategicMerge: [patch.bin]"} {
+		f.files["kustomization.yaml"] = "resources: [s.yaml]\n" + untargeted + "\n"
+		fsys = f.project(t)
+		_, err = render.Build(context.Background(), render.Request{FS: fsys, Release: releaseOf(t, fsys, "development", "api"), Decrypt: keyless})
+		assert.ErrorContains(t, err, formDir+"patch.bin: is encrypted as a whole, so that nobody knows without a key what it patches", untargeted)
+	}
 }
 
 // Metadata never holds a decrypted value, whatever the component allows.

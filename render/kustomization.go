@@ -32,6 +32,7 @@ const (
 	roleCRD                          // OpenAPI definitions
 	roleReplacement                  // replacements
 	rolePlugin                       // a transformer's configuration
+	roleUntargeted                   // with rolePatch: the patch itself says what it patches
 )
 
 // reference is one path in a kustomization file.
@@ -271,11 +272,11 @@ func (kf *kustomization) addPatchOrPath(field, text string) error {
 		if !errors.Is(err, errNotYAML) {
 			return kf.inlineError(field, text, "", err.Error(), remedyYAML(err))
 		}
-		kf.add(field, rolePatch, true, false, text)
+		kf.add(field, rolePatch|roleUntargeted, true, false, text)
 		return nil
 	}
 	if _, err := newResourceFactory().RF().SliceFromBytes([]byte(text)); err != nil {
-		kf.add(field, rolePatch, true, false, text)
+		kf.add(field, rolePatch|roleUntargeted, true, false, text)
 		return nil
 	}
 	return nil
@@ -284,7 +285,11 @@ func (kf *kustomization) addPatchOrPath(field, text string) error {
 func (kf *kustomization) addPatches(field string, patches []types.Patch) error {
 	for _, p := range patches {
 		if p.Path != "" {
-			kf.add(field+".path", rolePatch, true, false, p.Path)
+			role := rolePatch
+			if p.Target == nil {
+				role |= roleUntargeted
+			}
+			kf.add(field+".path", role, true, false, p.Path)
 		}
 		if p.Patch != "" {
 			if err := kf.addInlinePatch(field+".patch", p.Patch); err != nil {

@@ -28,8 +28,11 @@ type loaded struct {
 	secret  bool // data holds decrypted values
 	sealed  bool // the file is encrypted, opened or not: no error quotes it
 	keyless bool
+	opaque  bool // nothing is known of its content
 	masked  func() ([]byte, error)
 	checked role // roles whose checks it has passed
+
+	standsIn bool // data is noPatch, in place of a patch that is opaque
 
 	objects      int
 	copies       int
@@ -122,7 +125,7 @@ func (l *loader) read(p string) (*loaded, error) {
 	if len(d.Data) > MaxFile {
 		return nil, tooLarge(p, MaxFile)
 	}
-	return &loaded{data: d.Data, values: d.Values, secret: d.Encrypted && !d.Keyless, sealed: d.Encrypted, keyless: d.Keyless, masked: d.Masked}, nil
+	return &loaded{data: d.Data, values: d.Values, secret: d.Encrypted && !d.Keyless, sealed: d.Encrypted, keyless: d.Keyless, opaque: d.Opaque, masked: d.Masked}, nil
 }
 
 // check looks at the plaintext of a file as Kustomize will use it. Of a file
@@ -134,6 +137,13 @@ func (f *loaded) check(use fileUse) error {
 			return nil
 		}
 		return &InputError{File: use.path, Line: line, Reason: r.reason, Remedy: r.remedy}
+	}
+	if f.opaque && roles&rolePatch != 0 {
+		if roles&roleUntargeted != 0 {
+			return fail(0, refusal{"is encrypted as a whole, so that nobody knows without a key what it patches",
+				"give the patch a target in " + use.from.file + ", or encrypt its values only: as YAML, with the extension .yaml"})
+		}
+		f.data, f.standsIn = []byte(noPatch), true
 	}
 	if roles&(roleConfig|roleReplacement|rolePlugin) != 0 && len(f.data) > MaxConfig {
 		return tooLarge(use.path, MaxConfig)
@@ -194,6 +204,9 @@ func (f *loaded) check(use fileUse) error {
 	return nil
 }
 
+// noPatch is a JSON patch that changes nothing.
+const noPatch = `[{"op": "copy", "from": "/kind", "path": "/kind"}]`
+
 // nameless is the first line of an env file that has no value.
 func nameless(data []byte) int {
 	n := 0
@@ -239,6 +252,17 @@ func (l *loader) memory(r rendition) (*memoryFS, error) {
 		mem.put(p, data)
 	}
 	return mem, nil
+}
+
+// having are the paths of the files for which that is true, sorted.
+func (l *loader) having(is func(*loaded) bool) (paths []string) {
+	for p, f := range l.files {
+		if is(f) {
+			paths = append(paths, p)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 // decrypted are the files of a folder that hold decrypted values.

@@ -43,6 +43,7 @@ type Decrypted struct {
 	Values    []string // decrypted values, for masking and for tracking
 	Encrypted bool     // the file was encrypted
 	Keyless   bool     // no key was used: Data holds placeholders
+	Opaque    bool     // nothing of the file is known without a key: Data is one placeholder
 
 	// Masked returns the file with a placeholder for each decrypted value. It
 	// is called only to tell a leak from a coincidence and to get an error
@@ -69,6 +70,9 @@ type Result struct {
 	// the release holds in plain text as well are left out.
 	Values  []string
 	Keyless []string // files whose values could not be shown, sorted
+	// Opaque are those among them that patch objects, nobody knows how: the patches are
+	// left out, so that objects may lack or hold what they would not.
+	Opaque []string
 	// Plain are the values of Secrets that stand in the repository unencrypted.
 	Plain []PlainSecret
 }
@@ -172,7 +176,8 @@ func Inspect(ctx context.Context, req Request) (*Result, []Finding, error) {
 	if err := b.check(ctx, rel, folders); err != nil {
 		return nil, nil, fmt.Errorf("rendering %s: %w", rel.Dir, err)
 	}
-	res := &Result{Release: rel, Shared: folders[0].objects, Values: b.maskable(), Keyless: b.keyless(), Plain: b.plain(folders)}
+	res := &Result{Release: rel, Shared: folders[0].objects, Values: b.maskable(), Keyless: b.loader.having(func(f *loaded) bool { return f.keyless }),
+		Opaque: b.loader.having(func(f *loaded) bool { return f.standsIn }), Plain: b.plain(folders)}
 	for i, f := range folders[1:] {
 		t := TagObjects{Name: rel.Tags[i].Name, Digest: rel.Tags[i].Digest, Objects: f.objects}
 		if f.err != nil {
@@ -327,16 +332,4 @@ func (b *builder) values() []string {
 // maskable are the values that are nowhere in plain text.
 func (b *builder) maskable() []string {
 	return slices.DeleteFunc(b.values(), func(v string) bool { return b.public[v] })
-}
-
-// keyless are the encrypted files that were opened without a key.
-func (b *builder) keyless() []string {
-	var out []string
-	for p, f := range b.loader.files {
-		if f.keyless {
-			out = append(out, p)
-		}
-	}
-	slices.Sort(out)
-	return out
 }

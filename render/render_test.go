@@ -43,7 +43,7 @@ func keyed(t testing.TB, environments ...string) render.Decrypt {
 
 func keyless(path string, data []byte) (render.Decrypted, error) {
 	o, err := secrets.OpenKeyless(path, data)
-	return render.Decrypted{Data: o.Data, Encrypted: o.Encrypted, Keyless: o.Keyless}, err
+	return render.Decrypted{Data: o.Data, Encrypted: o.Encrypted, Keyless: o.Keyless, Opaque: o.Opaque}, err
 }
 
 func shop() fs.FS { return os.DirFS("testdata/shop") }

@@ -41,6 +41,7 @@ type Opened struct {
 	Values    []string // decrypted values worth masking, longest first
 	Encrypted bool     // it was a SOPS file
 	Keyless   bool     // values in Data are placeholders
+	Opaque    bool     // so is Data as a whole: of a binary file nothing shows without a key
 }
 
 // IsEncrypted reports whether SOPS wrote the file: it looks for the metadata
@@ -109,7 +110,7 @@ func OpenKeyless(path string, data []byte) (o Opened, err error) {
 	if err != nil {
 		return Opened{}, err
 	}
-	return Opened{Data: out, Encrypted: true, Keyless: true}, nil
+	return Opened{Data: out, Encrypted: true, Keyless: true, Opaque: format == formats.Binary}, nil
 }
 
 // Encrypt makes a new SOPS file from plaintext as a creation rule says. Path decides

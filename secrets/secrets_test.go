@@ -720,6 +720,7 @@ func FuzzOpen(f *testing.F) {
 // A keyless view never holds ciphertext and needs no key; names are found.
 func FuzzOpenKeyless(f *testing.F) {
 	addFixtures(f)
+	rule := ruleFor(f, keysOf(f, "development").Recipients()...)
 	f.Fuzz(func(t *testing.T, path string, data []byte) {
 		encrypted := IsEncrypted(path, data)
 		o, err := OpenKeyless(path, data)
@@ -727,5 +728,16 @@ func FuzzOpenKeyless(f *testing.F) {
 			t.Errorf("a plain file was changed")
 		}
 		_, _ = Names(path, data)
+		// What a file says of its keys is read too, by those who list and compare it.
+		_, listed := Recipients(path, data)
+		if listed == nil && !encrypted {
+			t.Errorf("a plain file has recipients")
+		}
+		_, compared := CompareKeys(path, data, rule)
+		for _, err := range []error{listed, compared} {
+			if err != nil && !bytes.Contains(data, []byte("canary")) && !strings.Contains(path, "canary") {
+				assertNoLeak(t, err)
+			}
+		}
 	})
 }

@@ -105,7 +105,7 @@ func keyless(file string, data []byte) (render.Decrypted, error) {
 // decrypted hands an opened file on to render.
 func decrypted(file string, data []byte, opened secrets.Opened) render.Decrypted {
 	return render.Decrypted{
-		Data: opened.Data, Values: opened.Values, Encrypted: opened.Encrypted, Keyless: opened.Keyless,
+		Data: opened.Data, Values: opened.Values, Encrypted: opened.Encrypted, Keyless: opened.Keyless, Opaque: opened.Opaque,
 		Masked: func() ([]byte, error) {
 			masked, err := secrets.OpenKeyless(file, data)
 			return masked.Data, err

@@ -47,9 +47,10 @@ func (m Missing) String() string {
 // envFrom) or as a file (a key of a mounted ConfigMap or Secret, by its file
 // name). Required is what the component requires and what the build does (nil:
 // no record). Init containers are left out, as they run one step of their own,
-// unless they keep running as sidecars. The result is sorted by workload, then in
-// the order of the contract.
-func Check(objects []*unstructured.Unstructured, component envrepo.Component, build *envrepo.Contract) []Missing {
+// unless they keep running as sidecars. Hidden are files that change the objects in a
+// way that nobody knows (render.Result.Opaque): with one, all that is missing is
+// Unknown. The result is sorted by workload, then in the order of the contract.
+func Check(objects []*unstructured.Unstructured, component envrepo.Component, build *envrepo.Contract, hidden ...string) []Missing {
 	required := slices.Clone(component.Config.Required)
 	if build != nil {
 		for _, key := range build.Required {
@@ -69,6 +70,9 @@ func Check(objects []*unstructured.Unstructured, component envrepo.Component, bu
 		for _, v := range containers {
 			if m, found := v.missing(key); found {
 				m.Key, m.Component, m.Workload = key, component.Name, v.workload
+				if len(hidden) > 0 && !m.Unknown {
+					m.Unknown, m.Reason = true, m.Reason+", unless "+strings.Join(hidden, " or ")+" does, which is encrypted as a whole"
+				}
 				missing = append(missing, m)
 			}
 		}

@@ -204,3 +204,33 @@ func TestCheckFindsEveryWorkload(t *testing.T) {
 	}
 	assert.Equal(t, []string{"CronJob c, container x", "Pod p, container sidecar", "Rollout r, container x", `StatefulSet , container "\x1b[2J"`}, got)
 }
+
+// Objects have whatever shape a repository gives them: nothing panics, only what is
+// required is missing, and nothing for certain where a patch is hidden.
+func FuzzCheck(f *testing.F) {
+	f.Add(deployment("envFrom: [{configMapRef: {name: api-config}}]", ""), "CACHE_ADDR")
+	f.Add(deployment("env: [{name: A, valueFrom: {secretKeyRef: {name: api-secrets, key: TOKEN}}}]", ""), "A")
+	f.Add(deployment("volumeMounts: [{name: v, mountPath: /A, subPath: b/A}]", "{name: v, projected: {sources: [{configMap: {name: api-config, items: [{key: BLOB, path: b/A}]}}, {downwardAPI: {items: [{path: c}]}}]}}"), "A")
+	f.Add(deployment("volumeMounts: [{name: v, mountPath: /v}]", "{name: v, csi: {driver: d}}"), "A")
+	f.Add("kind: CronJob\nspec: {jobTemplate: {spec: {template: {spec: {containers: [1, {image: "+image+", env: x}], initContainers: {}}}}}}\n", "A")
+	f.Fuzz(func(t *testing.T, text, key string) {
+		var objects []*unstructured.Unstructured
+		for document := range strings.SplitSeq(text, "---\n") {
+			object := &unstructured.Unstructured{}
+			if yaml.Unmarshal([]byte(document), &object.Object) == nil && object.Object != nil {
+				objects = append(objects, object)
+			}
+		}
+		component := envrepo.Component{Name: "api", Image: image, Config: envrepo.Contract{Required: []string{key}}}
+		missing := Check(objects, component, nil)
+		for _, m := range missing {
+			require.Equal(t, key, m.Key)
+			require.NotEmpty(t, m.Reason)
+		}
+		hidden := Check(objects, component, nil, "patch.bin")
+		require.Len(t, hidden, len(missing))
+		for _, m := range hidden {
+			require.True(t, m.Unknown || m.Workload == "")
+		}
+	})
+}
