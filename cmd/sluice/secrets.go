@@ -277,20 +277,29 @@ func (p sealedProject) rule(file string) (secrets.Rule, error) {
 
 // encrypted lists the encrypted files of some environments, or of all and of
 // components/ too.
-func (p sealedProject) encrypted(environments ...string) (files []string, err error) {
-	files, _, err = p.sealed(environments...)
-	return files, err
+func (p sealedProject) encrypted(environments ...string) ([]string, error) {
+	found, err := p.sealed(environments...)
+	if err == nil {
+		err = errors.Join(found.unread...) // one of them may be encrypted
+	}
+	return found.files, err
 }
 
-// sealed lists, beside the encrypted files, those that hold encrypted values and
-// are none: what is left of one that was cut off or pasted together, as errors.
-func (p sealedProject) sealed(environments ...string) (files []string, damaged []error, err error) {
+// sealedFiles are the encrypted files of a project, in the order of their paths.
+type sealedFiles struct {
+	files   []string
+	damaged []error // files that hold encrypted values and are none: what is left of one that was cut off or pasted together
+	unread  []error // files that cannot be read
+}
+
+// sealed looks for encrypted files in some environments, or in all and components/.
+func (p sealedProject) sealed(environments ...string) (found sealedFiles, err error) {
 	dirs := []string{"components", "environments"}
 	if len(environments) > 0 {
 		dirs = nil
 		for _, env := range environments {
 			if _, err := p.repo.Environment(env); err != nil {
-				return nil, nil, err
+				return found, err
 			}
 			dirs = append(dirs, "environments/"+env)
 		}
@@ -307,18 +316,19 @@ func (p sealedProject) sealed(environments ...string) (files []string, damaged [
 			}
 			data, err := fs.ReadFile(p.files, name)
 			if err != nil {
-				return err
+				found.unread = append(found.unread, err) // it names the file
+				return nil
 			}
 			if secrets.IsEncrypted(name, data) {
-				files = append(files, name)
+				found.files = append(found.files, name)
 			} else if _, err := secrets.OpenKeyless(name, data); err != nil {
-				damaged = append(damaged, err)
+				found.damaged = append(found.damaged, err)
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, nil, fmt.Errorf("looking for encrypted files: %w", err)
+			return found, fmt.Errorf("looking for encrypted files: %w", err)
 		}
 	}
-	return files, damaged, nil
+	return found, nil
 }

@@ -71,11 +71,11 @@ func (a *app) checkSecrets(ctx context.Context, p sealedProject, environments []
 	if err != nil {
 		return secretsChecked{}, err
 	}
-	files, damaged, err := p.sealed(environments...)
+	found, err := p.sealed(environments...)
 	if err != nil {
 		return secretsChecked{}, err
 	}
-	c := &secretsCheck{project: p, keys: keys, owners: p.owners(files), result: secretsChecked{Findings: []finding{}}}
+	c := &secretsCheck{project: p, keys: keys, owners: p.owners(found.files), result: secretsChecked{Findings: []finding{}}}
 	plain, err := unencrypted(p.files, p.rules)
 	if err != nil {
 		return secretsChecked{}, err
@@ -85,10 +85,10 @@ func (a *app) checkSecrets(ctx context.Context, p sealedProject, environments []
 			c.add(f)
 		}
 	}
-	for _, err := range damaged {
+	for _, err := range slices.Concat(found.damaged, found.unread) {
 		c.add(errorFinding("", err))
 	}
-	for _, file := range files {
+	for _, file := range found.files {
 		data, err := fs.ReadFile(p.files, file)
 		if err != nil {
 			return secretsChecked{}, err

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,8 @@ func newSecretsListCommand(a *app) *cobra.Command {
 		Short: "List encrypted files and the names in them; needs no key",
 		Long: `Lists the names of the values in encrypted files, never the values, and for
 whom the files are encrypted (-o yaml, -o json). Without arguments it lists all
-files, or those of one --environment.`,
+files, or those of one --environment. Files that cannot be read, or are only the
+rest of one, are told after the others, as errors.`,
 		Example: `  sluice secrets list
   sluice secrets list --environment production
   sluice secrets list api --environment production -o json`,
@@ -59,6 +61,7 @@ files, or those of one --environment.`,
 
 func (a *app) runSecretsList(p sealedProject, environment string, args []string) error {
 	var files []string
+	var faults []error
 	for _, arg := range args {
 		file, err := a.secretFile(p, environment, arg)
 		if err != nil {
@@ -71,29 +74,22 @@ func (a *app) runSecretsList(p sealedProject, environment string, args []string)
 		if environment != "" {
 			only = []string{environment}
 		}
-		var err error
-		if files, err = p.encrypted(only...); err != nil {
+		found, err := p.sealed(only...)
+		if err != nil {
 			return err
 		}
+		files, faults = found.files, slices.Concat(found.damaged, found.unread)
 	}
 	list := []sealedFile{}
 	for _, file := range files {
-		f := sealedFile{File: file, Environment: environmentOf(p.repo.Project(), file), Names: []secrets.Name{}}
-		data, err := fs.ReadFile(p.files, file)
+		f, err := p.sealedFile(file)
 		if err != nil {
-			return err
+			faults = append(faults, err)
+			continue
 		}
-		if f.Recipients, err = secrets.Recipients(file, data); err != nil {
-			return err
-		}
-		names, err := secrets.Names(file, data)
-		if err != nil {
-			return err
-		}
-		f.Names = append(f.Names, names...)
 		list = append(list, f)
 	}
-	return a.print(list, func(t *table) {
+	err := a.print(list, func(t *table) {
 		t.row("FILE", "NAME", "VALUE")
 		for _, f := range list {
 			if len(f.Names) == 0 { // a binary file
@@ -108,6 +104,22 @@ func (a *app) runSecretsList(p sealedProject, environment string, args []string)
 			}
 		}
 	})
+	return errors.Join(append(faults, err)...)
+}
+
+// sealedFile is what an encrypted file says of itself.
+func (p sealedProject) sealedFile(file string) (sealedFile, error) {
+	f := sealedFile{File: file, Environment: environmentOf(p.repo.Project(), file), Names: []secrets.Name{}}
+	data, err := fs.ReadFile(p.files, file)
+	if err != nil {
+		return f, err
+	}
+	if f.Recipients, err = secrets.Recipients(file, data); err != nil {
+		return f, err
+	}
+	names, err := secrets.Names(file, data)
+	f.Names = append(f.Names, names...)
+	return f, err
 }
 
 func newSecretsGetCommand(a *app) *cobra.Command {
