@@ -162,6 +162,7 @@ func (a *app) runEditor(file string, signals <-chan os.Signal) error {
 	cmd := exec.Command("sh", append(args, file)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.Stdin, a.Stdout, a.Stderr
 	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(file))
+	defer a.keepTerminal()()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the editor %s: %w", editor, err)
 	}
@@ -181,13 +182,7 @@ func (a *app) runEditor(file string, signals <-chan os.Signal) error {
 			if (s == os.Interrupt || s == syscall.SIGQUIT) && a.onTerminal() {
 				continue
 			}
-			_ = cmd.Process.Signal(syscall.SIGTERM)
-			select {
-			case <-ended:
-			case <-time.After(editorEnd):
-				_ = cmd.Process.Kill()
-				<-ended
-			}
+			endTree(cmd.Process, ended, editorEnd) // what runs is the shell, and below it the editor
 			return context.Canceled
 		}
 	}
@@ -209,6 +204,20 @@ func byInterrupt(err error) bool {
 func (a *app) onTerminal() bool {
 	stdin, ok := a.Stdin.(*os.File)
 	return ok && terminal.IsTerminal(int(stdin.Fd()))
+}
+
+// keepTerminal remembers how the terminal is set; the returned function sets it so
+// again, whatever an editor that was ended has left.
+func (a *app) keepTerminal() (restore func()) {
+	stdin, ok := a.Stdin.(*os.File)
+	if !ok {
+		return func() {}
+	}
+	state, err := terminal.GetState(int(stdin.Fd()))
+	if err != nil { // no terminal
+		return func() {}
+	}
+	return func() { _ = terminal.Restore(int(stdin.Fd()), state) }
 }
 
 func (a *app) editor() string { return cmp.Or(a.chosenEditor(), "vi") }

@@ -55,23 +55,26 @@ func entries(t *testing.T, dir string) (names []string) {
 }
 
 // editing starts sluice secrets edit with an editor that leaves a file of its own beside
-// the plaintext, says so, and waits.
-func editing(t *testing.T, dir, key, private string) *exec.Cmd {
+// the plaintext, says so, and waits for another program. out ends with the last of them.
+func editing(t *testing.T, dir, key, private string) (cmd *exec.Cmd, out *bufio.Reader) {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "editor.sh")
-	require.NoError(t, os.WriteFile(script, []byte("cp \"$1\" \"$1.swp\"\necho plaintext at hand\nexec sleep 300\n"), 0o600))
-	cmd := exec.Command("sluice", "secrets", "edit", secretsFile, key)
+	require.NoError(t, os.WriteFile(script, []byte("cp \"$1\" \"$1.swp\"\necho plaintext at hand\nsleep 300\necho went on\n"), 0o600))
+	cmd = exec.Command("sluice", "secrets", "edit", secretsFile, key)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+private, "VISUAL=", "EDITOR=sh "+script, "SLUICE_REPO=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := cmd.StdoutPipe()
+	read, write, err := os.Pipe()
 	require.NoError(t, err)
+	cmd.Stdout = write
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, write.Close())
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); read.Close() })
+	out = bufio.NewReader(read)
+	line, err := out.ReadString('\n')
 	require.NoError(t, err)
 	require.Equal(t, "plaintext at hand\n", line)
-	return cmd
+	return cmd, out
 }
 
 func TestInterruptedEditLeavesNoPlaintext(t *testing.T) {
@@ -81,7 +84,7 @@ func TestInterruptedEditLeavesNoPlaintext(t *testing.T) {
 	require.NoError(t, err)
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
 		private := memory(t)
-		cmd := editing(t, dir, key, private)
+		cmd, out := editing(t, dir, key, private)
 		folder := entries(t, private)
 		require.Len(t, folder, 1)
 		require.Equal(t, []string{"secrets.env", "secrets.env.swp"}, entries(t, filepath.Join(private, folder[0])))
@@ -92,6 +95,9 @@ func TestInterruptedEditLeavesNoPlaintext(t *testing.T) {
 		var ended *exec.ExitError
 		require.ErrorAs(t, cmd.Wait(), &ended)
 		assert.Equal(t, exitInterrupted, ended.ExitCode(), s)
+		rest, err := io.ReadAll(out)
+		require.NoError(t, err)
+		assert.Empty(t, string(rest), "%s: the editor has ended, and all below it", s)
 		assert.Empty(t, entries(t, private), s)
 	}
 	after, err := os.ReadFile(filepath.Join(dir, secretsFile))
@@ -105,10 +111,10 @@ func TestKilledEditIsCleanedUp(t *testing.T) {
 	t.Parallel()
 	dir, key := sealedShop(t)
 	private := memory(t)
-	killed := editing(t, dir, key, private)
+	killed, _ := editing(t, dir, key, private)
 	require.NoError(t, killed.Process.Kill())
 	_ = killed.Wait()
-	other := editing(t, dir, key, private)
+	other, _ := editing(t, dir, key, private)
 	left := entries(t, private)
 	require.Len(t, left, 2, "it may just have begun")
 	long := time.Now().Add(-time.Hour)
