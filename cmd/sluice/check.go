@@ -37,12 +37,15 @@ type checked struct {
 	Errors   int       `json:"errors"`
 	Warnings int       `json:"warnings"`
 	Findings []finding `json:"findings"`
+	Notes    []string  `json:"notes,omitempty"` // what could not be judged
 	since    `json:",inline"`
 
 	told         map[finding]int // index in Findings, by the finding without its release
 	lacking      map[lack]int    // likewise: see addLinted
 	kinds        componentKinds
 	rules        *secrets.Rules // of .sops.yaml; nil without one
+	builds       map[string][]envrepo.Build
+	lookbacks    []*lookback
 	environments []*isolation.Environment
 }
 
@@ -71,7 +74,13 @@ that an update may leave without a pod, and of pods that their namespace does
 not admit by its Pod Security labels.
 
 It evaluates the NetworkPolicies of all environments (or those of --environment)
-and names each one by which pods of one can reach pods of another.
+and names each one by which pods of one can reach pods of another, and each one
+that would let them if policies at the other end did not hold them back.
+
+The configuration that a build requires, by its record, has to be there for the
+digests that are pinned and for those that a rollback brings back, which Git's
+history tells: that of the commit that is read, of the working tree's HEAD, or
+with --base that of the base. Without it, a note says what was not judged.
 
 With --base, it also lists what a change since that commit does without a
 promotion: the environments that changed files below components/ reach, and how
@@ -116,7 +125,9 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 		environments = environmentNames(v.Repo.Project())
 	}
 	result := checked{Findings: []finding{}, kinds: componentKinds{}}
-	for _, f := range slices.Concat(declarations(v.Repo, a.Now()), expressions(v.Repo), dependencies(v.Repo), strangers(v), acknowledgements(v.Repo)) {
+	declared, builds := declarations(v.Repo, a.Now())
+	result.builds = builds
+	for _, f := range slices.Concat(declared, expressions(v.Repo), dependencies(v.Repo), strangers(v), acknowledgements(v.Repo)) {
 		result.add(f)
 	}
 	rules, err := v.Rules()
@@ -154,22 +165,37 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 			result.add(f)
 		}
 	}
-	if base != "" {
-		var err error
-		if result.since, err = a.changedSince(ctx, v, base); err != nil {
-			return checked{}, err
-		}
+	if err := a.compare(ctx, v, base, &result); err != nil {
+		return checked{}, err
 	}
 	return result, nil
 }
 
-// declarations decodes what no release leads to: every component and build.
-func declarations(repo *envrepo.Repo, now time.Time) []finding {
+// compare adds what history and the state before tell.
+func (a *app) compare(ctx context.Context, v *view, base string, result *checked) error {
+	if base == "" {
+		return judgeRollbacks(ctx, v, v, result)
+	}
+	before, err := a.openBase(ctx, v, base)
+	if err != nil {
+		return err
+	}
+	defer before.Close()
+	if err := judgeRollbacks(ctx, before, v, result); err != nil {
+		return err
+	}
+	result.since, err = changedSince(ctx, before, v)
+	return err
+}
+
+// declarations decodes what no release leads to: every component and build. The builds
+// come back by their components.
+func declarations(repo *envrepo.Repo, now time.Time) (found []finding, all map[string][]envrepo.Build) {
 	components, err := repo.Components()
 	if err != nil {
-		return []finding{errorFinding("", err)}
+		return []finding{errorFinding("", err)}, nil
 	}
-	var found []finding
+	all = map[string][]envrepo.Build{}
 	for _, name := range components {
 		if _, err := repo.Component(name); err != nil {
 			found = append(found, errorFinding(name, err))
@@ -178,6 +204,7 @@ func declarations(repo *envrepo.Repo, now time.Time) []finding {
 		if err != nil {
 			found = append(found, errorFinding(name, err))
 		}
+		all[name] = builds
 		for _, b := range builds {
 			if b.Ahead(now) {
 				found = append(found, finding{Severity: "warning", Release: name, File: "builds/" + name + "/" + b.ID() + ".yaml",
@@ -185,7 +212,7 @@ func declarations(repo *envrepo.Repo, now time.Time) []finding {
 			}
 		}
 	}
-	return found
+	return found, all
 }
 
 // strangers finds folders below environments/ that sluice.yaml does not list:
@@ -259,11 +286,15 @@ func checkEnvironment(ctx context.Context, v *view, env envrepo.Environment, nam
 		for _, f := range plainSecrets(id, r.Plain, result.rules) {
 			result.add(f)
 		}
+		for _, file := range r.Opaque {
+			result.note(file + " is encrypted as a whole: the objects are judged without what it patches")
+		}
 		rendered[name] = r
 		result.kinds.add(r)
 		for _, f := range slices.Concat(missingConfig(v.Repo, r), invalidConfig(v.Repo, r), unfollowed(r, tagged)) {
 			result.add(f)
 		}
+		result.lookbacks = append(result.lookbacks, lookbacks(r, result.builds[name])...)
 	}
 	if e := isolated(env, names, rendered); e != nil {
 		result.environments = append(result.environments, e)
@@ -331,40 +362,35 @@ func unfollowed(r *render.Result, tagged []traffic.Tagged) []finding {
 
 // missingConfig holds what each deployment of a release sees against the
 // contract of its component and of the build it pins.
-func missingConfig(repo *envrepo.Repo, r *render.Result) []finding {
+func missingConfig(repo *envrepo.Repo, r *render.Result) (found []finding) {
 	rel := r.Release
 	if rel.Name == envrepo.EnvironmentRelease {
 		return nil
 	}
-	var found []finding
-	judge := func(digest, tag string, missing []contract.Missing) {
-		for _, m := range missing {
-			where := rel.Environment.Name
-			if tag != "" {
-				where += " under tag " + tag
-			}
-			severity := "error"
-			if m.Unknown { // something outside the repository may provide it
-				severity = "warning"
-			}
-			if m.Add {
-				m.Hint = contract.Remedy(repo.FS(), rel.Dir, m.Key)
-			}
-			found = append(found, finding{severity, rel.Environment.Name + "/" + rel.Name, rel.Dir, m.Workload,
-				fmt.Sprintf("required configuration key %s is missing in %s: %s", m.Key, where, m.Reason), m.Hint})
+	for _, d := range deployments(r) {
+		for _, m := range contract.Check(d.objects, rel.Component, buildContract(repo, rel.Name, d.digest), r.Opaque...) {
+			found = append(found, missingKey(repo, rel, d.tag, m, ""))
 		}
-	}
-	if !rel.Tagged() {
-		judge(rel.Digest, "", contract.Check(r.Shared, rel.Component, buildContract(repo, rel.Name, rel.Digest)))
-	}
-	for _, t := range r.Tags {
-		if t.Broken != nil {
-			continue // reported, and nothing is known of its configuration
-		}
-		objects := append(slices.Clone(r.Shared), t.Objects...)
-		judge(t.Digest, t.Name, contract.Check(objects, rel.Component, buildContract(repo, rel.Name, t.Digest)))
 	}
 	return found
+}
+
+// missingKey is a key that a deployment lacks, as a finding; whose says which build
+// requires it where that is not the pinned one.
+func missingKey(repo *envrepo.Repo, rel envrepo.Release, tag string, m contract.Missing, whose string) finding {
+	where := rel.Environment.Name
+	if tag != "" {
+		where += " under tag " + tag
+	}
+	severity := "error"
+	if m.Unknown { // something outside the repository may provide it
+		severity = "warning"
+	}
+	if m.Add {
+		m.Hint = contract.Remedy(repo.FS(), rel.Dir, m.Key)
+	}
+	return finding{severity, rel.Environment.Name + "/" + rel.Name, rel.Dir, m.Workload,
+		fmt.Sprintf("required configuration key %s is missing in %s%s: %s", m.Key, where, whose, m.Reason), m.Hint}
 }
 
 // invalidConfig holds the plain values that each deployment of a release sees against
@@ -376,8 +402,8 @@ func invalidConfig(repo *envrepo.Repo, r *render.Result) (found []finding) {
 	if err != nil {
 		return []finding{{Severity: "error", Release: id, File: rel.Component.ConfigSchema, Message: err.Error(), Hint: strings.Join(hints(err), "; ")}}
 	}
-	for _, objects := range deployments(r) {
-		for _, invalid := range schema.Check(objects, rel.Component.Image, r.Values) {
+	for _, d := range deployments(r) {
+		for _, invalid := range schema.Check(d.objects, rel.Component.Image, r.Values) {
 			f := finding{Severity: "error", Release: id, File: rel.Dir, Object: invalid.Workload,
 				Message: fmt.Sprintf("configuration key %s %s in %s", invalid.Key, invalid.Rule, rel.Environment.Name),
 				Hint:    "correct the value, or what " + invalid.Schema + " demands of it"}
@@ -390,15 +416,21 @@ func invalidConfig(repo *envrepo.Repo, r *render.Result) (found []finding) {
 	return found
 }
 
-// deployments are the objects of each deployment of a release that renders, with
-// what they share.
-func deployments(r *render.Result) (all [][]*unstructured.Unstructured) {
+// deployed is one deployment of a release: its only one, or a tag's.
+type deployed struct {
+	tag, digest string
+	objects     []*unstructured.Unstructured // with what tags share
+}
+
+// deployments are those of a release that render. Of a broken tag nothing is known;
+// that it is broken is reported.
+func deployments(r *render.Result) (all []deployed) {
 	if !r.Release.Tagged() {
-		return append(all, r.Shared)
+		return append(all, deployed{"", r.Release.Digest, r.Shared})
 	}
 	for _, t := range r.Tags {
 		if t.Broken == nil {
-			all = append(all, append(slices.Clone(r.Shared), t.Objects...))
+			all = append(all, deployed{t.Name, t.Digest, append(slices.Clone(r.Shared), t.Objects...)})
 		}
 	}
 	return all
@@ -436,6 +468,13 @@ func (c *checked) add(f finding) {
 		c.Warnings++
 	}
 	c.Findings = append(c.Findings, f)
+}
+
+// note says what could not be judged, once.
+func (c *checked) note(text string) {
+	if !slices.Contains(c.Notes, text) {
+		c.Notes = append(c.Notes, text)
+	}
 }
 
 // join adds the name of a release in which the same was found.
@@ -498,6 +537,9 @@ func within(files, paths []string) []string {
 }
 
 func (a *app) printChecked(v *view, result checked) error {
+	for _, n := range result.Notes {
+		a.note("note: %s", n)
+	}
 	err := a.print(result, func(t *table) {
 		for i, f := range result.Findings {
 			if i+1 < len(result.Findings) && result.Findings[i+1].Hint == f.Hint {

@@ -48,12 +48,7 @@ func (a *app) openBase(ctx context.Context, v *view, base string) (*view, error)
 }
 
 // changedSince compares with the state that a change started from.
-func (a *app) changedSince(ctx context.Context, v *view, base string) (since, error) {
-	before, err := a.openBase(ctx, v, base)
-	if err != nil {
-		return since{}, err
-	}
-	defer before.Close()
+func changedSince(ctx context.Context, before, v *view) (since, error) {
 	list, err := reachedSince(before, v)
 	if err != nil {
 		return since{}, err

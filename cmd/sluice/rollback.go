@@ -143,16 +143,19 @@ func (r *remoteRepository) rollbackDigest(ctx context.Context, repo *envrepo.Rep
 		b, err := repo.Build(name, o.build)
 		return b.Digest, envrepo.Summary{}, err
 	}
-	changes, err := r.releaseHistory(ctx, r.branch, environment, name, 200)
+	changes, err := r.releaseHistory(ctx, r.branch, environment, name, maxPast)
 	if err != nil {
 		return "", envrepo.Summary{}, err
 	}
-	before, arrival := digestsBefore(changes, tag, present)
+	past := deploymentPast{tag: tag, present: present}
+	for _, c := range changes {
+		past.add(c)
+	}
 	switch {
-	case slices.Contains(before, present) && envrepo.GoesBack(arrival):
-		return "", rolledBack(name, environment, tag, present, before), nil
-	case len(before) > 0:
-		return lastGood(before, present, served), envrepo.Summary{}, nil
+	case past.wentBack():
+		return "", rolledBack(name, environment, tag, present, past.before), nil
+	case len(past.before) > 0:
+		return lastGood(past.before, present, served), envrepo.Summary{}, nil
 	case present == "":
 		return "", envrepo.Summary{}, withHint(fmt.Errorf("nothing is deployed of %s in %s yet, so there is nothing to roll back to", name, environment), "deploy a build: sluice deploy %s --environment %s --build BUILD", name, environment)
 	}
@@ -171,25 +174,59 @@ func lastGood(before []string, present string, served []string) string {
 	return before[0]
 }
 
-// digestsBefore are the digests that a release (under a tag) pinned before the
-// present one, newest first, each once in a row: the present one is among them
-// where it had been pinned before. arrival is the message of the commit that pinned
-// it last.
-func digestsBefore(changes []change, tag, present string) (before []string, arrival string) {
-	last := present
-	for _, c := range changes {
-		for _, s := range c.State {
-			switch {
-			case s.Tag != tag || s.Digest == "":
-			case s.Digest != last:
-				before = append(before, s.Digest)
-				last = s.Digest
-			case len(before) == 0:
-				arrival = c.Message
-			}
+// maxPast is how many changes of a release are looked back over for what it ran before.
+const maxPast = 200
+
+// deploymentPast is what a release (under a tag) pinned before its present digest. It
+// is told by add, and what a rollback brings back follows from it: for the command,
+// and for check, which demands that the configuration is there for it.
+type deploymentPast struct {
+	tag, present string
+
+	// before are the digests before the present one, newest first, each once in a row:
+	// the present one is among them where it had been pinned before.
+	before  []string
+	arrived bool   // a commit is known that pins the present digest; else it is new
+	arrival string // the message of the one that did so last
+}
+
+// add tells of a commit that changed the release, the newest first.
+func (p *deploymentPast) add(c change) {
+	last := p.present
+	if len(p.before) > 0 {
+		last = p.before[len(p.before)-1]
+	}
+	for _, s := range c.State {
+		switch {
+		case s.Tag != p.tag || s.Digest == "":
+		case s.Digest != last:
+			p.before = append(p.before, s.Digest)
+			return
+		case len(p.before) == 0:
+			p.arrived, p.arrival = true, c.Message
 		}
 	}
-	return before, arrival
+}
+
+// wentBack reports whether the present digest is what was gone back to: it had been
+// there before, and came by a commit that says so or by none yet. What it replaced is
+// what was bad then, and nothing to go back to.
+func (p *deploymentPast) wentBack() bool {
+	return slices.Contains(p.before, p.present) && (!p.arrived || envrepo.GoesBack(p.arrival))
+}
+
+// target is the digest that a rollback brings back; "" when there is none.
+func (p *deploymentPast) target() string {
+	if len(p.before) == 0 || p.wentBack() {
+		return ""
+	}
+	return p.before[0]
+}
+
+// settled reports whether older commits can change nothing of target.
+func (p *deploymentPast) settled() bool {
+	forward := p.arrived && !envrepo.GoesBack(p.arrival)
+	return len(p.before) > 0 && forward || p.wentBack()
 }
 
 // rolledBack says that the present digest is what was gone back to.

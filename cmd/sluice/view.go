@@ -24,7 +24,8 @@ type view struct {
 	Repo     *envrepo.Repo
 	Revision string              // "" for the working tree
 	git      *gitrepo.Repository // nil for the working tree
-	project  string              // folder in git
+	worktree string              // root of the working tree; "" for a commit
+	project  string              // folder in the repository
 	close    func()
 }
 
@@ -33,6 +34,18 @@ func (v *view) Close() {
 	if v.close != nil {
 		v.close()
 	}
+}
+
+// history is the repository's, as of the view; that of the working tree ends in HEAD.
+func (v *view) history() (_ *remoteRepository, done func(), err error) {
+	if v.git != nil {
+		return &remoteRepository{v.git, v.project, v.Revision}, func() {}, nil
+	}
+	local, err := gitrepo.OpenLocal(v.worktree)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &remoteRepository{local, v.project, "HEAD"}, func() { local.Close() }, nil
 }
 
 // name is how the view is called in messages.
@@ -96,7 +109,7 @@ func openWorktree(p place) (*view, error) {
 		root.Close()
 		return nil, err
 	}
-	return &view{FS: files, Rules: p.rules, Repo: repo, close: func() { root.Close() }}, nil
+	return &view{FS: files, Rules: p.rules, Repo: repo, worktree: p.worktree, project: p.project, close: func() { root.Close() }}, nil
 }
 
 func openLocalRevision(p place, ref string) (*view, error) {
