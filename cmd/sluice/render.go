@@ -62,7 +62,11 @@ func (a *app) runRender(ctx context.Context, v *view, environment string, names 
 		}
 		all = append(all, objects...)
 		for _, file := range result.Keyless {
-			a.note("note: %s is encrypted and no key for %s was given: its values are not shown", file, environment)
+			what := "its values are"
+			if slices.Contains(result.Opaque, file) {
+				what = "what it patches is"
+			}
+			a.note("note: %s is encrypted and no key for %s was given: %s not shown", file, environment, what)
 		}
 	}
 	return a.printObjects(all)
