@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,7 +32,7 @@ import (
 const patience = 2 * time.Minute
 
 // tick is how often it looks.
-const tick = 50 * time.Millisecond
+const tick = 100 * time.Millisecond
 
 // digest is an image digest that starts as given: "bad" cannot be pulled, "dead"
 // crashes.
@@ -227,6 +228,14 @@ type fixture struct {
 	engine    *reconciler.Engine
 }
 
+// kinds are those that tests read as Go types. To register them takes longer than some
+// of these tests.
+var kinds = sync.OnceValue(func() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
+	return scheme
+})
+
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	return newFixtureIn(t, testcluster.Namespace(t))
@@ -240,10 +249,8 @@ func newFixtureIn(t testing.TB, namespace string) *fixture {
 func newFixtureOn(t testing.TB, config *rest.Config, namespace string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, namespace: namespace, config: config}
-	scheme := runtime.NewScheme()
-	require.NoError(t, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
 	var err error
-	f.api, err = client.New(f.config, client.Options{Scheme: scheme})
+	f.api, err = client.New(f.config, client.Options{Scheme: kinds()})
 	require.NoError(t, err)
 	f.http, err = rest.HTTPClientFor(f.config)
 	require.NoError(t, err)

@@ -32,7 +32,7 @@ func TestGitServerThatFails(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, rand.New(rand.NewPCG(1, 1)))
 	git, url := serveGit(t, s.bare)
-	c := newVictim(t, buildController(t), s.namespace, url)
+	c := newVictim(t, buildSluice(t), s.namespace, url)
 	c.args = append(c.args, "--poll-interval", "10m") // only notifications make it look
 
 	git.Break(faults.Reset)
@@ -78,7 +78,7 @@ func TestGitServerThatFails(t *testing.T) {
 func TestHistoryThatIsRewritten(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, rand.New(rand.NewPCG(2, 2)))
-	c := newVictim(t, buildController(t), s.namespace, s.bare)
+	c := newVictim(t, buildSluice(t), s.namespace, s.bare)
 	c.args = append(c.args, "--poll-interval", "10m")
 	c.start()
 	defer c.kill()

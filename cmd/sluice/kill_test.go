@@ -37,7 +37,7 @@ const seedVariable = "SLUICE_TEST_SEED"
 // as it was.
 func TestKilledAtRandomMoments(t *testing.T) {
 	seed := randomSeed(t)
-	binary := buildController(t)
+	binary := buildSluice(t)
 	var kills atomic.Int64
 	t.Run("while", func(t *testing.T) {
 		for i, variant := range []struct {
@@ -110,22 +110,21 @@ func live(s *shop, c *victim, rng *rand.Rand) {
 	<-busy
 }
 
-// built is the program as `make build` makes it, made once and removed by
-// TestMain: what is tested, without the race detector, which would make it ten
-// times slower.
+// built is the program as `make build` makes it, made once and removed by TestMain:
+// without the race detector, which would make it ten times slower.
 var built struct {
 	dir  string
 	once sync.Once
 	err  error
 }
 
-func buildController(t *testing.T) string {
+func buildSluice(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "sluice-"); built.err != nil {
 			return
 		}
-		command := exec.Command("go", "build", "-trimpath", "-o", built.dir, ".")
+		command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", built.dir, ".")
 		command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 		if out, err := command.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%w: %s", err, out)
@@ -218,7 +217,8 @@ func (s *shop) awaitConverged(c *victim) {
 	defer cancel()
 	last, x := "nothing", s.expected()
 	for ctx.Err() == nil {
-		w, err := s.releases().Watch(ctx, metav1.ListOptions{})
+		// Anew after a while: what is mended last may leave no trace in a Release.
+		w, err := s.releases().Watch(ctx, metav1.ListOptions{TimeoutSeconds: new(int64(10))})
 		require.NoError(s.t, err)
 		for {
 			done, why := s.converged(ctx, x)

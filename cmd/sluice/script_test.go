@@ -31,12 +31,18 @@ func (m tidying) Run() int {
 }
 
 // TestScript runs the scripts that need no cluster: the real command over real
-// bare repositories.
+// bare repositories. They run hundreds of commands, so it is the program as users
+// have it: this binary with its race detector takes four times as long to start. The
+// detector sees every command all the same, in TestCanaries and the cluster's scripts.
 func TestScript(t *testing.T) {
 	t.Parallel()
+	program := filepath.Dir(buildSluice(t))
 	testscript.Run(t, testscript.Params{
-		Dir:                 "../../testdata/script",
-		Setup:               setupScript,
+		Dir: "../../testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", program+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			return setupScript(env)
+		},
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"example": cmdExample, "bare": cmdBare, "replace": cmdReplace, "github": cmdGitHub, "gitea": cmdGitea, "statuses": cmdStatuses},
 		Condition:           scriptCondition,
 		UpdateScripts:       *update,

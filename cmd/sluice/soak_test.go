@@ -44,7 +44,7 @@ func TestSoak(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := newShop(t, rng)
 	git, url := serveGit(t, s.bare)
-	c := newVictim(t, buildController(t), s.namespace, url)
+	c := newVictim(t, buildSluice(t), s.namespace, url)
 	profiles := freeAddress(t)
 	c.args = append(c.args, "--pprof-address", profiles)
 	began := time.Now()

@@ -170,7 +170,7 @@ func TestTracesAndProfilesOfAController(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	s := newShop(t, rand.New(rand.NewPCG(3, 3)))
-	c := newVictim(t, buildController(t), s.namespace, s.bare)
+	c := newVictim(t, buildSluice(t), s.namespace, s.bare)
 	profiles := freeAddress(t)
 	c.args = append(c.args, "--otlp-endpoint", r.URL, "--pprof-address", profiles)
 	c.env = append(c.env, "OTEL_BSP_SCHEDULE_DELAY=100") // ms
