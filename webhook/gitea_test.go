@@ -47,7 +47,7 @@ func TestEventsOfGitea(t *testing.T) {
 	hook("/forged", "somebody else knows this", "push")
 	await := func(want webhook.Event) {
 		t.Helper()
-		deadline := time.After(30 * time.Second)
+		deadline := time.After(2 * time.Minute)
 		for {
 			select {
 			case e := <-events:
@@ -69,7 +69,7 @@ func TestEventsOfGitea(t *testing.T) {
 	select {
 	case code := <-answers:
 		assert.Equal(t, http.StatusUnauthorized, code)
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the other hook was not called")
 	}
 	server.Must(t, http.MethodPost, repository.API("/statuses/"+made.Commit.SHA), map[string]any{"state": "success", "context": "ci"}, nil)

@@ -82,7 +82,7 @@ func setupCluster(t *testing.T, env *testscript.Env, client dynamic.Interface) e
 	env.Defer(func() {
 		namespaces := schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 		for _, name := range []string{"development", "staging", "production", "system"} {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), awaitTimeout)
 			_ = client.Resource(namespaces).Delete(ctx, prefix+"-"+name, metav1.DeleteOptions{})
 			cancel()
 		}

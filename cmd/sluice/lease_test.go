@@ -279,7 +279,7 @@ func TestGraceBeginsWithTheEnd(t *testing.T) {
 	clock.Step(time.Hour)
 	require.NoError(t, patient.Err())
 	cancel()
-	require.Eventually(t, clock.HasWaiters, 10*time.Second, time.Millisecond)
+	require.Eventually(t, clock.HasWaiters, awaitTimeout, time.Millisecond)
 	clock.Step(19 * time.Second)
 	require.NoError(t, patient.Err())
 	clock.Step(time.Second)

@@ -52,7 +52,7 @@ func awaitPost(t *testing.T, posted <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-posted:
-	case <-time.After(30 * time.Second):
+	case <-time.After(awaitTimeout):
 		t.Fatal("nobody was told")
 	}
 }

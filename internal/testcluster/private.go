@@ -111,7 +111,7 @@ func (p *PrivateCluster) pid(component string) (int, error) {
 // AwaitReady waits until the API server says that it is ready.
 func (p *PrivateCluster) AwaitReady(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	config := p.Config(t)
 	config.Timeout = 5 * time.Second

@@ -35,6 +35,9 @@ import (
 // Variable names the kubeconfig of a cluster to use.
 const Variable = "SLUICE_TEST_KUBECONFIG"
 
+// patience bounds a request, on a machine that is busy with other tests.
+const patience = 2 * time.Minute
+
 // Kubeconfig is the path of the cluster's kubeconfig.
 func Kubeconfig(t testing.TB) string {
 	t.Helper()
@@ -65,7 +68,7 @@ func Namespace(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("connecting to the test cluster: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ns, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
 	if err != nil {
@@ -89,7 +92,7 @@ func Unused(t testing.TB) string {
 }
 
 func remove(t testing.TB, client kubernetes.Interface, name string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		t.Logf("deleting namespace %s: %v", name, err)
