@@ -93,8 +93,10 @@ func (l *life) happen() {
 }
 
 // someWeights lists one to three of the tags.
-func (l *life) someWeights() string {
-	tags := slices.Clone(lifeTags)
+func (l *life) someWeights() string { return l.weightsOf(slices.Clone(lifeTags)) }
+
+// weightsOf lists some of the given tags, at least one.
+func (l *life) weightsOf(tags []string) string {
 	l.rand.Shuffle(len(tags), func(i, j int) { tags[i], tags[j] = tags[j], tags[i] })
 	tags = tags[:1+l.rand.IntN(len(tags))]
 	left := 100

@@ -130,12 +130,23 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 		w.pass()
 	}
 	blueDown := pods("blue", 15, 15, 0)
-	// atMost has green's autoscaler declared with another maximum.
-	atMost := func(n int) func(*world) {
+	// atMost has the autoscaler of a tag declared with another maximum.
+	atMost := func(name string, n int) func(*world) {
 		return func(w *world) {
-			green := &w.in.Rendered.Tags[1]
-			green.Objects = append(slices.Clone(green.Objects[:2]), w.own(tag("green", "green", 2, hpa("api-green", 2, n)).Objects[2:])...)
+			i := slices.IndexFunc(w.in.Rendered.Tags, func(t render.TagObjects) bool { return t.Name == name })
+			declared := &w.in.Rendered.Tags[i]
+			declared.Objects = append(slices.Clone(declared.Objects[:2]), w.own(tag(name, name, 2, hpa("api-"+name, 2, n)).Objects[2:])...)
 		}
+	}
+	endpoints := func(n int) func(*world) { return func(w *world) { w.in.Endpoints["api-blue"] = n } }
+	// worker has 20 pods of blue run that its Service does not select.
+	worker := func(w *world) {
+		blue := &w.in.Rendered.Tags[0]
+		o := w.own(tag("blue", "blue", 2, deployment("api-blue-worker", "blue", 20)).Objects[2:])[0]
+		blue.Objects = append(slices.Clone(blue.Objects), o)
+		w.in.noteApplied(o, w.apply(o))
+		w.in.Inventory = w.in.Inventory.Union(inventory.Of(o))
+		w.up("api-blue-worker")
 	}
 	without := func(name string) func(*world) {
 		return func(w *world) {
@@ -193,12 +204,18 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 		{"that does not render", blueGreen, "blue=0 green=100 red=0", []func(*world){blueDown, broken}, "", 20},
 		{"that does not render, and is healthy", blueGreen, "blue=0 green=100 red=0", []func(*world){broken}, "5 of the 20 replicas", 20},
 		{"whose Service has no endpoint", blueGreen, "blue=0 green=100 red=0",
-			[]func(*world){func(w *world) { w.in.Endpoints["api-blue"] = 0 }}, "", 20},
+			[]func(*world){endpoints(0)}, "", 20},
+		{"whose Service has a single endpoint", blueGreen, "blue=0 green=100 red=0", []func(*world){endpoints(1)}, "", 20},
+		{"whose Service counts pods that are not ready", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){pods("blue", 15, 15, 1), endpoints(15)}, "", 20},
+		{"with a single pod left beside its workers", blueGreen, "blue=0 green=100 red=0",
+			[]func(*world){pods("blue", 15, 15, 1), worker}, "", 20},
+		{"that is healthy beside its workers", blueGreen, "blue=0 green=100 red=0", []func(*world){worker}, "5 of the 20 replicas", 20},
 
 		{"whose Deployment gets another name, and which is healthy", blueGreen, "blue=0 green=100 red=0", []func(*world){anew}, "5 of the 20 replicas", 20},
 		{"whose Deployment gets another name", blueGreen, "blue=0 green=100 red=0", []func(*world){blueDown, anew}, "", 20},
 		{"whose Service has endpoints all the same", blueGreen, "blue=0 green=100 red=0",
-			[]func(*world){blueDown, func(w *world) { w.in.Endpoints["api-blue"] = 15 }}, "5 of the 20 replicas", 20},
+			[]func(*world){blueDown, endpoints(15)}, "5 of the 20 replicas", 20},
 
 		{"for one that cannot start what its autoscaler asks for", blueGreen, "blue=0 green=100 red=0",
 			[]func(*world){started, pods("green", 20, 20, 5), blueDown}, "", 20},
@@ -215,7 +232,7 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 		{"for one without an autoscaler that lacks a pod, and a healthy one", blueGreen, "blue=0 green=100 red=0",
 			[]func(*world){fixed, started, pods("green", 5, 5, 4)}, "tag green is not ready", 0},
 		{"for one that may have too few, and one with a single pod left", blueGreen, "blue=0 green=100 red=0",
-			[]func(*world){atMost(8), pods("blue", 15, 15, 1)}, "", 8},
+			[]func(*world){atMost("green", 8), pods("blue", 15, 15, 1)}, "", 8},
 		{"for one that is broken too", blueGreen, "blue=0 green=100 red=0",
 			[]func(*world){blueDown, pods("green", 5, 5, 0)}, "tag green is not ready", 2},
 		{"for one whose Service has no endpoint", blueGreen, "blue=0 green=100 red=0",
@@ -228,10 +245,21 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 			[]func(*world){started, pods("blue", 10, 10, 0), pods("green", 20, 20, 9)}, "9 of the 10 replicas", 20},
 		{"beside a healthy one", "blue=50 green=25 red=25", "blue=0 green=75 red=25", []func(*world){pods("blue", 10, 10, 0)}, "", 15},
 		{"for two", "blue=50 green=25 red=25", "blue=0 green=50 red=50", []func(*world){pods("blue", 10, 10, 0)}, "", 10},
-		{"with a healthy one, for one that may not have what both take", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
-			[]func(*world){atMost(8), started, pods("blue", 10, 10, 0), pods("green", 8, 8, 8)}, "", 8},
+		{"with a healthy one, for one whose maximum is too small for that", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
+			[]func(*world){atMost("green", 8), started, pods("blue", 10, 10, 0), pods("green", 8, 8, 8)},
+			"its share needs 10 replicas, and HorizontalPodAutoscaler/api-green allows 8", 2},
+		{"with a healthy one, for one that may have what that takes and no more", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
+			[]func(*world){atMost("green", 10), started, pods("blue", 10, 10, 0), pods("green", 10, 10, 10)}, "", 10},
+		{"with a healthy one that may have no more either", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
+			[]func(*world){atMost("green", 8), atMost("red", 8), started, pods("blue", 10, 10, 0), pods("green", 8, 8, 8)}, "", 8},
 		{"with a healthy one, for one that has not got what it may", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
-			[]func(*world){atMost(8), started, pods("blue", 10, 10, 0), pods("green", 8, 8, 7)}, "7 of the 8 replicas", 8},
+			[]func(*world){atMost("green", 8), atMost("red", 8), started, pods("blue", 10, 10, 0), pods("green", 8, 8, 7)}, "7 of the 8 replicas", 8},
+		{"whose pods an autoscaler has grown in vain, with a healthy one", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
+			[]func(*world){atMost("green", 3), pods("red", 2, 2, 2), pods("green", 2, 2, 2), endpoints(0)}, "2 of the 3 replicas", 3},
+		{"alone, for one whose maximum is too small", "blue=50 green=25 red=25", "blue=0 green=75 red=25",
+			[]func(*world){atMost("green", 8), started, pods("blue", 10, 10, 0)}, "", 8},
+		{"that has a single pod left, with a healthy one", "blue=50 green=25 red=25", "blue=0 green=100 red=0",
+			[]func(*world){pods("blue", 10, 10, 1)}, "5 of the 20 replicas", 20},
 		{"but not it: a healthy one", "blue=50 green=25 red=25", "blue=50 green=50 red=0", []func(*world){pods("blue", 10, 10, 0)}, "5 of the 10 replicas", 10},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -259,26 +287,50 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 
 func TestDecideCapacityThatATagMayNotHave(t *testing.T) {
 	blue := func(least, most int) *unstructured.Unstructured { return hpa("api-blue", least, most) }
+	const (
+		tooSmall = "its share needs 20 replicas, and HorizontalPodAutoscaler/api-green allows 10"
+		raise    = "raise spec.maxReplicas of HorizontalPodAutoscaler/api-green for tag green to have 20 replicas, or move a smaller share"
+	)
+	deleted := func(*render.TagObjects) bool { return true }
+	broken := func(t *render.TagObjects) bool {
+		t.Broken, t.Objects = errors.New("kustomization.yaml: no such field"), nil
+		return false
+	}
+	renamed := func(t *render.TagObjects) bool {
+		t.Objects = tag("blue", "one", 20, hpa("api-blue-v2", 2, 100)).Objects
+		t.Objects[0].SetName("api-blue-v2")
+		_ = unstructured.SetNestedField(t.Objects[2].Object, "api-blue-v2", "spec", "scaleTargetRef", "name")
+		return false
+	}
 	for _, test := range []struct {
 		name       string
 		want       string
 		blue       *unstructured.Unstructured
 		green      *unstructured.Unstructured
 		blueReady  int64
-		asks       int64  // of green
-		held, hint string // "" when it waits for no more than it may have
+		asks       int64                                // of green
+		held, hint string                               // "" when it waits for no more than it may have
+		becomes    func(*render.TagObjects) (gone bool) // what the same commit makes of blue
 	}{
 		{"its maximum is too small", "blue=0 green=100", blue(2, 100), hpa("api-green", 2, 10), 20, 2,
-			"its share needs 20 replicas, and HorizontalPodAutoscaler/api-green allows 10",
-			"raise spec.maxReplicas of HorizontalPodAutoscaler/api-green for tag green to have 20 replicas, or move a smaller share"},
+			tooSmall, raise, nil},
 		{"its manifest asks for too few", "blue=0 green=100", blue(2, 100), nil, 20, 2,
 			"its share needs 20 replicas, and Deployment/api-green allows 2",
-			"raise spec.replicas of Deployment/api-green for tag green to have 20 replicas, or move a smaller share"},
-		{"a smaller share fits", "blue=50 green=50", blue(2, 100), hpa("api-green", 2, 10), 20, 10, "", ""},
-		{"who is left is not allowed more", "blue=0 green=100", blue(2, 20), hpa("api-green", 2, 20), 20, 20, "", ""},
-		{"no autoscaler has found that it takes more", "blue=0 green=100", blue(20, 100), hpa("api-green", 2, 10), 20, 10, "", ""},
-		{"there is no autoscaler to find out", "blue=0 green=100", nil, hpa("api-green", 2, 10), 20, 10, "", ""},
-		{"nobody answers where it comes from", "blue=0 green=100", blue(2, 100), hpa("api-green", 2, 10), 0, 2, "", ""},
+			"raise spec.replicas of Deployment/api-green for tag green to have 20 replicas, or move a smaller share", nil},
+		{"a smaller share fits", "blue=50 green=50", blue(2, 100), hpa("api-green", 2, 10), 20, 10, "", "", nil},
+		{"who is left is not allowed more", "blue=0 green=100", blue(2, 20), hpa("api-green", 2, 20), 20, 20, "", "", nil},
+		{"no autoscaler has found that it takes more", "blue=0 green=100", blue(20, 100), hpa("api-green", 2, 10), 20, 10, "", "", nil},
+		{"there is no autoscaler to find out", "blue=0 green=100", nil, hpa("api-green", 2, 10), 20, 10, "", "", nil},
+		{"nobody answers where it comes from", "blue=0 green=100", blue(2, 100), hpa("api-green", 2, 10), 0, 2, "", "", nil},
+		{"its maximum is too small, and who is left is deleted", "green=100", blue(2, 100), hpa("api-green", 2, 10), 20, 2, tooSmall, raise, deleted},
+		{"its maximum is too small, and who is left does not render", "blue=0 green=100", blue(2, 100), hpa("api-green", 2, 10), 20, 2, tooSmall, raise, broken},
+		{"its maximum is too small, and what is left is renamed", "blue=0 green=100", blue(2, 100), hpa("api-green", 2, 10), 20, 2, tooSmall, raise, renamed},
+		{"who is deleted was not allowed more", "green=100", blue(2, 20), hpa("api-green", 2, 20), 20, 20, "", "", deleted},
+		{"who is deleted was allowed no more than this one", "green=100", blue(2, 20), hpa("api-green", 2, 30), 20, 20, "", "", deleted},
+		{"no autoscaler of who is deleted has found that it takes more", "green=100", blue(20, 100), hpa("api-green", 2, 10), 20, 10, "", "", deleted},
+		{"who is deleted had no autoscaler to find out", "green=100", nil, hpa("api-green", 2, 10), 20, 10, "", "", deleted},
+		{"nobody answers at who is deleted", "green=100", blue(2, 100), hpa("api-green", 2, 10), 0, 2, "", "", deleted},
+		{"nobody answers at who does not render", "blue=0 green=100", blue(2, 100), hpa("api-green", 2, 10), 0, 2, "", "", broken},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -299,6 +351,9 @@ func TestDecideCapacityThatATagMayNotHave(t *testing.T) {
 			w.pass()
 			w.status(w.deployment("api-blue"), 20, 20, test.blueReady)
 			w.commit(2)
+			if test.becomes != nil && test.becomes(&tags[0]) {
+				tags = tags[1:]
+			}
 			w.tagged(test.want, sharedObjects(), tags...)
 			text := w.pass()
 			assert.EqualValues(t, test.asks, w.replicas("api-green"))
@@ -311,6 +366,18 @@ func TestDecideCapacityThatATagMayNotHave(t *testing.T) {
 			assert.Contains(t, text+w.pass(), "\nroute "+test.want+"\n")
 		})
 	}
+}
+
+// A share that is held for its healthy part says how what nobody answers can be had.
+func TestDecideHintOfAShareThatIsHeldInPart(t *testing.T) {
+	w, tags := carrying(t, "blue=50 green=25 red=25")
+	tags[1] = tag("green", "green", 2, hpa("api-green", 2, 8))
+	w.commit(2000)
+	w.tagged("blue=0 green=100 red=0", sharedObjects(), tags...)
+	w.status(w.deployment("api-blue"), 10, 10, 0)
+	w.pass()
+	assert.Equal(t, "raise spec.maxReplicas of HorizontalPodAutoscaler/api-green for tag green to have 10 replicas,"+
+		" or leave the tags that answer their weight: what nobody answers moves at once", hintFor(&w.in, Decide(w.in).Verdict, nil))
 }
 
 func TestDecideCapacityIsComputedForEveryTarget(t *testing.T) {

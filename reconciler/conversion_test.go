@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,86 @@ func TestDecideCapacityAtConversion(t *testing.T) {
 			assert.Contains(t, w.pass(), "\nroute\n")
 			assert.Equal(t, "api=0", w.weights())
 		})
+	}
+}
+
+// A maximum that is too small holds a conversion as it does a tag's share, whichever way
+// it goes: who loses the requests is not rendered any more.
+func TestDecideConversionToATooSmallMaximum(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		had, may int // the most pods of who loses the requests, and of who gets them
+		ready    int64
+		asks     int64
+		held     bool
+	}{
+		{"too small", 100, 10, 12, 2, true},
+		{"as large as before", 10, 10, 12, 10, false},
+		{"left by what nobody answers at", 100, 10, 0, 2, false},
+	} {
+		for _, back := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, back=%t", test.name, back), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				untagged := func(most int) {
+					w.untagged("sha256:one", deployment("api", "one", 2), hpa("api", 2, most), service("api", "api"), httpRoute())
+				}
+				tagged := func(most int) {
+					w.tagged("blue=100", sharedObjects(), tag("blue", "one", 2, hpa("api-blue", 2, most)))
+				}
+				first, then, from, to := untagged, tagged, "api", "api-blue"
+				routed, who, smaller := "\nroute blue=100\n", "tag blue", ", or move a smaller share"
+				if back {
+					first, then, from, to = then, first, to, from
+					routed, who, smaller = "\nroute\n", "the release", ""
+				}
+				first(test.had)
+				w.pass()
+				w.up(from)
+				w.pass()
+				w.autoscale(from, 12)
+				w.after(time.Hour)
+				w.pass()
+				w.commit(2)
+				then(test.may)
+				w.status(w.deployment(from), 12, 12, test.ready)
+				text := w.pass()
+				w.up(to)
+				text += w.pass()
+				assert.EqualValues(t, test.asks, minimum(w, to))
+				if !test.held {
+					assert.Contains(t, text, routed)
+					return
+				}
+				assert.NotContains(t, text, routed)
+				assert.Contains(t, text, who+" is not ready: its share needs 12 replicas, and HorizontalPodAutoscaler/"+to+" allows 10\n")
+				assert.Equal(t, "raise spec.maxReplicas of HorizontalPodAutoscaler/"+to+" for "+who+" to have 12 replicas"+smaller,
+					hintFor(&w.in, Decide(w.in).Verdict, nil))
+			})
+		}
+	}
+}
+
+// An untagged release that nobody answers at, or hardly anybody, is left for tags that
+// serve no worse. What it has beside what serves, and keeps, does not count.
+func TestDecideConversionLeavesASilentRelease(t *testing.T) {
+	for ready, held := range map[int64]bool{0: false, 2: false, 12: true} {
+		w := newWorld(t)
+		worker := deployment("worker", "one", 20)
+		w.untagged("sha256:one", append(autoscaledUntagged(), worker)...)
+		w.pass()
+		w.up("api", "worker")
+		w.pass()
+		w.autoscale("api", 12)
+		w.after(time.Hour)
+		w.pass()
+		w.commit(2)
+		w.tagged("blue=100", append(sharedObjects(), worker), tag("blue", "one", 2, hpa("api-blue", 2, 100)))
+		w.pass()
+		w.status(w.deployment("api"), 12, 12, ready)
+		w.status(w.deployment("api-blue"), 12, 12, 2)
+		text := w.pass()
+		assert.Equal(t, held, !strings.Contains(text, "\nroute blue=100\n"), "%d of 12 pods answer:\n%s", ready, text)
 	}
 }
 

@@ -23,8 +23,11 @@ type underLoad struct {
 	*life
 	load   int64
 	served map[string]time.Time // when the routes last carried the tag, mirrors included
+	most   map[string]int       // the most pods of each tag, as last declared
+	gone   string               // the tag without a folder
 	full   bool                 // the cluster has no room for another pod
 	left   int                  // how often tags that nobody answers at were left for one that lacks pods
+	capped int                  // how often a tag was held because it may not have the pods for its share
 	fail   func(format string, args ...any)
 }
 
@@ -34,10 +37,15 @@ func (l *underLoad) push() {
 	l.commits++
 	l.commit(l.commits)
 	var tags []render.TagObjects
-	for _, name := range lifeTags {
-		tags = append(tags, tag(name, fmt.Sprintf("%s-%d", name, l.digests[name]), leastPods, hpa("api-"+name, leastPods, mostPods), budget("api-"+name)))
+	for _, name := range l.folders() {
+		tags = append(tags, tag(name, fmt.Sprintf("%s-%d", name, l.digests[name]), leastPods, hpa("api-"+name, leastPods, l.most[name]), budget("api-"+name)))
 	}
 	l.tagged(l.weights, sharedObjects(), tags...)
+}
+
+// folders are the tags that the repository has.
+func (l *underLoad) folders() []string {
+	return slices.DeleteFunc(slices.Clone(lifeTags), func(name string) bool { return name == l.gone })
 }
 
 func budget(name string) *unstructured.Unstructured {
@@ -45,35 +53,60 @@ func budget(name string) *unstructured.Unstructured {
 }
 
 // leave has who carries most die, and a commit give all of it to another, in a cluster
-// that may have no room for what that one needs.
+// that may have no room for what that one needs, or to one that may not have it.
 func (l *underLoad) leave() {
 	carried := l.carries()
 	if len(carried) == 0 {
 		return
 	}
 	most := slices.MaxFunc(carried, func(a, b v1alpha1.TagPercent) int { return a.Percent - b.Percent }).Tag
-	others := slices.DeleteFunc(slices.Clone(lifeTags), func(name string) bool { return name == most || l.sick[name] })
+	others := slices.DeleteFunc(l.folders(), func(name string) bool { return name == most || l.sick[name] })
 	if len(others) == 0 {
 		return
 	}
 	l.sick[most], l.full = true, l.rand.IntN(3) > 0
 	to := others[l.rand.IntN(len(others))]
-	l.weights = to + "=100"
-	l.note("%s dies and is left for %s, full=%t", most, to, l.full)
+	l.weights, l.most[to] = to+"=100", l.someMost()
+	l.note("%s dies and is left for %s, which may have %d pods, full=%t", most, to, l.most[to], l.full)
 	l.pods()
+	l.push()
+}
+
+// someMost is a maximum, too small for much of the load now and then.
+func (l *underLoad) someMost() int { return []int{leastPods, 5, 10, mostPods}[l.rand.IntN(4)] }
+
+// remove deletes the folder of a tag that carries requests, and gives them to the others,
+// which may not have as many pods as that takes.
+func (l *underLoad) remove() {
+	carried := withoutZero(l.carries())
+	if len(carried) == 0 {
+		return
+	}
+	l.gone = carried[l.rand.IntN(len(carried))].Tag
+	l.weights = l.weightsOf(l.folders())
+	l.note("the folder of %s is deleted, weights %s", l.gone, l.weights)
 	l.push()
 }
 
 // happen does one random thing.
 func (l *underLoad) happen() {
 	name := lifeTags[l.rand.IntN(len(lifeTags))]
-	switch l.rand.IntN(10) {
+	switch l.rand.IntN(12) {
+	case 10:
+		l.remove()
+	case 11:
+		if name != l.gone {
+			l.most[name] = l.someMost()
+			l.note("%s may have %d pods", name, l.most[name])
+			l.push()
+		}
 	case 8:
 		l.leave()
 	case 9:
 		l.full = !l.full && l.rand.IntN(3) == 0
 		l.note("full=%t", l.full)
 	case 0, 1, 2:
+		l.gone = ""
 		l.weights = l.someWeights()
 		l.note("weights %s", l.weights)
 		l.push()
@@ -109,7 +142,8 @@ func (l *underLoad) pods() {
 		if scaler := l.in.live(hpa("api-"+name, leastPods, mostPods)); scaler != nil && wanted > 0 && weight > 0 {
 			// An autoscaler does nothing at no replicas. It grows at once and shrinks later.
 			least, _, _ := unstructured.NestedInt64(scaler.Object, "spec", "minReplicas")
-			if right := max(least, (l.load*weight+99)/100); right > wanted || right < wanted && l.rand.IntN(4) == 0 {
+			most, _, _ := unstructured.NestedInt64(scaler.Object, "spec", "maxReplicas")
+			if right := min(most, max(least, (l.load*weight+99)/100)); right > wanted || right < wanted && l.rand.IntN(4) == 0 {
 				live := l.deployment("api-" + name)
 				setReplicas(live, right)
 				own(live, fieldManager, false)
@@ -171,8 +205,9 @@ func (l *underLoad) remember() {
 }
 
 // losses are what a change of weights takes away, in percent, how much of that nobody
-// answers, and the pods for all of the load, were it served as thinly as by no losing tag.
-func (l *underLoad) losses(had, want []v1alpha1.TagPercent) (lost, silent int, thin int64) {
+// answers, the pods for all of the load, were it served as thinly as by no losing tag, and
+// the most pods that a losing tag may have at which somebody answers.
+func (l *underLoad) losses(had, want []v1alpha1.TagPercent) (lost, silent int, thin int64, most int) {
 	for _, s := range had {
 		less := max(0, s.Percent-share(want, s.Tag))
 		if less == 0 {
@@ -182,21 +217,43 @@ func (l *underLoad) losses(had, want []v1alpha1.TagPercent) (lost, silent int, t
 		pods := int64(l.in.Endpoints["api-"+s.Tag])
 		if pods == 0 {
 			silent += less
+			continue
 		}
-		thin = max(thin, (pods*100+int64(s.Percent)-1)/int64(s.Percent))
+		thin, most = max(thin, (pods*100+int64(s.Percent)-1)/int64(s.Percent)), max(most, l.most[s.Tag])
 	}
-	return lost, silent, thin
+	return lost, silent, thin, most
+}
+
+// shown is what the load takes by what the cluster tells: an autoscaler at its maximum
+// does not tell more, whatever it would have. found is false where none has grown.
+func (l *underLoad) shown(had []v1alpha1.TagPercent) (load int64, found bool) {
+	load = l.load
+	for _, s := range had {
+		scaler, live := l.in.live(hpa("api-"+s.Tag, leastPods, mostPods)), l.in.live(deployment("api-"+s.Tag, "", 0))
+		if wanted, ready := health.Replicas(live); s.Percent > 0 && ready > 0 && scaler != nil {
+			least, _, _ := unstructured.NestedInt64(scaler.Object, "spec", "minReplicas")
+			most, _, _ := unstructured.NestedInt64(scaler.Object, "spec", "maxReplicas")
+			found = found || wanted > least && !scaledByUs(live)
+			if wanted >= most {
+				load = min(load, (wanted*100+int64(s.Percent)-1)/int64(s.Percent))
+			}
+		}
+	}
+	return load, found
 }
 
 // checkRouted demands that a tag gets no more requests that somebody answers than its
-// ready pods can carry, or than the pods do that they are taken from. For what reaches
-// nobody any ready pod is better than none.
+// ready pods can carry, or than the pods do that they are taken from. A tag that may not
+// have as many gets them with those it may have, unless an autoscaler has found the number
+// and a losing tag may have more, its folder being there or not. For what reaches nobody
+// any ready pod is better than none.
 func (l *underLoad) checkRouted(p Plan, s Step) {
 	carried := l.in.status().Traffic
 	if s.Action != ActionRoute || s.traffic == nil || carried == nil {
 		return
 	}
-	lost, silent, thin := l.losses(carried.Weights, s.traffic.Weights)
+	lost, silent, thin, most := l.losses(carried.Weights, s.traffic.Weights)
+	load, found := l.shown(carried.Weights)
 	for _, w := range s.traffic.Weights {
 		had := share(carried.Weights, w.Tag)
 		if w.Percent <= had {
@@ -204,7 +261,10 @@ func (l *underLoad) checkRouted(p Plan, s Step) {
 		}
 		need := int64(1)
 		if answered := (w.Percent - had) * (lost - silent); answered > 0 {
-			need = (l.load*int64(had*lost+answered) + int64(100*lost) - 1) / int64(100*lost)
+			need = (load*int64(had*lost+answered) + int64(100*lost) - 1) / int64(100*lost)
+			if !found || l.most[w.Tag] >= most {
+				need = min(need, int64(l.most[w.Tag]))
+			}
 			need = max(1, min(need, (thin*int64(w.Percent)+99)/100))
 		}
 		_, ready := health.Replicas(l.in.live(deployment("api-"+w.Tag, "", 0)))
@@ -212,7 +272,7 @@ func (l *underLoad) checkRouted(p Plan, s Step) {
 			l.left++
 		}
 		if ready < need {
-			l.fail("%s gets %d %% of a load of %d pods with %d ready pods, and needs %d:\n%s", w.Tag, w.Percent, l.load, ready, need, p)
+			l.fail("%s gets %d %% of a load of %d pods with %d ready pods, and needs %d:\n%s", w.Tag, w.Percent, load, ready, need, p)
 		}
 	}
 }
@@ -224,8 +284,11 @@ func (l *underLoad) checkLeft(p Plan) {
 	if p.Verdict.State != StateHeld || carried == nil {
 		return
 	}
+	if strings.Contains(p.Verdict.Message, " allows ") {
+		l.capped++
+	}
 	want := sharesOf(l.in.Release.Traffic.Weights)
-	if lost, silent, _ := l.losses(carried.Weights, want); lost == 0 || silent < lost {
+	if lost, silent, _, _ := l.losses(carried.Weights, want); lost == 0 || silent < lost {
 		return
 	}
 	for _, s := range want {
@@ -267,7 +330,7 @@ func (l *underLoad) settleRetired() {
 	}
 	for _, name := range lifeTags {
 		_, listed := l.in.Release.Traffic.Weight(name)
-		if listed || plan.Verdict.State == StateHeld || share(l.carries(), name) > 0 {
+		if listed || name == l.gone || plan.Verdict.State == StateHeld || share(l.carries(), name) > 0 {
 			continue
 		}
 		if n := l.replicas(name); n != 0 {
@@ -289,19 +352,24 @@ func (l *underLoad) settleRetired() {
 // TestLivesUnderLoad lets releases with autoscalers live through random weights, builds,
 // sickness, restarts and pods that come up one by one, and asserts what keeps requests
 // from being lost: no tag, a relisted one least of all, gets a share that its ready pods
-// cannot carry; tags that nobody answers at are left without a wait, though there is no
-// room for another pod; none is scaled to zero within the drain delay of its last
-// request; and one that is not listed ends with no pods and nothing that asks for any.
+// cannot carry, not where its maximum is too small, nor where the commit deletes the
+// folder of the tag that has it; tags that nobody answers at are left without a wait,
+// though there is no room for another pod; none is scaled to zero within the drain delay
+// of its last request; and one that is not listed ends with no pods and nothing that asks
+// for any.
 func TestLivesUnderLoad(t *testing.T) {
 	const lives, length = 8, 50
-	routed, left := 0, 0
+	routed, left, capped := 0, 0, 0
 	for seed := range uint64(lives) {
 		r := rand.New(rand.NewPCG(seed, 7))
-		l := &underLoad{load: 2 + r.Int64N(30), served: map[string]time.Time{},
+		l := &underLoad{load: 2 + r.Int64N(30), served: map[string]time.Time{}, most: map[string]int{},
 			life: &life{world: newWorld(t), rand: r, weights: "blue=100", digests: map[string]int{}, broken: map[string]bool{}, sick: map[string]bool{}}}
 		l.fail = func(format string, args ...any) {
 			t.Helper()
 			require.FailNow(t, fmt.Sprintf(format, args...), "seed %d after: %s", seed, strings.Join(l.events, "; "))
+		}
+		for _, name := range lifeTags {
+			l.most[name] = mostPods
 		}
 		l.push()
 		for range 4 {
@@ -320,8 +388,9 @@ func TestLivesUnderLoad(t *testing.T) {
 				routed++
 			}
 		}
-		left += l.left
+		left, capped = left+l.left, capped+l.capped
 	}
 	require.Greater(t, routed, 30, "hardly anything was routed, so hardly anything was tried")
 	require.Greater(t, left, 10, "hardly any tag was left because nobody answered")
+	require.Greater(t, capped, 10, "hardly any maximum was too small")
 }

@@ -23,13 +23,18 @@ import (
 //     that the gaining tag has already. Several gaining tags take from all losing
 //     ones in proportion.
 //  3. No more is awaited than it takes for no pod to get more requests than each pod
-//     of the worst losing tag gets now: one pod that is left of many makes a tag that
-//     answers, and not one to stay at.
+//     of the losing tag that serves best gets now, so that nobody is served worse: one
+//     pod that is left of many makes a tag that answers, and not one to stay at.
 //  4. No more is awaited than the tag may have, unless an autoscaler has found a number
 //     that this is too small for, and a tag that loses requests may have more.
 //     Where nobody may have more, the maximum is the user's word on what carries
 //     everything; where no autoscaler has found anything, too much would be asked;
-//     and a tag that nobody answers at is not kept for want of a maximum.
+//     and a tag that nobody answers at is not kept for want of a maximum, nor does
+//     it keep another.
+//
+// An untagged release that is given tags loses what they get, and whoever loses may
+// have left the repository with the same commit: what runs of it says then what it may
+// have and what its autoscaler has found.
 type demand struct {
 	whole        int64 // pods for all of the traffic; 0 when nothing serves
 	found        bool  // an autoscaler has grown above its minimum for its part of it
@@ -41,45 +46,88 @@ type demand struct {
 
 func demandOf(in *Input, units []*unit, had v1alpha1.TrafficStatus, want envrepo.Traffic) demand {
 	d := demand{whole: wholeTraffic(in, units, had)}
-	for _, s := range had.Weights {
-		left, _ := want.Weight(s.Tag)
-		if s.Percent <= left {
-			continue
-		}
-		d.lost += s.Percent - left
-		pods, known := answering(in, s.Tag)
+	var silent []string
+	for _, l := range lossesOf(in, had, want) {
+		d.lost += l.percent
+		runs := whatRuns(in, l.tag, l.had)
+		pods, known := answering(in, runs)
 		d.unknown = d.unknown || !known
 		if known && pods == 0 {
-			d.silent += s.Percent - left
+			d.silent, silent = d.silent+l.percent, append(silent, l.tag)
 			continue
 		}
-		e := evidence{weight: s.Percent, pods: pods, ready: pods}
+		e := evidence{weight: l.had, pods: pods, ready: pods}
 		d.now = max(d.now, e.whole())
-		if i := slices.IndexFunc(units, func(u *unit) bool { return u.tag == s.Tag }); i >= 0 {
-			d.most = max(d.most, units[i].capacity())
+		most := runs
+		if i := slices.IndexFunc(units, func(u *unit) bool { return u.tag == l.tag && !u.shared && u.broken == "" }); i >= 0 {
+			most = units[i]
 		}
+		d.most = max(d.most, most.capacity())
+		d.found = d.found || runs.grown(in)
 	}
-	d.found = slices.ContainsFunc(units, func(u *unit) bool { return u.grown(in) })
+	d.found = d.found || slices.ContainsFunc(units, func(u *unit) bool { return !slices.Contains(silent, u.tag) && u.grown(in) })
 	return d
 }
 
-// answering is how many pods may answer the requests of a tag, whether the commit
-// still has them or not: what it renders anew does not run yet. Endpoints are the
-// better witness where they are counted: workloads may be beside what serves. known
-// is false where neither tells.
-func answering(in *Input, tag string) (pods int64, known bool) {
-	endpoints, counted := in.Endpoints[in.Release.Component.Name+"-"+tag]
-	if counted && endpoints == 0 {
-		return 0, true
+// loss is what a change of weights takes from a tag, "" for an untagged release that is
+// given tags.
+type loss struct {
+	tag          string
+	had, percent int
+}
+
+func lossesOf(in *Input, had v1alpha1.TrafficStatus, want envrepo.Traffic) (losses []loss) {
+	before := had.Weights
+	if len(before) == 0 && in.Release.Tagged() {
+		before = []v1alpha1.TagPercent{{Percent: 100}} // before the tags
 	}
-	known = counted
-	for id := range in.Inventory {
-		if live := in.Live[id]; live != nil && isWorkload(live) && live.GetLabels()[v1alpha1.LabelTag] == tag {
-			_, ready := health.Replicas(live)
+	for _, s := range before {
+		if left, _ := want.Weight(s.Tag); left < s.Percent {
+			losses = append(losses, loss{tag: s.Tag, had: s.Percent, percent: s.Percent - left})
+		}
+	}
+	return losses
+}
+
+// whatRuns is a unit of the workloads of a tag in the cluster, and their autoscalers,
+// whether the commit still has them or not; with tag "" of those that a release had
+// before its tags. Of live Services nothing is known but that they exist: workloads
+// beside what serves are among them.
+func whatRuns(in *Input, tag string, hadWeight int) *unit {
+	u := &unit{tag: tag, hadWeight: hadWeight}
+	declared := inventory.Set{}
+	if tag == "" {
+		declared = in.renderedSet() // what a release with tags has once, and tags that have lost the label
+	}
+	for _, id := range in.Inventory.Minus(declared).Sorted() {
+		if live := in.Live[id]; live != nil && live.GetLabels()[v1alpha1.LabelTag] == tag && (isWorkload(live) || asScaler(live) != nil) {
+			u.objects = append(u.objects, live)
+		}
+	}
+	u.findScalers()
+	return u
+}
+
+// answering is how many pods may answer the requests of a tag, of which runs is what
+// runs: what the commit renders anew does not yet. Pods and endpoints can each be too
+// many: workers stand beside what serves, a Service may count pods that are not ready,
+// and those of two address families twice. Endpoints count alone where our workloads
+// have no pod. known is false where neither tells.
+func answering(in *Input, runs *unit) (pods int64, known bool) {
+	for _, o := range runs.objects {
+		if isWorkload(o) {
+			_, ready := health.Replicas(o)
 			pods, known = pods+ready, true
 		}
 	}
-	return max(pods, int64(endpoints)), known
+	endpoints, counted := in.Endpoints[in.Release.Component.Name+"-"+runs.tag]
+	switch {
+	case !counted:
+		return pods, known
+	case pods == 0:
+		return int64(endpoints), true
+	}
+	return min(pods, int64(endpoints)), true
 }
 
 // grown reports whether an autoscaler has more pods run for the unit's share than its
@@ -99,6 +147,7 @@ func (u *unit) grown(in *Input) bool {
 type required struct {
 	ready  int64 // so many ready replicas; it may be more than the unit can ever have
 	relief bool  // but not for the others that it should have
+	mixed  bool  // some of the share comes from tags that nobody answers at, and waits only with the rest
 }
 
 func (u *unit) requires(d demand) required {
@@ -112,10 +161,10 @@ func (u *unit) requires(d demand) required {
 		if answered == 0 {
 			return r
 		}
-		percent = u.sureWeight + answered
+		r.mixed, percent = true, u.sureWeight+answered
 	}
 	r.ready = podsFor(d.whole, percent)
-	if most := u.capacity(); r.relief || !d.found || most >= d.most {
+	if most := u.capacity(); !d.found || most >= d.most {
 		r.ready = min(r.ready, most)
 	}
 	if now := podsFor(d.now, u.weight); d.lost > 0 && !d.unknown && now < r.ready {
@@ -124,8 +173,9 @@ func (u *unit) requires(d demand) required {
 	return r
 }
 
-// bound is what keeps the unit from having more replicas, and what to change.
-func (u *unit) bound(needed int64) (what, remedy string) {
+// bound is what keeps the unit from having the replicas that it needs, and what to
+// change.
+func (u *unit) bound(needed required) (what, remedy string) {
 	var names, remedies []string
 	for _, o := range u.backends() {
 		field, id := "spec.replicas", inventory.IDOf(o)
@@ -135,8 +185,14 @@ func (u *unit) bound(needed int64) (what, remedy string) {
 		names = append(names, id.Display())
 		remedies = append(remedies, field+" of "+id.Display())
 	}
-	share := strings.Join(remedies, " or ")
-	return strings.Join(names, ", "), fmt.Sprintf("raise %s for %s to have %d replicas, or move a smaller share", share, u.name(), needed)
+	remedy = fmt.Sprintf("raise %s for %s to have %d replicas", strings.Join(remedies, " or "), u.name(), needed.ready)
+	switch {
+	case needed.mixed:
+		remedy += ", or leave the tags that answer their weight: what nobody answers moves at once"
+	case u.tag != "":
+		remedy += ", or move a smaller share"
+	}
+	return strings.Join(names, ", "), remedy
 }
 
 // least is how many ready pods a workload of the unit has at least, whatever its share.

@@ -208,7 +208,7 @@ func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, r require
 		}
 	}
 	if len(reasons) == 0 {
-		reasons = u.lacks(in, r.ready)
+		reasons = u.lacks(in, r)
 		u.relieves = len(short) > 0 && len(reasons) == 0
 	}
 	reasons = append(reasons, short...)
@@ -218,7 +218,7 @@ func (u *unit) assess(in *Input, desired []*unstructured.Unstructured, r require
 
 // lacks lists what keeps a unit whose workloads are Current from taking its
 // share.
-func (u *unit) lacks(in *Input, awaited int64) (reasons []string) {
+func (u *unit) lacks(in *Input, r required) (reasons []string) {
 	lack := func(format string, args ...any) {
 		u.ready = false
 		reasons = append(reasons, fmt.Sprintf(format, args...))
@@ -236,13 +236,13 @@ func (u *unit) lacks(in *Input, awaited int64) (reasons []string) {
 		}
 	}
 	switch ready, most := u.readyReplicas(in), u.capacity(); {
-	case len(reasons) > 0 || ready >= awaited:
-	case awaited > most:
+	case len(reasons) > 0 || ready >= r.ready:
+	case r.ready > most:
 		var what string
-		what, u.remedy = u.bound(awaited)
-		lack("its share needs %d replicas, and %s allows %d", awaited, what, most)
+		what, u.remedy = u.bound(r)
+		lack("its share needs %d replicas, and %s allows %d", r.ready, what, most)
 	default:
-		lack("%d of the %d replicas that its share needs are ready", ready, awaited)
+		lack("%d of the %d replicas that its share needs are ready", ready, r.ready)
 	}
 	if service := u.ownService(); service != nil && u.tag != "" {
 		switch {

@@ -80,6 +80,7 @@ func (d *decision) judge(v *Verdict) {
 		say(StateWaiting, v1alpha1.ReasonTerminating, d.endings())
 	case len(unready) > 0:
 		say(StateWaiting, v1alpha1.ReasonWaitingForHealth, strings.Join(unready, "; "))
+		v.hint = d.routes.remedy
 	case refusal != "":
 		say(StateWaiting, v1alpha1.ReasonRouteNotAccepted, refusal)
 	case d.moving:
