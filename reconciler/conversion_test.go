@@ -179,30 +179,49 @@ again in 1s
 	}
 	other := httpRoute()
 	other.SetAnnotations(map[string]string{"owner": "shop"})
+	plain := service("api", "api")
+	another := service("api", "api")
+	another.SetLabels(map[string]string{"owner": "shop"})
+	// named pods say the same of themselves, whichever Deployment they are of.
+	named := func(o *unstructured.Unstructured) *unstructured.Unstructured {
+		_ = unstructured.SetNestedField(o.Object, "api", "spec", "template", "metadata", "labels", "name")
+		return o
+	}
+	both := service("api", "api")
+	_ = unstructured.SetNestedStringMap(both.Object, map[string]string{"name": "api"}, "spec", "selector")
 	for _, test := range []struct {
 		name   string
 		route  *unstructured.Unstructured // as the commit with the tags has it
+		plain  *unstructured.Unstructured // likewise
 		change []func(*world)
 		want   string
 	}{
-		{"a deleted route", httpRoute(), []func(*world){deleted(routeID)}, restored("  HTTPRoute/api (create)\n")},
-		{"an edited route", httpRoute(), []func(*world){edited}, restored("  HTTPRoute/api (update)\n")},
-		{"a deleted Service", httpRoute(), []func(*world){deleted(serviceID)}, restored("  Service/api (create)\n")},
-		{"a deleted route, after a restart", httpRoute(), []func(*world){restarted, deleted(routeID)}, restored("  HTTPRoute/api (create)\n")},
-		{"a route that the commit has changed", other, nil, held},
-		{"a deleted one of which nobody knows what it was", other, []func(*world){deleted(routeID)}, held},
+		{"a deleted route", httpRoute(), plain, []func(*world){deleted(routeID)}, restored("  HTTPRoute/api (create)\n")},
+		{"an edited route", httpRoute(), plain, []func(*world){edited}, restored("  HTTPRoute/api (update)\n")},
+		{"a deleted Service", httpRoute(), plain, []func(*world){deleted(serviceID)}, restored("  Service/api (create)\n")},
+		{"a deleted route, after a restart", httpRoute(), plain, []func(*world){restarted, deleted(routeID)}, restored("  HTTPRoute/api (create)\n")},
+		{"a route that the commit has changed", other, plain, nil, held},
+		{"a deleted one of which nobody knows what it was", other, plain, []func(*world){deleted(routeID)}, held},
+		{"a deleted Service, after a restart", httpRoute(), plain, []func(*world){restarted, deleted(serviceID)},
+			restored("  Service/api (create)\n  HTTPRoute/api (update)\n")},
+		{"a deleted Service that the commit has changed", httpRoute(), another, []func(*world){deleted(serviceID)}, restored("  Service/api (create)\n")},
+		{"a Service that the commit has changed", httpRoute(), another, nil, held},
+		{"a deleted Service that would lead to the tag", httpRoute(), both, []func(*world){deleted(serviceID)}, held},
+		{"a deleted Service that would lead nowhere", httpRoute(), service("api", "api-old"), []func(*world){deleted(serviceID)}, held},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.untagged("sha256:one", deployment("api", "one", 2), service("api", "api"), httpRoute())
+			w.untagged("sha256:one", named(deployment("api", "one", 2)), service("api", "api"), httpRoute())
 			w.pass()
 			w.up("api")
 			w.pass()
 			w.after(time.Hour)
 			w.commit(2)
-			shared := []*unstructured.Unstructured{service("api", "api"), test.route}
-			w.tagged("blue=100", shared, tag("blue", "two", 2))
+			blue := tag("blue", "two", 2)
+			named(blue.Objects[0])
+			shared := []*unstructured.Unstructured{test.plain, test.route}
+			w.tagged("blue=100", shared, blue)
 			w.pass()
 			w.down("api-blue", "pod api-blue-1: ImagePullBackOff")
 			equal(t, held, w.pass())

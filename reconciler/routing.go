@@ -115,7 +115,9 @@ func (r *routing) named(weights []envrepo.Weight) []envrepo.Weight {
 //     time. This is not for a release that is being converted, which is reached.
 //  3. An untagged release has no weights, nor has one that is being given tags. Its
 //     routes are kept where they are known to be as they were, by this process or,
-//     after a restart, by the status: the change of this commit stays held.
+//     after a restart, by the status: the change of this commit stays held. A plain
+//     Service that is missing is created as the commit has it, where that leads to what
+//     was there before the tags.
 func (r *routing) hold(in *Input, units []*unit) {
 	tags := tagNames(in, r.had)
 	switch {
@@ -139,7 +141,7 @@ func (r *routing) hold(in *Input, units []*unit) {
 	default:
 		r.converting = true
 		routes, services := splitService(r.plain, nil) // as it was divided without tags
-		r.kept = append(asApplied(in, routes, hashOfRoutes(routes) == in.status().RoutesHash), asApplied(in, services, false)...)
+		r.kept = append(asApplied(in, routes, hashOfRoutes(routes) == in.status().RoutesHash), keptServices(in, units, services)...)
 		return
 	}
 	if len(r.keep.Weights) == 0 {
@@ -164,6 +166,33 @@ func asApplied(in *Input, routes []*unstructured.Unstructured, all bool) (kept [
 		}
 	}
 	return kept
+}
+
+// keptServices are the plain Services of a release that waits for its first tags: those
+// that this process has applied just so last, and those that are missing and lead to pods
+// of the untagged release and to no tag's. Such a one cannot lead requests to a tag too
+// early, and nobody has to know what it was: without it callers reach nothing at all.
+func keptServices(in *Input, units []*unit, services []*unstructured.Unstructured) []*unstructured.Unstructured {
+	kept := asApplied(in, services, false)
+	before := whatRuns(in, "", 0).objects
+	var tags []*unstructured.Unstructured
+	for _, u := range units {
+		if u.tag != "" {
+			tags = slices.Concat(tags, u.objects, whatRuns(in, u.tag, 0).objects)
+		}
+	}
+	for _, o := range services {
+		if in.live(o) == nil && !slices.Contains(kept, o) && leads(o, before) && !leads(o, tags) {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+// leads reports whether a Service selects pods of any of the workloads.
+func leads(service *unstructured.Unstructured, workloads []*unstructured.Unstructured) bool {
+	u := &unit{service: service.GetName(), objects: append(slices.Clone(workloads), service)}
+	return u.ownService() != nil && len(u.backends()) > 0
 }
 
 // remembered is the hash by which the routes of an untagged release are known
