@@ -235,7 +235,7 @@ func (l *underLoad) shown(had []v1alpha1.TagPercent) (load int64, found bool) {
 			most, _, _ := unstructured.NestedInt64(scaler.Object, "spec", "maxReplicas")
 			found = found || wanted > least && !scaledByUs(live)
 			if wanted >= most {
-				load = min(load, (wanted*100+int64(s.Percent)-1)/int64(s.Percent))
+				load = min(load, most*100/int64(s.Percent))
 			}
 		}
 	}
