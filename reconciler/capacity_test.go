@@ -205,7 +205,7 @@ func TestDecideLeavingWhatNobodyAnswers(t *testing.T) {
 		{"that does not render, and is healthy", blueGreen, "blue=0 green=100 red=0", []func(*world){broken}, "5 of the 20 replicas", 20},
 		{"whose Service has no endpoint", blueGreen, "blue=0 green=100 red=0",
 			[]func(*world){endpoints(0)}, "", 20},
-		{"whose Service has a single endpoint", blueGreen, "blue=0 green=100 red=0", []func(*world){endpoints(1)}, "", 20},
+		{"whose Service has not all of its endpoints yet", blueGreen, "blue=0 green=100 red=0", []func(*world){endpoints(1)}, "5 of the 20 replicas", 20},
 		{"whose Service counts pods that are not ready", blueGreen, "blue=0 green=100 red=0",
 			[]func(*world){pods("blue", 15, 15, 1), endpoints(15)}, "", 20},
 		{"with a single pod left beside its workers", blueGreen, "blue=0 green=100 red=0",

@@ -50,6 +50,11 @@ func demandOf(in *Input, units []*unit, had v1alpha1.TrafficStatus, want envrepo
 	for _, l := range lossesOf(in, had, want) {
 		d.lost += l.percent
 		runs := whatRuns(in, l.tag, l.had)
+		declared := runs
+		if i := slices.IndexFunc(units, func(u *unit) bool { return u.tag == l.tag && !u.shared && u.broken == "" }); i >= 0 {
+			declared = units[i]
+			runs.servedBy(declared)
+		}
 		pods, known := answering(in, runs)
 		d.unknown = d.unknown || !known
 		if known && pods == 0 {
@@ -58,11 +63,7 @@ func demandOf(in *Input, units []*unit, had v1alpha1.TrafficStatus, want envrepo
 		}
 		e := evidence{weight: l.had, pods: pods, ready: pods}
 		d.now = max(d.now, e.whole())
-		most := runs
-		if i := slices.IndexFunc(units, func(u *unit) bool { return u.tag == l.tag && !u.shared && u.broken == "" }); i >= 0 {
-			most = units[i]
-		}
-		d.most = max(d.most, most.capacity())
+		d.most = max(d.most, declared.capacity())
 		d.found = d.found || runs.grown(in)
 	}
 	d.found = d.found || slices.ContainsFunc(units, func(u *unit) bool { return !slices.Contains(silent, u.tag) && u.grown(in) })
@@ -92,7 +93,7 @@ func lossesOf(in *Input, had v1alpha1.TrafficStatus, want envrepo.Traffic) (loss
 // whatRuns is a unit of the workloads of a tag in the cluster, and their autoscalers,
 // whether the commit still has them or not; with tag "" of those that a release had
 // before its tags. Of live Services nothing is known but that they exist: workloads
-// beside what serves are among them.
+// beside what serves are among them, unless servedBy tells them apart.
 func whatRuns(in *Input, tag string, hadWeight int) *unit {
 	u := &unit{tag: tag, hadWeight: hadWeight}
 	declared := inventory.Set{}
@@ -108,26 +109,27 @@ func whatRuns(in *Input, tag string, hadWeight int) *unit {
 	return u
 }
 
-// answering is how many pods may answer the requests of a tag, of which runs is what
-// runs: what the commit renders anew does not yet. Pods and endpoints can each be too
-// many: workers stand beside what serves, a Service may count pods that are not ready,
-// and those of two address families twice. Endpoints count alone where our workloads
-// have no pod. known is false where neither tells.
-func answering(in *Input, runs *unit) (pods int64, known bool) {
-	for _, o := range runs.objects {
-		if isWorkload(o) {
-			_, ready := health.Replicas(o)
-			pods, known = pods+ready, true
-		}
+// servedBy has those workloads serve that the Service of the declared unit selects.
+func (u *unit) servedBy(declared *unit) {
+	if service := declared.ownService(); service != nil {
+		u.service, u.objects = declared.service, append(u.objects, service)
 	}
-	endpoints, counted := in.Endpoints[in.Release.Component.Name+"-"+runs.tag]
-	switch {
-	case !counted:
-		return pods, known
-	case pods == 0:
+}
+
+// answering is how many pods may answer the requests of a tag, of which runs is what
+// runs: what the commit renders anew does not yet. That there is an endpoint is the better
+// witness that any does; how many there are is not: the last pods have none for a moment,
+// a Service may count pods that are not ready, and those of two address families twice.
+// Endpoints count where our workloads have no pod. known is false where neither tells.
+func answering(in *Input, runs *unit) (pods int64, known bool) {
+	for _, o := range runs.backends() {
+		_, ready := health.Replicas(o)
+		pods, known = pods+ready, true
+	}
+	if endpoints, counted := in.Endpoints[in.Release.Component.Name+"-"+runs.tag]; counted && (endpoints == 0 || pods == 0) {
 		return int64(endpoints), true
 	}
-	return min(pods, int64(endpoints)), true
+	return pods, known
 }
 
 // grown reports whether an autoscaler has more pods run for the unit's share than its
