@@ -16,9 +16,9 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
-	"github.com/sluice-dev/sluice/reconciler/cluster"
 )
 
 type logsOptions struct {
@@ -35,7 +35,8 @@ func newLogsCommand(a *app) *cobra.Command {
 		Short: "Print what the pods of a release write",
 		Long: `Prints the logs of a release's pods, each line with its pod before it; of pods
 with several containers, with the container too. --tag takes those of one
-deployment. With --follow it stays, and takes in pods as they come.
+deployment. With --follow it stays, takes in pods as they come, opens what
+breaks off again where it ended, and ends when the release has left the cluster.
 
 The lines are the workloads' own and are printed as they are: Sluice masks
 secrets in what it says itself, not here. Control characters are taken out on a
@@ -55,8 +56,12 @@ terminal, but colours.`,
 	return c
 }
 
-// logSource is a container whose log is read.
-type logSource struct{ pod, container, run string }
+// logSource is a run of a container whose log is read.
+type logSource struct {
+	pod, container string
+	uid            types.UID // of the pod
+	restarts       int32     // of the container before it
+}
 
 func (a *app) showLogs(ctx context.Context, name string, o logsOptions) error {
 	if o.since < 0 || o.tail < -1 {
@@ -66,7 +71,7 @@ func (a *app) showLogs(ctx context.Context, name string, o logsOptions) error {
 	if err != nil {
 		return err
 	}
-	l := &logs{client: releases.client, out: a.Stdout, paint: a.painter(a.Stdout), raw: !isTerminal(a.Stdout), options: o, now: a.Now, warn: a.note}
+	l := &logs{client: releases.client, out: a.Stdout, paint: a.painter(a.Stdout), raw: !isTerminal(a.Stdout), options: o, now: a.Now, wait: pause, warn: a.note}
 	if o.follow {
 		return l.follow(ctx, releases, &chosen[0])
 	}
@@ -89,13 +94,21 @@ func (a *app) showLogs(ctx context.Context, name string, o logsOptions) error {
 	return errors.Join(failed...)
 }
 
+// podLogs is where logs come from.
+type podLogs interface {
+	Logs(ctx context.Context, namespace, pod string, o corev1.PodLogOptions) (io.ReadCloser, error)
+	// Pod is nil when there is none of the name.
+	Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error)
+}
+
 // logs prints the logs of containers, line by line.
 type logs struct {
-	client  *cluster.Client
+	client  podLogs
 	options logsOptions
 	paint   paint
 	raw     bool // lines are printed byte by byte
 	now     func() time.Time
+	wait    func(context.Context, time.Duration) bool // until ctx ends: false
 	warn    func(format string, args ...any)
 
 	mu  sync.Mutex
@@ -149,45 +162,59 @@ func logSources(pod *corev1.Pod, o logsOptions) []logSource {
 			ran = true // between two runs of a crash loop the last one is read
 		}
 		if ran {
-			sources = append(sources, logSource{pod.Name, s.Name, fmt.Sprintf("%s/%d", pod.UID, s.RestartCount)})
+			sources = append(sources, logSource{pod.Name, s.Name, pod.UID, s.RestartCount})
 		}
 	}
 	return sources
 }
 
-// copy prints one log until it ends.
+// copy prints what a log holds now.
 func (l *logs) copy(ctx context.Context, namespace string, s logSource) error {
-	o := corev1.PodLogOptions{Container: s.container, Follow: l.options.follow, Previous: l.options.previous}
-	if l.options.since > 0 {
-		from := metav1.NewTime(l.now().Add(-l.options.since))
-		o.SinceTime = &from
-	}
-	if l.options.tail >= 0 {
-		o.TailLines = &l.options.tail
-	}
+	o := l.asked(s, l.now())
+	o.Previous = l.options.previous
 	stream, err := l.client.Logs(ctx, namespace, s.pod, o)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	prefix := l.paint.with(podColour(s.pod), s.pod+" "+s.container) + " "
-	lines := bufio.NewReaderSize(stream, 64<<10)
+	lines := bufio.NewReaderSize(stream, longestLine)
 	for {
-		line, _, err := lines.ReadLine() // what is longer comes as several
+		line, _, err := lines.ReadLine()
 		if err != nil {
 			if errors.Is(err, io.EOF) || ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("reading the log of Pod/%s (container %s): %w", s.pod, s.container, err)
+			return s.brokenOff(err)
 		}
-		if err := l.print(prefix, line); err != nil {
+		if err := l.print(s, line); err != nil {
 			return err
 		}
 	}
 }
 
-func (l *logs) print(prefix string, line []byte) error {
-	text := string(line)
+// longestLine is printed as one; what is longer comes as several.
+const longestLine = 64 << 10
+
+// asked is what the options ask for of a log, at a time.
+func (l *logs) asked(s logSource, now time.Time) corev1.PodLogOptions {
+	o := corev1.PodLogOptions{Container: s.container}
+	if l.options.since > 0 {
+		from := metav1.NewTime(now.Add(-l.options.since))
+		o.SinceTime = &from
+	}
+	if l.options.tail >= 0 {
+		o.TailLines = &l.options.tail
+	}
+	return o
+}
+
+func (s logSource) brokenOff(err error) error {
+	return fmt.Errorf("reading the log of Pod/%s (container %s): %w", s.pod, s.container, err)
+}
+
+// print writes a line, with where it comes from before it.
+func (l *logs) print(s logSource, line []byte) error {
+	prefix, text := l.paint.with(podColour(s.pod), s.pod+" "+s.container)+" ", string(line)
 	if !l.raw {
 		text = tame(text, l.paint.on)
 	}
@@ -229,58 +256,4 @@ func podColour(pod string) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(pod))
 	return colours[h.Sum32()%uint32(len(colours))]
-}
-
-// mostFollowed bounds how many logs are followed at a time.
-const mostFollowed = 100
-
-// follow prints logs until ctx ends, those of pods that come among them.
-func (l *logs) follow(ctx context.Context, releases *clusterReleases, rel *v1alpha1.Release) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var following sync.WaitGroup
-	defer following.Wait()
-	defer cancel()
-	changed := make(chan struct{}, 1)
-	notify := func(*cluster.Metadata, bool) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
-	releases.client.Watch(ctx, rel.Namespace, corev1.SchemeGroupVersion.WithKind("Pod"), cluster.WatchOptions{Event: notify, Failed: func(error) {}})
-	begun, room := map[logSource]bool{}, make(chan struct{}, mostFollowed)
-	for first := true; ; first = false {
-		sources, err := l.sources(ctx, releases, rel)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && first:
-			return err
-		}
-		for _, s := range sources {
-			if begun[s] {
-				continue
-			}
-			select {
-			case room <- struct{}{}:
-			default:
-				continue // when there is room and something changes
-			}
-			begun[s] = true
-			following.Go(func() {
-				defer func() { <-room }()
-				if err := l.copy(ctx, rel.Namespace, s); err != nil && ctx.Err() == nil {
-					l.warn("warning: %v", err) // the pod may have gone
-				}
-			})
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		}
-		if now, err := releases.again(ctx, []v1alpha1.Release{*rel}); err == nil && len(now) == 1 {
-			rel = &now[0] // it may have other workloads
-		}
-	}
 }

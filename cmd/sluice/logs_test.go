@@ -45,10 +45,10 @@ func TestLogsOfAContainer(t *testing.T) {
 	client, err := cluster.New(&rest.Config{Host: server.URL})
 	require.NoError(t, err)
 	var out bytes.Buffer
-	l := &logs{client: client, out: &out, raw: true, now: fixedNow, options: logsOptions{since: time.Minute, tail: 3, follow: true}}
+	l := &logs{client: client, out: &out, raw: true, now: fixedNow, options: logsOptions{since: time.Minute, tail: 3}}
 	require.NoError(t, l.copy(context.Background(), "shop", logSource{pod: "api-x", container: "api"}))
 	assert.Equal(t, "api-x api one\napi-x api \x1b[31mtwo\x1b[0m\x1b[2J\napi-x api three\n", out.String())
-	assert.Equal(t, url.Values{"container": {"api"}, "follow": {"true"}, "sinceTime": {"2026-11-21T09:59:00Z"}, "tailLines": {"3"}}, <-asked)
+	assert.Equal(t, url.Values{"container": {"api"}, "sinceTime": {"2026-11-21T09:59:00Z"}, "tailLines": {"3"}}, <-asked)
 
 	out.Reset()
 	l.raw, l.options = false, logsOptions{previous: true, tail: -1}
@@ -100,7 +100,7 @@ func TestLogsAreFollowed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), awaitTimeout)
 	defer cancel()
 	lines, ended := make(written, 10), make(chan error, 1)
-	l := &logs{client: client, out: lines, raw: true, now: fixedNow, options: logsOptions{follow: true, tail: -1}, warn: t.Logf}
+	l := &logs{client: client, out: lines, raw: true, now: fixedNow, options: logsOptions{follow: true, tail: -1}, wait: pause, warn: t.Logf}
 	go func() { ended <- l.follow(ctx, &clusterReleases{client: client}, rel) }()
 	first := lines.next(ctx, t)
 	_, err = api.AppsV1().Deployments(namespace).Patch(t.Context(), "api", types.MergePatchType, []byte(`{"spec":{"replicas":2}}`), metav1.PatchOptions{})
@@ -152,7 +152,7 @@ func TestLogSources(t *testing.T) {
 		}}}
 	names := func(o logsOptions) (names []string) {
 		for _, s := range logSources(pod, o) {
-			names = append(names, s.container+" "+s.run)
+			names = append(names, fmt.Sprintf("%s %s/%d", s.container, s.uid, s.restarts))
 		}
 		return names
 	}

@@ -242,16 +242,21 @@ func (c *Client) NamespaceExists(ctx context.Context, name string) (bool, error)
 	return false, c.explain(err, "reading Namespace/%s", name)
 }
 
-// Pods lists the pods that a workload selects.
-func (c *Client) Pods(ctx context.Context, workload *unstructured.Unstructured) ([]corev1.Pod, error) {
+func podSelector(workload *unstructured.Unstructured) client.MatchingLabels {
 	selector, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
+	return selector
+}
+
+// Pods lists the first pods that a workload selects.
+func (c *Client) Pods(ctx context.Context, workload *unstructured.Unstructured) ([]corev1.Pod, error) {
+	selector := podSelector(workload)
 	if len(selector) == 0 {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var pods corev1.PodList
-	err := c.api.List(ctx, &pods, client.InNamespace(workload.GetNamespace()), client.MatchingLabels(selector), client.Limit(100))
+	err := c.api.List(ctx, &pods, client.InNamespace(workload.GetNamespace()), selector, client.Limit(100))
 	if err != nil {
 		return nil, c.explain(err, "listing the pods of %s/%s", workload.GetKind(), workload.GetName())
 	}

@@ -8,9 +8,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	eventsclient "k8s.io/client-go/kubernetes/typed/events/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // eventPage is how many Events are asked for at a time: a namespace may have
@@ -59,6 +61,47 @@ func (c *Client) WatchEvents(ctx context.Context, namespace, resourceVersion str
 		return nil, c.explain(err, "watching the events of namespace %s", namespace)
 	}
 	return w, nil
+}
+
+// podPage is how many pods are asked for at a time.
+const podPage = 500
+
+// AllPods lists every pod that a workload selects; Pods is for who looks for a reason.
+func (c *Client) AllPods(ctx context.Context, workload *unstructured.Unstructured) (all []corev1.Pod, err error) {
+	selector := podSelector(workload)
+	for next := ""; len(selector) > 0; {
+		page, err := c.podPage(ctx, selector, client.InNamespace(workload.GetNamespace()), client.Limit(podPage), client.Continue(next))
+		if err != nil {
+			return nil, c.explain(err, "listing the pods of %s/%s", workload.GetKind(), workload.GetName())
+		}
+		all = append(all, page.Items...)
+		if next = page.Continue; next == "" {
+			break
+		}
+	}
+	return all, nil
+}
+
+func (c *Client) podPage(ctx context.Context, selector client.MatchingLabels, o ...client.ListOption) (*corev1.PodList, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	var page corev1.PodList
+	return &page, c.api.List(ctx, &page, append(o, selector)...)
+}
+
+// Pod reads a pod, nil when there is none of the name. It is listed, so that who may
+// list pods need not have the right to get them.
+func (c *Client) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	var pods corev1.PodList
+	if err := c.api.List(ctx, &pods, client.InNamespace(namespace), client.MatchingFields{metav1.ObjectNameField: name}); err != nil {
+		return nil, c.explain(err, "reading Pod/%s", name)
+	}
+	if len(pods.Items) == 0 {
+		return nil, nil
+	}
+	return &pods.Items[0], nil
 }
 
 // Logs reads what a container has written, for as long as ctx lasts.
