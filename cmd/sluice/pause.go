@@ -20,7 +20,10 @@ environment. What runs goes on running: nothing is applied, corrected, routed or
 deleted, and nothing times out, until "sluice resume" ends it. Then what came in
 meanwhile is done.
 
---reason becomes part of the commit's subject, which "sluice explain" shows.`
+--reason becomes part of the commit's subject, which "sluice explain" shows.
+
+It is a commit and no pull request, as a pause is for when it matters now. Where
+the branch takes pull requests only, --dry-run shows the change to propose.`
 
 func newPauseCommand(a *app) *cobra.Command {
 	return a.pauseCommand(true, &cobra.Command{
@@ -63,26 +66,8 @@ func (a *app) pauseCommand(paused bool, c *cobra.Command) *cobra.Command {
 
 func (a *app) changePause(ctx context.Context, o pauseOptions, change envrepo.PauseChange) error {
 	e := func(t *envrepo.Tree) (envrepo.Summary, error) { return envrepo.SetPaused(t, change) }
-	if !o.dryRun {
-		return a.changeRemote(ctx, e)
+	if o.dryRun {
+		return a.preview(ctx, e, nil)
 	}
-	repo, err := a.openRemote(ctx)
-	if err != nil {
-		return err
-	}
-	defer repo.Close()
-	before, err := repo.snapshot("HEAD")
-	if err != nil {
-		return repo.explain(err)
-	}
-	after := envrepo.NewTree(before)
-	summary, err := e(after)
-	if err != nil {
-		return repo.explain(err)
-	}
-	shown := changePreview{DryRun: true, Message: summary.Message, Changed: summary.Changed, Via: envrepo.ViaCommit, Notes: summary.Notes, Changes: []objectDiff{}}
-	if err := shown.addFiles(before, after); err != nil {
-		return err
-	}
-	return a.printPreview(shown)
+	return a.changeRemote(ctx, e)
 }

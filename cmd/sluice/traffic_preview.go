@@ -28,9 +28,10 @@ type changePreview struct {
 	Problem string       `json:"problem,omitempty"`
 }
 
-// previewTraffic shows what a change would do to the file and to the routes, and
-// changes nothing. It asks no cluster and needs no key.
-func (a *app) previewTraffic(ctx context.Context, component string, o trafficOptions, e edit) error {
+// preview shows what an edit would do to the files of the branch, and changes nothing.
+// beyond, if there is one, adds what follows from it; its error is what the change would
+// fail with, and is returned when all is shown.
+func (a *app) preview(ctx context.Context, e edit, beyond func(p *changePreview, before fs.FS, after *envrepo.Tree) error) error {
 	repo, err := a.openRemote(ctx)
 	if err != nil {
 		return err
@@ -41,27 +42,37 @@ func (a *app) previewTraffic(ctx context.Context, component string, o trafficOpt
 		return repo.explain(err)
 	}
 	after := envrepo.NewTree(before)
-	via, err := trafficVia(after, o)
+	summary, err := e(after)
 	if err != nil {
 		return repo.explain(err)
 	}
-	summary, err := e(after)
-	if err != nil {
-		return err
-	}
-	shown := changePreview{DryRun: true, Message: summary.Message, Changed: summary.Changed, Via: via, Notes: summary.Notes, Changes: []objectDiff{}}
+	shown := changePreview{DryRun: true, Message: summary.Message, Changed: summary.Changed, Via: envrepo.ViaCommit, Notes: summary.Notes, Changes: []objectDiff{}}
 	if err := shown.addFiles(before, after); err != nil {
 		return err
 	}
-	changes, problem := routesDifference(ctx, before, after, o.environment, component)
-	shown.add(changes...)
-	if problem != nil {
-		shown.Problem = problem.Error()
+	var problem error
+	if beyond != nil {
+		if problem = beyond(&shown, before, after); problem != nil {
+			shown.Problem = problem.Error()
+		}
 	}
 	if err := a.printPreview(shown); err != nil {
 		return err
 	}
 	return problem
+}
+
+// previewTraffic shows what a change would do to the file and to the routes. It asks no
+// cluster and needs no key.
+func (a *app) previewTraffic(ctx context.Context, component string, o trafficOptions, e edit) error {
+	return a.preview(ctx, e, func(p *changePreview, before fs.FS, after *envrepo.Tree) (err error) {
+		if p.Via, err = trafficVia(after, o); err != nil {
+			return err
+		}
+		changes, problem := routesDifference(ctx, before, after, o.environment, component)
+		p.add(changes...)
+		return problem
+	})
 }
 
 func (a *app) printPreview(p changePreview) error {
