@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -40,7 +41,8 @@ that was removed.
 
 The token is compared with what the Releases in the cluster report as held. With
 --force it is not, for where the cluster cannot be reached from here: a token
-that is not the right one allows nothing.`,
+that is not the right one allows nothing. The environment has to be one of the
+project then, or one that it had.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -78,9 +80,11 @@ func (a *app) showHeld(ctx context.Context, o acknowledgeOptions) error {
 // acknowledge commits the token, if it is the one of what is held. One that the
 // branch has already may be of a deletion that is done by now.
 func (a *app) acknowledge(ctx context.Context, token string, o acknowledgeOptions) error {
+	check := a.checkHeld
 	if o.force {
-		a.noteUnknown(ctx, o.environment)
-	} else if err := a.checkHeld(ctx, o.environment, token); err != nil {
+		check = a.checkNamed
+	}
+	if err := check(ctx, o.environment, token); err != nil {
 		return err
 	}
 	return a.changeRemote(ctx, func(t *envrepo.Tree) (envrepo.Summary, error) {
@@ -105,17 +109,31 @@ func (a *app) checkHeld(ctx context.Context, environment, token string) error {
 	return &notHeldError{environment, token, held}
 }
 
-// noteUnknown says of an environment that the project does not have that it may be
-// misspelt: whether the cluster still has it is not asked.
-func (a *app) noteUnknown(ctx context.Context, environment string) {
-	v, err := a.openView(ctx, "", fromBranch)
+// checkNamed refuses an environment that the branch has not and never had: it is
+// misspelt. Whether the cluster still has it is not asked.
+func (a *app) checkNamed(ctx context.Context, environment, token string) error {
+	if err := envrepo.CheckPruneToken(token); err != nil {
+		return err
+	}
+	repo, err := a.openRemote(ctx)
 	if err != nil {
-		return // the commit will say so
+		return err
 	}
-	defer v.Close()
-	if _, err := v.Repo.Environment(environment); err != nil {
-		a.note("note: %v; it is taken for one that has left the project", err)
+	defer repo.Close()
+	project, err := repo.open()
+	if err != nil {
+		return err
 	}
+	_, unknown := project.Environment(environment)
+	if unknown == nil {
+		return nil
+	}
+	commits, err := repo.History(ctx, repo.branch, []string{path.Join(repo.project, "environments", environment)}, 1)
+	if err != nil || len(commits) > 0 {
+		return err
+	}
+	return withHint(fmt.Errorf("%w, nor has branch %s ever had a folder environments/%s", unknown, repo.branch, environment),
+		"sluice status shows the environments that the cluster still has; where the branch has lost its history, write the acknowledgement into sluice.yaml by hand")
 }
 
 // acknowledgedAlready reports whether the branch has the token.
