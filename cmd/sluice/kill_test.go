@@ -124,14 +124,19 @@ func buildSluice(t *testing.T) string {
 		if built.dir, built.err = os.MkdirTemp("", "sluice-"); built.err != nil {
 			return
 		}
-		command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", built.dir, ".")
-		command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-		if out, err := command.CombinedOutput(); err != nil {
+		if out, err := buildCommand(built.dir).CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%w: %s", err, out)
 		}
 	})
 	require.NoError(t, built.err)
 	return filepath.Join(built.dir, "sluice")
+}
+
+// buildCommand builds the program of the folder that it is run in.
+func buildCommand(out string) *exec.Cmd {
+	command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, ".")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	return command
 }
 
 // victim is a controller process that is started and killed again and again.

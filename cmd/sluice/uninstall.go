@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-dev/sluice/deploy/manifests"
 )
@@ -169,7 +170,7 @@ func (in *installation) doomed(ctx context.Context, o uninstallOptions) (found [
 		break
 	}
 	if o.crds {
-		more, more2, err := in.definition(ctx)
+		more, more2, err := in.definition(ctx, releaseResource)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -178,16 +179,16 @@ func (in *installation) doomed(ctx context.Context, o uninstallOptions) (found [
 	return found, notes, nil
 }
 
-// definition is the definition of Release, and what goes with it.
-func (in *installation) definition(ctx context.Context) (found []*unstructured.Unstructured, notes []string, err error) {
-	crd, err := in.client.Resource(crdResource).Get(ctx, releaseResource.GroupResource().String(), metav1.GetOptions{})
+// definition is the definition of Releases, and what goes with it.
+func (in *installation) definition(ctx context.Context, resource schema.GroupVersionResource) (found []*unstructured.Unstructured, notes []string, err error) {
+	crd, err := in.client.Resource(crdResource).Get(ctx, resource.GroupResource().String(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the definition of Release: %w", err)
 	}
-	releases, err := in.client.Resource(releaseResource).List(ctx, metav1.ListOptions{})
+	releases, err := in.client.Resource(resource).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing the Releases: %w", err)
 	}

@@ -1,16 +1,23 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/fake"
 
+	"github.com/sluice-dev/sluice/deploy/crds"
 	"github.com/sluice-dev/sluice/deploy/manifests"
+	"github.com/sluice-dev/sluice/internal/testcluster"
 )
 
 func manifest(api, kind, namespace, name string, labels map[string]string) *unstructured.Unstructured {
@@ -86,4 +93,50 @@ func TestUninstallDecides(t *testing.T) {
 			assert.Equal(t, tc.notes, notes)
 		})
 	}
+}
+
+// TestUninstallDeletesTheDefinition on a real API server: with it go its Releases, in
+// whatever namespace, and it waits until both are gone. The definition is one of another
+// group, as that of Release is every test's.
+func TestUninstallDeletesTheDefinition(t *testing.T) {
+	t.Parallel()
+	client, err := dynamic.NewForConfig(testcluster.Start(t))
+	require.NoError(t, err)
+	namespace := testcluster.Namespace(t)
+	another := releaseResource
+	another.Group = namespace + ".sluice.dev"
+	list, err := objects(bytes.ReplaceAll(crds.Release, []byte("sluice.dev"), []byte(another.Group)))
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), awaitTimeout)
+	defer cancel()
+	name := list[0].GetName()
+	require.Equal(t, "releases."+another.Group, name)
+	_, err = client.Resource(crdResource).Create(ctx, list[0], metav1.CreateOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		err := client.Resource(crdResource).Delete(context.Background(), name, metav1.DeleteOptions{})
+		assert.True(t, apierrors.IsNotFound(err), "it is left over: %v", err)
+	})
+	require.NoError(t, awaitEstablished(ctx, client, name))
+	release := manifest(another.GroupVersion().String(), "Release", namespace, "api", nil)
+	_, err = client.Resource(another).Namespace(namespace).Create(ctx, release, metav1.CreateOptions{})
+	require.NoError(t, err)
+
+	in := &installation{client: client}
+	found, notes, err := in.definition(ctx, another)
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	assert.Equal(t, "CustomResourceDefinition "+name, objectName(found[0]))
+	assert.Equal(t, []string{"1 Releases go with their definition, and with them the inventories of what was applied"}, notes)
+	require.NoError(t, in.remove(ctx, found[0]))
+	require.NoError(t, in.awaitGone(ctx, found[0]))
+	_, err = client.Resource(crdResource).Get(ctx, name, metav1.GetOptions{})
+	assert.True(t, apierrors.IsNotFound(err), "%v", err)
+	found, notes, err = in.definition(ctx, another)
+	require.NoError(t, err)
+	assert.Empty(t, found)
+	assert.Empty(t, notes)
+	_, err = client.Resource(crdResource).Get(ctx, releaseResource.GroupResource().String(), metav1.GetOptions{})
+	assert.NoError(t, err, "no other is touched")
 }

@@ -28,7 +28,8 @@ func binary(t *testing.T) string {
 }
 
 // TestBinaryIsStaticAndReproducible: it holds nothing of the machine that built it, and
-// needs no C library. So the same commit, built by the same Go, is the same file.
+// needs no C library. So the same commit, built by the same Go, is the same file, which the
+// tests of cmd/sluice see by building it twice.
 func TestBinaryIsStaticAndReproducible(t *testing.T) {
 	t.Parallel()
 	file := binary(t)
