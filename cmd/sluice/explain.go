@@ -119,6 +119,9 @@ func (a *app) explain(ctx context.Context, environment, name string) (e explanat
 	if err := sides.knownReleases([]string{name}); err != nil {
 		return e, nil, err
 	}
+	if len(environments) > 1 {
+		return e, nil, withHint(fmt.Errorf("the cluster has an environment %s of %d projects", environment, len(environments)), "name the repository of the one that is meant: --repo")
+	}
 	rows, err := sides.rows(environments[0], []string{name})
 	if err != nil {
 		return e, nil, err
@@ -130,7 +133,7 @@ func (a *app) explain(ctx context.Context, environment, name string) (e explanat
 	sides.pauses(ctx, rows)
 	e = explanation{releaseStatus: rows[0], Progress: progressOf(rows[0].State, rows[0].Reason)}
 	rel := sides.of(environments[0])[name]
-	e.fromCluster(ctx, a, rel)
+	e.fromCluster(ctx, sides.releases, rel, a.Now())
 	if sides.repo != nil {
 		e.fromRepository(ctx, a, rel)
 	}
@@ -146,23 +149,20 @@ func (e *explanation) note(doing string, err error) {
 }
 
 // fromCluster adds what the cluster knows.
-func (e *explanation) fromCluster(ctx context.Context, a *app, rel *v1alpha1.Release) {
+func (e *explanation) fromCluster(ctx context.Context, releases *clusterReleases, rel *v1alpha1.Release, now time.Time) {
 	if rel == nil {
 		return
 	}
-	releases, err := a.openReleases()
-	if err != nil {
-		e.note("the cluster", err)
-		return
-	}
-	e.Unkept, err = releases.unkept(ctx, rel.Spec.Lease, a.Now())
+	var err error
+	e.Unkept, err = releases.unkept(ctx, rel.Spec.Lease, now)
 	e.note("the controller's lease", err)
 	workloads, err := releases.workloads(ctx, rel, "")
 	e.note("the pods", err)
+	e.Pods = podGroups(workloads, e.digests())
 	for _, w := range workloads {
 		view := workloadView{Object: w.id.Display(), Tag: w.tag, Pods: []podView{}}
 		for i := range w.pods {
-			view.Pods = append(view.Pods, viewPod(&w.pods[i], rel.Digests()))
+			view.Pods = append(view.Pods, viewPod(&w.pods[i], w.carriers(e.digests())))
 		}
 		e.Workloads = append(e.Workloads, view)
 	}
@@ -173,23 +173,15 @@ func (e *explanation) fromCluster(ctx context.Context, a *app, rel *v1alpha1.Rel
 
 var imageDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
-// viewPod is a pod in a few words; digests are those of the release, by which the
-// component's container is known among others.
-func viewPod(pod *corev1.Pod, digests []string) podView {
-	v := podView{Name: pod.Name, Phase: string(pod.Status.Phase)}
+// viewPod is a pod in a few words; carriers are the containers of its workload that run
+// the component.
+func viewPod(pod *corev1.Pod, carriers []string) podView {
+	v := podView{Name: pod.Name, Phase: string(pod.Status.Phase), Ready: podReady(pod), Digest: carried(pod, carriers)}
 	if pod.DeletionTimestamp != nil {
 		v.Phase = "Terminating"
 	}
-	for _, c := range pod.Status.Conditions {
-		v.Ready = v.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	}
 	for _, s := range pod.Status.ContainerStatuses {
 		v.Restarts += s.RestartCount
-	}
-	for _, c := range pod.Spec.Containers {
-		if d := imageDigest.FindString(c.Image); d != "" && (v.Digest == "" || slices.Contains(digests, d)) {
-			v.Digest = d
-		}
 	}
 	v.Problem = strings.TrimPrefix(health.PodProblem([]corev1.Pod{*pod}), "pod "+pod.Name+": ")
 	return v
@@ -260,6 +252,11 @@ func (e *explanation) join() {
 			at = len(e.Deployments) - 1
 		}
 		e.Deployments[at].Running = r
+	}
+	for _, g := range e.others() { // of what was converted, until the routes have moved
+		if !slices.ContainsFunc(e.Deployments, func(d deploymentChain) bool { return d.Tag == g.Tag }) {
+			e.Deployments = append(e.Deployments, deploymentChain{Tag: g.Tag})
+		}
 	}
 }
 

@@ -21,7 +21,10 @@ func brokenTag(now time.Time) explanation {
 	return explanation{
 		releaseStatus: releaseStatus{Environment: "production", Release: "api", State: "Reconciling", Reason: "TrafficHeld", Since: &since,
 			Message: "green: Deployment/api-green: 0 of 2 replicas ready: pod api-green-6f8b7c9d5-x2x4z: ImagePullBackOff: not found", Hint: "fix the tag, or set its weight to 0",
-			Revision: strings.Repeat("77ab", 10)},
+			Revision: strings.Repeat("77ab", 10),
+			Running:  []runningState{{Tag: "blue", Digest: digestOf("3f2a9c0d41e7")}, {Tag: "green", Digest: digestOf("bad0bad0bad0")}},
+			Pods: []podGroup{{Tag: "blue", Build: "3f2a9c0d41e7", Digest: digestOf("3f2a9c0d41e7"), Pods: 1, Ready: 1},
+				{Tag: "green", Build: "9b1c40aa77de", Digest: digestOf("9b1c40aa77de"), Pods: 2, Ready: 1}}},
 		Commit: merge, Seen: true, Progress: progress{Stage: "wait"}, Awaited: &awaited{Since: since, Until: &until},
 		Deployments: []deploymentChain{
 			{Tag: "blue", Digest: digestOf("3f2a9c0d41e7"), Weight: &ninety, Running: &runningState{Build: "3f2a9c0d41e7", Digest: digestOf("3f2a9c0d41e7"), Weight: 100, Ready: true},
@@ -68,6 +71,7 @@ Tag green
   declared  bad0bad0bad0 10%
   running   bad0bad0bad0 0%, not ready
             0 of 2 replicas ready
+  besides   2 pods run 9b1c40aa77de, 1 ready
   digest sha256:bad0bad0bad00000000000000000000000000000000000000000000000000000
   pinned by that commit
   recorded  2026-11-21 09:00 UTC
@@ -120,10 +124,10 @@ func TestMergedPull(t *testing.T) {
 
 func TestViewPod(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "api-x"}, Spec: corev1.PodSpec{Containers: []corev1.Container{
-		{Image: "registry.example.com/proxy@" + digestOf("aa")}, {Image: "registry.example.com/shop/api@" + digestOf("bb")}}},
+		{Name: "proxy", Image: "registry.example.com/proxy@" + digestOf("aa")}, {Name: "api", Image: "registry.example.com/shop/api@" + digestOf("bb")}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}},
 			ContainerStatuses: []corev1.ContainerStatus{{RestartCount: 1}, {Name: "api", RestartCount: 2, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off"}}}}}}
-	assert.Equal(t, podView{Name: "api-x", Phase: "Running", Restarts: 3, Digest: digestOf("bb"), Problem: "CrashLoopBackOff: back-off"}, viewPod(pod, []string{digestOf("bb")}))
+	assert.Equal(t, podView{Name: "api-x", Phase: "Running", Restarts: 3, Digest: digestOf("bb"), Problem: "CrashLoopBackOff: back-off"}, viewPod(pod, []string{"api"}))
 	pod.DeletionTimestamp = &metav1.Time{Time: fixedNow()}
 	assert.Equal(t, "Terminating", viewPod(pod, nil).Phase)
 }

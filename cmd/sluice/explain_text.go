@@ -99,7 +99,8 @@ func (e *explanation) text(now time.Time, width int, paint paint) []string {
 	}
 	e.commitText(p, now)
 	for _, d := range e.Deployments {
-		d.text(p, now, e.Commit)
+		others := slices.DeleteFunc(e.others(), func(g podGroup) bool { return g.Tag != d.Tag })
+		d.text(p, now, e.Commit, others)
 	}
 	for _, w := range e.Workloads {
 		w.text(p)
@@ -137,7 +138,7 @@ func (c *provenance) text(now time.Time) string {
 	return text
 }
 
-func (d *deploymentChain) text(p *page, now time.Time, commit *provenance) {
+func (d *deploymentChain) text(p *page, now time.Time, commit *provenance, others []podGroup) {
 	title := "Build"
 	if d.Tag != "" {
 		title = "Tag " + d.Tag
@@ -163,6 +164,10 @@ func (d *deploymentChain) text(p *page, now time.Time, commit *provenance) {
 		}
 		p.coloured("running", strings.TrimPrefix(text, ", "), colour)
 		p.entry("", r.Message)
+	}
+	for _, g := range others {
+		g.Tag = "" // the title has it
+		p.coloured("besides", fmt.Sprintf("%s, %d ready", othersText([]podGroup{g}), g.Ready), p.paint.yellow)
 	}
 	if d.Digest != "" { // with its label as wide as a terminal
 		p.lines = append(p.lines, "  "+p.paint.dim("digest")+" "+printable(d.Digest))

@@ -154,7 +154,7 @@ func (a *app) heldIn(ctx context.Context, environment string) ([]heldDeletion, e
 		return nil, err
 	}
 	defer v.Close()
-	releases, err := a.reportedReleases(ctx, v.Repo)
+	_, releases, err := a.reportedReleases(ctx, v.Repo)
 	if err != nil {
 		return nil, unheard(v.Repo, environment, err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -17,12 +18,14 @@ import (
 // releaseStatus joins what Git declares of a release with what its cluster
 // reports.
 type releaseStatus struct {
+	Project     string                  `json:"project,omitempty"`
 	Environment string                  `json:"environment"`
 	Namespace   string                  `json:"namespace,omitempty"`
 	Release     string                  `json:"release"`
 	Left        bool                    `json:"left,omitempty"`     // its environment is not in sluice.yaml any more
 	Declared    []releaseState          `json:"declared,omitempty"` // deployments as Git has them
-	Running     []runningState          `json:"running,omitempty"`  // as the cluster reports them
+	Running     []runningState          `json:"running,omitempty"`  // as they were applied, with what the cluster reports of them
+	Pods        []podGroup              `json:"pods,omitempty"`     // what their pods run, where that may be something else
 	Traffic     *v1alpha1.TrafficStatus `json:"traffic,omitempty"`  // as routed
 	State       string                  `json:"state"`              // Ready, Reconciling, Stalled, Paused, NotReady, OutOfSync, Unknown
 	Reason      string                  `json:"reason,omitempty"`
@@ -35,6 +38,15 @@ type releaseStatus struct {
 	Since       *time.Time              `json:"since,omitempty"`
 
 	summary v1alpha1.Summary
+	many    bool // projects are shown
+}
+
+// where is the environment as people are told of it.
+func (r *releaseStatus) where() string {
+	if r.many {
+		return r.Project + "/" + r.Environment
+	}
+	return r.Environment
 }
 
 // runningState is a deployment as the cluster reports it.
@@ -65,7 +77,9 @@ func newStatusCommand(a *app) *cobra.Command {
 		Long: `Joins the repository's branch with what the reconciler reports in the cluster.
 Environments that have left the project are shown for as long as the cluster has
 something of them. A deletion that is held is shown once for its environment,
-with the command that allows it, and so is a commit that is refused.
+with the command that allows it, and so is a commit that is refused. Of a
+release that is not ready it is also said how many pods run something else than
+what was applied.
 
 With --watch it stays: on a terminal it shows the present state, what is not
 ready first, until Ctrl-C; elsewhere it prints a line for every change. --until
@@ -73,8 +87,9 @@ ends it: "ready" when all that is shown is ready or paused, "settled" when
 nothing is on its way any more; exit code 4 when --timeout comes first.
 
 When the repository cannot be read, or the cluster does not answer, the other
-side is shown, with exit code 5. With no cluster configured it is the
-repository's side, with exit code 0.`,
+side is shown, with exit code 5: without a repository that is named, all
+projects of the cluster, each environment with its project before it. With no
+cluster configured it is the repository's side, with exit code 0.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.check(); err != nil {
 				return err
@@ -114,18 +129,23 @@ func (a *app) readStatus(ctx context.Context, names []string, o statusOptions) (
 	if err := sides.knownReleases(names); err != nil {
 		return nil, nil, err
 	}
-	held := heldDeletions(sides.reported)
 	list = []releaseStatus{}
+	var unseen error
 	for _, env := range environments {
 		rows, err := sides.rows(env, names)
 		if err != nil {
 			return nil, nil, err
 		}
+		held := heldDeletions(sides.in(env))
 		for i := range rows {
 			rows[i].hold(held)
 		}
 		sides.pauses(ctx, rows)
+		unseen = cmp.Or(unseen, sides.pods(ctx, env, rows))
 		list = append(list, rows...)
+	}
+	if unseen != nil && !o.watch {
+		a.note("note: what pods run is not shown of all releases: %v", unseen)
 	}
 	return list, sides.partial, nil
 }
@@ -165,7 +185,7 @@ func (s *statusSides) rows(env statusEnvironment, names []string) ([]releaseStat
 		if !asked(name) {
 			continue
 		}
-		row := releaseStatus{Environment: env.Name, Namespace: env.Namespace, Release: name, State: "Unknown"}
+		row := releaseStatus{Project: s.repo.Project().Name, Environment: env.Name, Namespace: env.Namespace, Release: name, State: "Unknown"}
 		if rel, err := s.repo.PartialRelease(env.Name, name); err != nil {
 			row.State, row.Reason, row.Message = "Stalled", "Invalid", err.Error()
 			row.Hint = strings.Join(hints(err), "; ")
@@ -178,7 +198,7 @@ func (s *statusSides) rows(env statusEnvironment, names []string) ([]releaseStat
 	}
 	for _, name := range slices.Sorted(maps.Keys(reported)) {
 		if asked(name) && !slices.Contains(declared, name) {
-			row := releaseStatus{Environment: env.Name, Release: name, Left: env.left, State: "Unknown"}
+			row := releaseStatus{Project: reported[name].Spec.Project, Environment: env.Name, Release: name, Left: env.left, State: "Unknown", many: env.one != nil}
 			report(&row, reported[name])
 			rows = append(rows, row)
 		}
@@ -287,11 +307,11 @@ func (a *app) statusTable(t *table, list []releaseStatus) {
 		if r.Since != nil {
 			since = age(now, *r.Since)
 		}
-		runs := r.summary.Digests
-		if runs == "" {
-			runs = declaredText(r.Declared)
+		runs := cmp.Or(r.summary.Digests, declaredText(r.Declared))
+		if others := othersText(r.others()); others != "" {
+			runs = strings.TrimSpace(runs + " (" + others + ")")
 		}
-		t.row(r.Environment, r.Release, r.State, runs, r.summary.Traffic, since)
+		t.row(r.where(), r.Release, r.State, runs, r.summary.Traffic, since)
 	}
 	said := map[string]bool{} // of an environment, once
 	once := func(text, hint string) {
@@ -302,16 +322,16 @@ func (a *app) statusTable(t *table, list []releaseStatus) {
 	}
 	for _, r := range list {
 		if r.Left && (r.Held == nil || r.Reason != v1alpha1.ReasonEnvironmentHeld) {
-			once(r.Environment+": is not in sluice.yaml any more", "")
+			once(r.where()+": is not in sluice.yaml any more", "")
 		}
 		if r.Held != nil {
 			once(r.Held.String(), r.Held.hint())
 		}
 		if f := r.Refused; f != nil {
-			once(fmt.Sprintf("%s: commit %s is refused: %s", r.Environment, short(f.Revision), f.Message), f.Hint)
+			once(fmt.Sprintf("%s: commit %s is refused: %s", r.where(), short(f.Revision), f.Message), f.Hint)
 		}
 		if r.State != v1alpha1.ConditionReady && r.Message != "" && !r.onlyHeld() {
-			once(r.matter(), r.Hint)
+			once(r.matter(""), r.Hint)
 		}
 	}
 }
@@ -326,13 +346,13 @@ func (r *releaseStatus) problem() string {
 }
 
 // matter names the release, or its environment where all of it is paused, and says
-// what is the matter.
-func (r *releaseStatus) matter() string {
-	name := r.Environment + "/" + r.Release
+// what is the matter, after what is said first.
+func (r *releaseStatus) matter(first string) string {
+	name := r.where() + "/" + r.Release
 	if r.PausedBy != nil && r.Message == "paused by sluice.yaml" {
-		name = r.Environment
+		name = r.where()
 	}
-	return fmt.Sprintf("%s: %s: %s", name, r.Reason, r.problem())
+	return fmt.Sprintf("%s: %s%s: %s", name, first, r.Reason, r.problem())
 }
 
 // check judges the options that go with others.

@@ -106,7 +106,7 @@ func (f frame) table(rows []releaseStatus) []string {
 			since = age(f.now, *r.Since)
 		}
 		runs := cmp.Or(r.summary.Digests, declaredText(r.Declared), "-")
-		cells = append(cells, []string{r.Environment + "/" + r.Release, r.State, cmp.Or(progressOf(r.State, r.Reason).bar(), "-"), runs, cmp.Or(r.summary.Traffic, "-"), since})
+		cells = append(cells, []string{r.where() + "/" + r.Release, r.State, cmp.Or(progressOf(r.State, r.Reason).bar(), "-"), runs, cmp.Or(r.summary.Traffic, "-"), since})
 	}
 	widths := make([]int, len(cells[0]))
 	for _, row := range cells {
@@ -185,13 +185,17 @@ func (f frame) reasons(rows []releaseStatus) []string {
 	}
 	for _, r := range rows {
 		if c := r.Refused; c != nil {
-			say(fmt.Sprintf("%s: commit %s is refused: %s", r.Environment, short(c.Revision), c.Message), c.Hint, f.paint.red)
+			say(fmt.Sprintf("%s: commit %s is refused: %s", r.where(), short(c.Revision), c.Message), c.Hint, f.paint.red)
 		}
 		if r.Held != nil {
 			say(r.Held.String(), r.Held.hint(), f.paint.yellow)
 		}
 		if r.State != v1alpha1.ConditionReady && r.Message != "" && !r.onlyHeld() {
-			say(r.matter(), r.Hint, stateColour(f.paint, r.State))
+			others := othersText(r.others()) // the column is cut
+			if others != "" {
+				others += "; "
+			}
+			say(r.matter(others), r.Hint, stateColour(f.paint, r.State))
 		}
 	}
 	return out

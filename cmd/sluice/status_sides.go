@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 type statusSides struct {
 	repo     *envrepo.Repo     // nil: it could not be read
 	history  *remoteRepository // nil: that of the working tree is not asked
+	releases *clusterReleases  // nil: there is no cluster
 	reported []v1alpha1.Release
 	partial  error // why one is missing though it should not be
 	close    func()
@@ -36,7 +38,7 @@ func (a *app) openSides(ctx context.Context, ref string) (*statusSides, error) {
 			s.history = &remoteRepository{v.git, v.project, v.Revision}
 		}
 	}
-	reported, err := a.reportedReleases(ctx, s.repo)
+	releases, reported, err := a.reportedReleases(ctx, s.repo)
 	switch {
 	case gitErr != nil && err != nil:
 		return nil, errors.Join(gitErr, err)
@@ -50,7 +52,7 @@ func (a *app) openSides(ctx context.Context, ref string) (*statusSides, error) {
 	case err != nil:
 		s.partial = codedError{fmt.Errorf("only what the repository declares is shown: %w", err), exitPartial}
 	}
-	s.reported = reported
+	s.releases, s.reported = releases, reported
 	return s, nil
 }
 
@@ -66,10 +68,10 @@ func isClusterSilent(err error) bool {
 // reportedReleases are the Releases of the project, those of environments that
 // have left it among them. Without the repository (repo is nil) they are told by
 // the repository's identity.
-func (a *app) reportedReleases(ctx context.Context, repo *envrepo.Repo) ([]v1alpha1.Release, error) {
+func (a *app) reportedReleases(ctx context.Context, repo *envrepo.Repo) (*clusterReleases, []v1alpha1.Release, error) {
 	releases, err := a.openReleases()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all, err := releases.client.Releases(ctx, "")
 	var access *cluster.AccessError
@@ -78,10 +80,10 @@ func (a *app) reportedReleases(ctx context.Context, repo *envrepo.Repo) ([]v1alp
 		all, err = releases.ofEnvironments(ctx, repo.Project().Environments)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	identity := a.namedIdentity()
-	return slices.DeleteFunc(all, func(r v1alpha1.Release) bool { return !oursIn(repo, identity, r) }), nil
+	return releases, slices.DeleteFunc(all, func(r v1alpha1.Release) bool { return !oursIn(repo, identity, r) }), nil
 }
 
 // namedIdentity is the identity of the repository that the command is about, known
@@ -133,31 +135,43 @@ func (s *statusSides) environments(named []string) ([]statusEnvironment, error) 
 			all = append(all, statusEnvironment{Environment: e})
 		}
 	}
-	var rest []string
+	owners := ownersOf(s.reported)
+	var rest []statusEnvironment
 	for _, r := range s.reported {
-		name := r.Spec.Environment
-		if !slices.ContainsFunc(all, func(e statusEnvironment) bool { return e.Name == name }) && !slices.Contains(rest, name) {
-			rest = append(rest, name)
+		if slices.ContainsFunc(slices.Concat(all, rest), func(e statusEnvironment) bool { return e.has(&r) }) {
+			continue
 		}
+		env := statusEnvironment{Environment: envrepo.Environment{Name: r.Spec.Environment}, left: s.repo != nil, undeclared: true}
+		if s.repo == nil && len(owners) > 1 {
+			env.one = &owner{r.Spec.Project, r.Spec.Repository}
+		}
+		rest = append(rest, env)
 	}
-	slices.Sort(rest)
-	for _, name := range rest {
-		all = append(all, statusEnvironment{Environment: envrepo.Environment{Name: name}, left: s.repo != nil, undeclared: true})
-	}
+	slices.SortFunc(rest, func(a, b statusEnvironment) int {
+		if a.one == nil || b.one == nil {
+			return cmp.Compare(a.Name, b.Name)
+		}
+		return cmp.Or(cmp.Compare(a.one.project, b.one.project), cmp.Compare(a.one.repository, b.one.repository), cmp.Compare(a.Name, b.Name))
+	})
+	all = append(all, rest...)
 	if len(named) == 0 {
 		return all, nil
 	}
 	var chosen []statusEnvironment
 	for _, name := range named {
-		at := slices.IndexFunc(all, func(e statusEnvironment) bool { return e.Name == name })
-		if at < 0 {
-			known := make([]string, len(all))
-			for i, e := range all {
-				known[i] = e.Name
+		var known []string
+		before := len(chosen)
+		for _, e := range all {
+			if e.Name == name {
+				chosen = append(chosen, e)
 			}
+			if !slices.Contains(known, e.Name) {
+				known = append(known, e.Name)
+			}
+		}
+		if len(chosen) == before {
 			return nil, &envrepo.UnknownEnvironmentError{Name: name, Known: known}
 		}
-		chosen = append(chosen, all[at])
 	}
 	return chosen, nil
 }
@@ -165,8 +179,31 @@ func (s *statusSides) environments(named []string) ([]statusEnvironment, error) 
 // statusEnvironment is an environment that is shown.
 type statusEnvironment struct {
 	envrepo.Environment
-	undeclared bool // only the cluster has it
-	left       bool // and the repository is known not to
+	undeclared bool   // only the cluster has it
+	left       bool   // and the repository is known not to
+	one        *owner // whose it is; nil where only one project is looked at
+}
+
+// owner is a project of a repository.
+type owner struct{ project, repository string }
+
+func ownersOf(releases []v1alpha1.Release) (owners []owner) {
+	for _, r := range releases {
+		if o := (owner{r.Spec.Project, r.Spec.Repository}); !slices.Contains(owners, o) {
+			owners = append(owners, o)
+		}
+	}
+	return owners
+}
+
+// has reports whether a Release is of the environment.
+func (e *statusEnvironment) has(r *v1alpha1.Release) bool {
+	return r.Spec.Environment == e.Name && (e.one == nil || *e.one == owner{r.Spec.Project, r.Spec.Repository})
+}
+
+// in are the Releases of an environment.
+func (s *statusSides) in(env statusEnvironment) []v1alpha1.Release {
+	return slices.DeleteFunc(slices.Clone(s.reported), func(r v1alpha1.Release) bool { return !env.has(&r) })
 }
 
 // of are the Releases of an environment by name. One in another namespace than the
@@ -175,7 +212,7 @@ func (s *statusSides) of(env statusEnvironment) map[string]*v1alpha1.Release {
 	found := map[string]*v1alpha1.Release{}
 	for i := range s.reported {
 		r := &s.reported[i]
-		if r.Spec.Environment != env.Name {
+		if !env.has(r) {
 			continue
 		}
 		if other := found[r.Name]; other == nil || r.Namespace == env.Namespace {
@@ -187,26 +224,33 @@ func (s *statusSides) of(env statusEnvironment) map[string]*v1alpha1.Release {
 
 // chosenReleases are the Releases that names and environments stand for, and the
 // cluster that they are in. The repository is not read, unless it has to tell where
-// the environments are.
+// the environments are, or which of several projects is meant.
 func (a *app) chosenReleases(ctx context.Context, environments, names []string) (*clusterReleases, []v1alpha1.Release, error) {
-	releases, err := a.openReleases()
-	if err != nil {
+	releases, reported, err := a.reportedReleases(ctx, nil)
+	var access *cluster.AccessError
+	switch {
+	case err == nil:
+		sides := &statusSides{reported: reported}
+		chosen, err := sides.chosen(environments, names)
+		if err != nil || len(ownersOf(chosen)) == 1 {
+			return releases, chosen, err
+		}
+	case !errors.As(err, &access):
 		return nil, nil, err
 	}
-	sides := &statusSides{close: func() {}}
-	sides.reported, err = a.reportedReleases(ctx, nil)
-	var access *cluster.AccessError
-	if errors.As(err, &access) {
-		if sides, err = a.openSides(ctx, ""); err == nil && sides.partial != nil {
-			err = errors.Unwrap(sides.partial)
-		}
-	}
+	sides, err := a.openSides(ctx, "")
 	if err != nil {
 		return nil, nil, err
 	}
 	defer sides.close()
+	if cause := errors.Unwrap(errors.Unwrap(sides.partial)); cause != nil {
+		if sides.repo == nil {
+			cause = fmt.Errorf("which of the cluster's releases are meant is for the repository to say: %w", cause)
+		}
+		return nil, nil, cause
+	}
 	chosen, err := sides.chosen(environments, names)
-	return releases, chosen, err
+	return sides.releases, chosen, err
 }
 
 // chosen are the Releases that names and environments stand for.

@@ -153,7 +153,7 @@ func (s *statusLines) warn(text string) {
 func (s *statusLines) show(list []releaseStatus) error {
 	now := map[string]releaseStatus{}
 	for _, r := range list {
-		name := r.Environment + "/" + r.Release
+		name := r.where() + "/" + r.Release
 		now[name] = r
 		if before, known := s.last[name]; known && reflect.DeepEqual(before, r) {
 			continue
@@ -195,12 +195,15 @@ func (s *statusLines) line(r releaseStatus) error {
 
 // changeLine is the state of a release in one line.
 func changeLine(now time.Time, r releaseStatus) string {
-	parts := []string{now.UTC().Format(time.RFC3339), r.Environment + "/" + r.Release, r.State}
+	parts := []string{now.UTC().Format(time.RFC3339), r.where() + "/" + r.Release, r.State}
 	if r.summary.Digests != "" {
 		parts = append(parts, r.summary.Digests)
 	}
 	if r.summary.Traffic != "" {
 		parts = append(parts, "("+r.summary.Traffic+")")
+	}
+	if others := othersText(r.others()); others != "" {
+		parts = append(parts, "("+others+")")
 	}
 	text := strings.Join(parts, " ")
 	switch {

@@ -19,6 +19,8 @@ type workload struct {
 	id   inventory.ID
 	tag  string // of the deployment that it belongs to; "" for what exists once
 	pods []corev1.Pod
+	// images are those of the containers of its pod template, by their names.
+	images map[string]string
 }
 
 // makesPods are the groups and kinds whose pods are looked for.
@@ -53,17 +55,45 @@ func (r *clusterReleases) workloads(ctx context.Context, rel *v1alpha1.Release, 
 		if object == nil {
 			continue // deleted since
 		}
-		w := workload{id: id, tag: object.GetLabels()[v1alpha1.LabelTag]}
+		w := workload{id: id, tag: object.GetLabels()[v1alpha1.LabelTag], images: templateImages(object)}
 		if tag != "" && w.tag != tag {
 			continue
 		}
-		if w.pods, err = r.client.Pods(ctx, selecting(object)); err != nil {
+		if w.pods, err = r.client.AllPods(ctx, selecting(object)); err != nil {
 			return nil, err
 		}
 		slices.SortFunc(w.pods, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 		found = append(found, w)
 	}
 	return found, nil
+}
+
+// templateImages are the images that the pods of a workload are to run, by container.
+func templateImages(object *unstructured.Unstructured) map[string]string {
+	images := map[string]string{}
+	at := []string{"spec", "template", "spec", "containers"}
+	if object.GetKind() == "CronJob" {
+		at = append([]string{"spec", "jobTemplate"}, at...)
+	}
+	containers, _, _ := unstructured.NestedSlice(object.Object, at...) // the API server knows their form
+	for _, c := range containers {
+		if container, ok := c.(map[string]any); ok {
+			name, _ := container["name"].(string)
+			images[name], _ = container["image"].(string)
+		}
+	}
+	return images
+}
+
+// carriers are the containers that run the component: those with one of its digests.
+func (w *workload) carriers(digests []string) (names []string) {
+	for name, image := range w.images {
+		if slices.Contains(digests, imageDigest.FindString(image)) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // selecting is an object that has a selector: a CronJob has none, but its pods have
