@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -137,7 +138,24 @@ func (d *doctor) ok(check, subject, format string, args ...any) {
 }
 
 func (d *doctor) failed(check, subject string, err error) {
-	d.found = append(d.found, diagnosis{check, subject, checkFailed, err.Error(), strings.Join(hints(err), "; ")})
+	remedy := strings.Join(hints(err), "; ")
+	d.found = append(d.found, diagnosis{check, subject, checkFailed, err.Error(), cmp.Or(remedy, remedies[check])})
+}
+
+// remedies say what to do about a failure that does not say it itself.
+var remedies = map[string]string{
+	"cluster":    "check --kubeconfig and --context, and that the API server can be reached from here: kubectl get --raw /readyz",
+	"controller": "see how it is: kubectl describe deployments -A -l app.kubernetes.io/name=sluice; or install it again: sluice install",
+	"secrets":    "what each Secret must have stands in: sluice install --help",
+	"definition": "install it again: sluice install --crds",
+	"kinds":      "install the CustomResourceDefinitions, or correct apiVersion and kind",
+	"gateways":   "see what its controller says of it: kubectl describe gateways,gatewayclasses -A",
+	"releases":   "see what they say: kubectl get releases -A",
+	"clock":      "have both machines keep time, by chrony or systemd-timesyncd",
+	"repository": "see whether git ls-remote reads it with the same credentials; sluice controller --help says which there are",
+	"project":    "sluice check says all that is wrong with the repository",
+	"keys":       "sluice secrets check says which keys each file wants",
+	"rights":     "give it these rights by a Role; sluice install prints those of the controller and a usual one for the repository",
 }
 
 func (d *doctor) skipped(check, subject, format string, args ...any) {

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"errors"
+	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -217,4 +222,25 @@ func TestDescribeRights(t *testing.T) {
 	list = append(list, rights(right{namespace: "a", group: "apps", resource: "deployments"}, "get", "list")...)
 	list = append(list, rights(right{group: "sluice.dev", resource: "releases", subresource: "status"}, "patch")...)
 	assert.Equal(t, "get, list secrets, deployments.apps; impersonate serviceaccounts applier in namespace a; get deployments.apps in namespace b; patch releases.sluice.dev/status", describeRights(list))
+}
+
+// TestEveryFailureHasARemedy: its own, or the usual one of its check.
+func TestEveryFailureHasARemedy(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("doctor*.go")
+	require.NoError(t, err)
+	checks := map[string]bool{}
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, call := range regexp.MustCompile(`\bd\.failed\("(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+			checks[call[1]] = true
+		}
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(checks)), slices.Collect(maps.Keys(remedies)))
+	d := &doctor{}
+	d.failed("clock", "", errors.New("late"))
+	d.failed("clock", "", withHint(errors.New("late"), "wind it up"))
+	assert.Equal(t, remedies["clock"], d.found[0].Remedy)
+	assert.Equal(t, "wind it up", d.found[1].Remedy)
 }

@@ -15,6 +15,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler"
 )
 
 // TestOperationsPageIsComplete: docs/operations.md says what to do about every reason,
@@ -44,6 +47,23 @@ func TestOperationsPageIsComplete(t *testing.T) {
 	} {
 		assert.ElementsMatch(t, want, rowsOf(t, string(page), heading), heading)
 	}
+}
+
+// TestEventsReferenceIsComplete: docs/reference/events.md has the Events that tell of
+// something good, the one of the repository, and those of reasons as one.
+func TestEventsReferenceIsComplete(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/reference/events.md")
+	require.NoError(t, err)
+	var rows []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (.+?) \\| (Normal|Warning) \\| .+ \\| .+ \\|$").FindAllStringSubmatch(string(page), -1) {
+		rows = append(rows, row[2]+" "+strings.Trim(row[1], "`"))
+	}
+	want := []string{"Warning " + reconciler.ReasonCommitRefused, "Warning the reason of condition Ready"}
+	for _, reason := range append(reasonsOf(t, "../../reconciler/events/events.go"), v1alpha1.ReasonReady, v1alpha1.ReasonPaused, v1alpha1.ReasonRemoved) {
+		want = append(want, "Normal "+reason)
+	}
+	assert.ElementsMatch(t, want, rows)
 }
 
 // rowsOf are the names that begin the rows of the table below a heading. Each says
