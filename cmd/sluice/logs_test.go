@@ -61,7 +61,7 @@ func TestLogsOfAContainer(t *testing.T) {
 }
 
 // TestLogsAreFollowed: with pods of a real cluster, whose logs a proxy makes up. Pods that
-// come are taken in, and it ends without an error when somebody ends it.
+// come are taken in, and it ends without an error when the release and its pods are gone.
 func TestLogsAreFollowed(t *testing.T) {
 	t.Parallel()
 	config, namespace := testcluster.Start(t), testcluster.Namespace(t)
@@ -71,14 +71,18 @@ func TestLogsAreFollowed(t *testing.T) {
 	proxy.FlushInterval = -1
 	proxy.Transport, err = rest.TransportFor(config)
 	require.NoError(t, err)
+	over := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "/log") {
 			proxy.ServeHTTP(w, r)
 			return
 		}
-		fmt.Fprintln(w, "begun")
+		fmt.Fprintln(w, "2026-11-21T10:00:00.5Z begun")
 		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
+		select {
+		case <-r.Context().Done():
+		case <-over:
+		}
 	}))
 	defer server.Close()
 
@@ -110,8 +114,12 @@ func TestLogsAreFollowed(t *testing.T) {
 	for _, line := range []string{first, second} {
 		assert.Regexp(t, "^api-[a-z0-9]+-[a-z0-9]+ main begun\n$", line)
 	}
-	cancel()
+	policy := metav1.DeletePropagationBackground
+	require.NoError(t, api.AppsV1().Deployments(namespace).Delete(t.Context(), "api", metav1.DeleteOptions{PropagationPolicy: &policy}))
+	close(over)
 	assert.NoError(t, <-ended)
+	require.NoError(t, ctx.Err(), "it ends by itself")
+	assert.Empty(t, lines, "what was printed is not printed again")
 }
 
 // written are the lines that are printed.

@@ -56,7 +56,7 @@ func TestEventsReferenceIsComplete(t *testing.T) {
 	page, err := os.ReadFile("../../docs/reference/events.md")
 	require.NoError(t, err)
 	var rows []string
-	for _, row := range regexp.MustCompile("(?m)^\\| (.+?) \\| (Normal|Warning) \\| .+ \\| .+ \\|$").FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| (.+?) \| (Normal|Warning) \| .+ \| .+ \|$`).FindAllStringSubmatch(string(page), -1) {
 		rows = append(rows, row[2]+" "+strings.Trim(row[1], "`"))
 	}
 	want := []string{"Warning " + reconciler.ReasonCommitRefused, "Warning the reason of condition Ready"}
