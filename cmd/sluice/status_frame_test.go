@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -118,4 +120,57 @@ func TestMet(t *testing.T) {
 		assert.False(t, met("settled", of("Ready", s)), s)
 	}
 	assert.False(t, met("", of("Ready")))
+}
+
+// TestColoursAreForTerminals only, and for nobody who has asked for none. The null device
+// is one, as far as the operating system tells.
+func TestColoursAreForTerminals(t *testing.T) {
+	t.Parallel()
+	terminal, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer terminal.Close()
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	require.NoError(t, err)
+	defer file.Close()
+	with := func(name, value string) *app {
+		return &app{process: process{Getenv: func(n string) string {
+			if n == name {
+				return value
+			}
+			return ""
+		}}}
+	}
+	assert.True(t, with("TERM", "xterm").painter(terminal).on)
+	assert.False(t, with("TERM", "xterm").painter(file).on)
+	assert.False(t, with("TERM", "xterm").painter(&bytes.Buffer{}).on)
+	assert.False(t, with("TERM", "dumb").painter(terminal).on)
+	assert.False(t, with("NO_COLOR", "1").painter(terminal).on)
+}
+
+// TestWatchOnATerminal draws over what it has drawn, on a screen of its own, and leaves
+// the last state on the one that was there.
+func TestWatchOnATerminal(t *testing.T) {
+	t.Parallel()
+	screen, err := os.Create(filepath.Join(t.TempDir(), "screen"))
+	require.NoError(t, err)
+	defer screen.Close()
+	var after bytes.Buffer
+	s := &statusTerminal{app: &app{process: process{Stdout: &after, Now: fixedNow}}, file: screen}
+	require.NoError(t, s.close())
+	require.NoError(t, s.show(fleet(fixedNow(), 0)[:2]))
+	s.warn("the cluster does not answer")
+	require.NoError(t, s.tick())
+	require.NoError(t, s.close())
+	drawn, err := os.ReadFile(screen.Name())
+	require.NoError(t, err)
+	frames := strings.Split(string(drawn), "\x1b[H")
+	require.Len(t, frames, 3)
+	assert.Equal(t, "\x1b[?1049h\x1b[?25l", frames[0], "another screen, without a cursor")
+	assert.True(t, strings.HasPrefix(frames[1], "2 releases: 1 Reconciling, 1 Ready"))
+	assert.NotContains(t, frames[1], "does not answer")
+	assert.True(t, strings.HasSuffix(frames[2], "warning: the cluster does not answer\x1b[K\x1b[J\x1b[?25h\x1b[?1049l"), "%q", frames[2])
+	for _, line := range strings.Split(frames[1], "\r\n") {
+		assert.Contains(t, line, "\x1b[K", "what stood there goes")
+	}
+	assert.Equal(t, 1, strings.Count(after.String(), "production    web"), "%s", after.String())
 }
