@@ -18,8 +18,8 @@ import (
 // releaseStatus joins what Git declares of a release with what its cluster
 // reports.
 type releaseStatus struct {
-	Project     string                  `json:"project,omitempty"`
 	Environment string                  `json:"environment"`
+	Project     string                  `json:"project,omitempty"`
 	Namespace   string                  `json:"namespace,omitempty"`
 	Release     string                  `json:"release"`
 	Left        bool                    `json:"left,omitempty"`     // its environment is not in sluice.yaml any more
