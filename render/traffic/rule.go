@@ -31,6 +31,7 @@ func referencesOf(read func(*unstructured.Unstructured) ([]rule, error)) func(*u
 		var references []reference
 		for _, r := range rules {
 			for _, e := range r.entries {
+				e.idle = e.weight == 0
 				references = append(references, e.reference)
 			}
 			if r.delegate != nil {

@@ -203,6 +203,7 @@ func traefikReferences(object *unstructured.Unstructured) ([]reference, error) {
 	references := read.unread
 	for _, list := range read.lists {
 		for _, t := range list.targets {
+			t.idle = t.weight == 0 && !(list.soleAll && len(list.targets) == 1)
 			references = append(references, t.reference)
 		}
 	}

@@ -240,8 +240,11 @@ type reference struct {
 	service   string // "" for another kind
 	traefik   string // name of a TraefikService, "" for another kind
 	delegate  string // name of a VirtualService, "" for another kind
+	unknown   string // a kind that is not known here, with its group
+	name      string // of the object of that kind
 	doubt     string // why it is not sure that service is meant; "" when it is
 	guess     bool   // it only looks as if it led requests there
+	idle      bool   // it has weight 0
 	mirror    bool   // copies of requests are sent to it
 	policy    bool   // requests to the Service are subject to the object, it sends none
 	weighted  bool   // the kind of the object has weights
