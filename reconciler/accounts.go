@@ -30,6 +30,7 @@ type account struct {
 	uids         map[inventory.ID]types.UID // of what is leaving
 	objects      int                        // in the inventory
 	before       int                        // of them, before the release began to grow
+	grown        bool                       // which its status has recorded
 	keeps        string                     // why it does not give away what it no longer declares; "" when it does
 	acknowledged string                     // token recorded in its status for this content
 	claims       map[inventory.ID]string    // declared objects that carry another release's label
@@ -61,7 +62,7 @@ func alike(a, b inventory.Set) bool { return len(a) == len(b) && a.Covers(b) }
 // accountOf is what the input says about a release: pure.
 func accountOf(in *Input) account {
 	rendered := in.renderedSet()
-	a := account{objects: len(in.Inventory), before: objectsBefore(in.Last, in.Inventory), declares: rendered, unclear: unclear(in, rendered)}
+	a := account{objects: len(in.Inventory), before: objectsBefore(in.Last, in.Inventory), grown: hasBefore(in.Last), declares: rendered, unclear: unclear(in, rendered)}
 	stay := func(why string) account {
 		a.keeps = why
 		if len(a.declares) == 0 {

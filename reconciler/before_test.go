@@ -94,3 +94,47 @@ func TestAcknowledgementIsGoodForOneDeletion(t *testing.T) {
 	assert.Len(t, c.live, 12, "the same bad merge again")
 	assert.NotEqual(t, token, c.token("a"))
 }
+
+// A release that is final before its environment is known to be at rest has the number
+// still: it is called when that is known, once, and drops it.
+func TestReleaseIsCalledToForgetWhatWasBefore(t *testing.T) {
+	grown := func(t *testing.T) *town {
+		c := runningTown(t)
+		c.declare("a", configs("a", 7)...)
+		c.commits([]string{"a", "b"})
+		c.pass("a")
+		require.NotNil(t, c.worlds["a"].in.Last.Status.Inventory.Before, "b has not been looked at yet")
+		assert.Empty(t, c.ledger.called())
+		return c
+	}
+	c := grown(t)
+	c.pass("b")
+	assert.Equal(t, []string{"a"}, c.ledger.called())
+	c.pass("a")
+	assert.Nil(t, c.worlds["a"].in.Last.Status.Inventory.Before)
+	c.pass("b")
+	assert.Empty(t, c.ledger.called())
+
+	t.Run("when the last of what leaves has gone", func(t *testing.T) {
+		c := grown(t)
+		c.declare("b", configs("b", 5)...)
+		c.commits([]string{"b"})
+		c.enter("b")
+		assert.Empty(t, c.ledger.called())
+		c.pass("b")
+		assert.Contains(t, c.ledger.called(), "a")
+	})
+	t.Run("when the one that was not known has left", func(t *testing.T) {
+		c := grown(t)
+		c.ledger.drop("b")
+		assert.Equal(t, []string{"a"}, c.ledger.called())
+	})
+	t.Run("not when its own pass finds out", func(t *testing.T) {
+		c := runningTown(t)
+		c.declare("a", append(configs("a", 5), configMap("a-new", "1"))...)
+		c.commits([]string{"a"})
+		c.pass("a")
+		assert.Nil(t, c.worlds["a"].in.Last.Status.Inventory.Before)
+		assert.Empty(t, c.ledger.called())
+	})
+}

@@ -38,7 +38,7 @@ func (e *Engine) Converge(ctx context.Context, env, rev string, progress func(St
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w := &waiter{engine: e, keys: keys, progress: progress, statuses: map[Key]Status{}, failing: map[Key]time.Time{}, done: cancel}
+	w := &waiter{engine: e, keys: keys, progress: progress, statuses: map[Key]Status{}, failing: map[Key]time.Time{}, passes: map[Key]bool{}, done: cancel}
 	if len(keys) > 0 {
 		l, err := e.startLoop(ctx, w.observe)
 		if err != nil {
@@ -47,6 +47,7 @@ func (e *Engine) Converge(ctx context.Context, env, rev string, progress func(St
 		for _, gvk := range always {
 			e.follow(environment, gvk)
 		}
+		l.passing = w.passing
 		l.add(keys...)
 		l.work(ctx, ctx)
 	}
@@ -115,7 +116,8 @@ func (env *environment) release(name string) (*release, bool) {
 	return r, r != nil
 }
 
-// waiter collects statuses until all are final.
+// waiter collects statuses until all are final, and nobody is called any more: what one
+// release comes to may be news to another that was final.
 type waiter struct {
 	engine   *Engine
 	keys     []Key
@@ -125,6 +127,7 @@ type waiter struct {
 	mu       sync.Mutex
 	statuses map[Key]Status
 	failing  map[Key]time.Time // since when passes end with errors
+	passes   map[Key]bool      // that are on their way
 }
 
 func (w *waiter) observe(s Status, err error) {
@@ -153,10 +156,23 @@ func (w *waiter) observe(s Status, err error) {
 	var crd *cluster.MissingCRDError
 	if errors.As(err, &crd) {
 		w.done(err)
+	}
+}
+
+// passing takes in that a pass begins, or has ended and called whom it had to: the last
+// of them ends the wait.
+func (w *waiter) passing(key Key, begins bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if begins {
+		w.passes[key] = true
+		return
+	}
+	if delete(w.passes, key); len(w.passes) > 0 {
 		return
 	}
 	for _, k := range w.keys {
-		if !w.statuses[k].Final {
+		if _, rel := w.engine.find(k); !w.statuses[k].Final || rel != nil && rel.hurried() {
 			return
 		}
 	}

@@ -226,6 +226,13 @@ func (r *release) hurry() {
 	r.urgent = true
 }
 
+// hurried reports whether such a pass has yet to begin.
+func (r *release) hurried() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.urgent
+}
+
 // recheck has a resync look whether anything was missed.
 func (r *release) recheck() {
 	r.mu.Lock()

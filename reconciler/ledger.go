@@ -51,6 +51,7 @@ type ledger struct {
 	movers  map[string]map[string]bool // whose objects a release takes over
 	asked   map[string]map[string]bool // who wants to know about an account
 	calls   map[string]bool            // who is to be passed over
+	restive map[string]bool            // whose status has what there was before, to be dropped once nothing is to be deleted
 }
 
 // pruneRules are what a commit says about deletions in an environment.
@@ -63,7 +64,7 @@ type pruneRules struct {
 func newLedger(environment string) *ledger {
 	return &ledger{environment: environment, rules: pruneRules{maxShare: envrepo.DefaultPrune().MaxShare}, accounts: map[string]*account{},
 		declared: map[inventory.ID][]string{}, leavers: map[inventory.ID][]string{}, sums: newSums(),
-		waiting: map[string]bool{}, stirred: map[string]bool{}, movers: map[string]map[string]bool{}, asked: map[string]map[string]bool{}, calls: map[string]bool{}}
+		waiting: map[string]bool{}, stirred: map[string]bool{}, movers: map[string]map[string]bool{}, asked: map[string]map[string]bool{}, calls: map[string]bool{}, restive: map[string]bool{}}
 }
 
 // take begins to take a commit in: until taken, nothing is deleted.
@@ -157,6 +158,7 @@ func (l *ledger) drop(release string) {
 	delete(l.accounts, release)
 	delete(l.waiting, release)
 	delete(l.stirred, release)
+	delete(l.restive, release)
 	l.callAskers(release)
 	l.callMovers(release)
 	delete(l.movers, release)
@@ -293,10 +295,17 @@ func leaveSet(sets map[string]map[string]bool, of, name string) {
 	}
 }
 
+// rests reports whether nothing of the environment is to be deleted, and all is known.
+func (l *ledger) rests() bool { return l.sums.leaving == 0 && l.sums.unsure == 0 && !l.taking }
+
 // callWaiting calls those whose ruling has changed. That something is not known
 // for a moment is no news to who is held: whatever it comes to is. As long as the
 // outlook is the same for all, only who has been stirred can have another one.
 func (l *ledger) callWaiting() {
+	if len(l.restive) > 0 && l.rests() {
+		maps.Copy(l.calls, l.restive)
+		clear(l.restive)
+	}
 	if len(l.waiting) == 0 {
 		clear(l.stirred)
 		return

@@ -39,6 +39,7 @@ type loop struct {
 	limiter workqueue.TypedRateLimiter[Key]
 	watches *watches
 	observe func(Status, error)
+	passing func(key Key, begins bool) // when a pass may begin, and once it has ended; may be nil
 	ended   func()
 
 	request  chan struct{} // of room for one: there are requests
@@ -107,6 +108,10 @@ func (l *loop) next(begin, ctx context.Context) bool {
 	defer l.queue.Done(key)
 	if begin.Err() != nil {
 		return true // the rest of the queue is let go
+	}
+	if l.passing != nil {
+		l.passing(key, true)
+		defer l.passing(key, false)
 	}
 	ctx, end := l.engine.pulse.pass(ctx, key, l.engine.cfg.Clock.Now())
 	defer end()

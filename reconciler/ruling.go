@@ -64,8 +64,11 @@ func superseded(now account) Ruling {
 
 // rule is the ruling for one release.
 func (l *ledger) rule(release string, a *account) Ruling {
-	r := Ruling{Claims: l.claims(release, a), rest: l.sums.leaving == 0 && l.sums.unsure == 0 && !l.taking}
+	r := Ruling{Claims: l.claims(release, a), rest: l.rests()}
 	a.standing, a.moving = "", nil
+	if delete(l.restive, release); a.grown && !r.rest {
+		l.restive[release] = true
+	}
 	delete(l.waiting, release)
 	delete(l.stirred, release)
 	if len(a.leaving) == 0 {
