@@ -27,13 +27,17 @@ type carriage struct {
 	// least is the smallest share of each tag by the status and the annotations:
 	// what rises above it is judged.
 	least []v1alpha1.TagPercent
+	// old are the routes that are not declared any more. Their shares count in none of
+	// these accounts: they change no more, and what they lead to stays.
+	old []oldRoute
 }
 
 func carried(in *Input, routes []*unstructured.Unstructured) carriage {
+	old, ended := oldRoutes(in)
 	if in.routed != nil {
-		return carriage{had: *in.routed.DeepCopy(), most: *in.routed.DeepCopy(), least: in.routed.Weights}
+		return carriage{had: *in.routed.DeepCopy(), most: *in.routed.DeepCopy(), least: in.routed.Weights, old: old}
 	}
-	var c carriage
+	c := carriage{old: old}
 	if t := in.status().Traffic; t != nil {
 		c.had = *t.DeepCopy()
 	}
@@ -63,6 +67,9 @@ func carried(in *Input, routes []*unstructured.Unstructured) carriage {
 	}
 	if crash.seen && !crash.no && !equalShares(crash.weights, c.had.Weights) {
 		c.had.Weights, c.had.Mirrors = crash.weights, crash.mirrors
+	}
+	if at := endedLast(in, old, ended); at != nil && (c.had.RoutedAt == nil || c.had.RoutedAt.Before(at)) {
+		c.had.RoutedAt, c.most.RoutedAt = at, at
 	}
 	return c
 }

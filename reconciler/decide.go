@@ -74,6 +74,11 @@ type decision struct {
 	deferred []inventory.ID
 	blocked  bool   // something that left is not deleted because of the ruling
 	handing  string // what other releases take over
+
+	old     []oldRoute
+	keeping []string                  // what old routes that are never deleted keep from ending
+	keepers map[inventory.ID]sighting // those routes, as they were found
+	remedy  string                    // what to do about the first of them
 }
 
 func (d *decision) step(s Step) { d.plan.Steps = append(d.plan.Steps, s) }
@@ -171,7 +176,7 @@ func (d *decision) divide() {
 		// first batch: it selects what it always did.
 		routes, rest = splitService(routes, rest)
 	}
-	d.routes = routing{had: c.had, want: want, objects: routes, plain: routes}
+	d.routes, d.old = routing{had: c.had, want: want, objects: routes, plain: routes}, c.old
 	d.units = unitsOf(in, rest, want, c)
 	asked := demandOf(in, d.units, c.had, want)
 	d.floors = d.lift(asked)
@@ -351,7 +356,11 @@ func (d *decision) route() {
 		return
 	}
 	d.moving = true
-	d.routeStep(objects, r.next(r.want, d.in.Now), d.in.Release.Tagged())
+	traffic := r.next(r.want, d.in.Now)
+	if len(objects) > 0 && slices.ContainsFunc(d.old, func(r oldRoute) bool { return r.kept == "" }) {
+		traffic = drainAnew(traffic, d.in.Now) // gateways are to know these before the old ones go
+	}
+	d.routeStep(objects, traffic, d.in.Release.Tagged())
 }
 
 func (d *decision) unsent(objects []*unstructured.Unstructured) (out []*unstructured.Unstructured) {

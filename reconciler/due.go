@@ -147,6 +147,9 @@ func (r *release) meaning(s sighting) notice {
 		return noticeNone
 	}
 	mark, applied := r.marks[s.id]
+	if seen, keeps := r.verdict.keepers[s.id]; keeps && seen.fingerprint != s.fingerprint {
+		return noticeNow // an old route that is kept has gone, or changed
+	}
 	switch {
 	case !applied && (r.settled() || !r.listed[s.id]):
 		return noticeNone
@@ -254,6 +257,21 @@ func (r *release) acquit(live *unstructured.Unstructured) bool {
 	return ok
 }
 
+// rerouted reports whether an old route that keeps something from ending is not as the
+// last pass found it.
+func (r *release) rerouted(view func(schema.GroupVersionKind) *cluster.View) bool {
+	r.mu.Lock()
+	keepers := r.verdict.keepers // which nobody changes
+	r.mu.Unlock()
+	for id, seen := range keepers {
+		live, _, ok := find(view(seen.kind()), id.Name)
+		if !ok || live == nil || fingerprint(live) != seen.fingerprint {
+			return true
+		}
+	}
+	return false
+}
+
 // stale reports whether a release that is settled may not be as it was left, going
 // by what the views hold. What they do not hold has to be read.
 func (r *release) stale(view func(schema.GroupVersionKind) *cluster.View) bool {
@@ -268,6 +286,9 @@ func (r *release) stale(view func(schema.GroupVersionKind) *cluster.View) bool {
 		if newer, sure := cluster.Newer(live.ResourceVersion, answers[id].version); r.judged(id.GroupKind()) && (newer || !sure) {
 			return true
 		}
+	}
+	if r.rerouted(view) {
+		return true
 	}
 	live, _, ok := find(view(releaseKind), r.key.Release)
 	r.mu.Lock()

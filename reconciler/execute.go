@@ -70,6 +70,9 @@ func (p *pass) do(ctx context.Context, s Step) error {
 			p.in.routed = &v1alpha1.TrafficStatus{}
 		}
 	case ActionPrune:
+		if s.traffic != nil {
+			p.in.routed = s.traffic // whatever else of the step fails
+		}
 		return p.prune(ctx, s)
 	case ActionForget:
 		if err := p.engine.cluster.DeleteRelease(ctx, p.in.Last); err != nil {

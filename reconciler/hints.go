@@ -53,7 +53,7 @@ func hintFor(in *Input, v Verdict, cause error) string {
 			return "apply both releases in one run"
 		}
 		return "repair the releases that it waits for"
-	case v1alpha1.ReasonWaitingForHealth, v1alpha1.ReasonHealthFailed, v1alpha1.ReasonHealthTimeout:
+	case v1alpha1.ReasonWaitingForHealth, v1alpha1.ReasonHealthFailed, v1alpha1.ReasonHealthTimeout, v1alpha1.ReasonRetireHeld:
 		return v.hint
 	case v1alpha1.ReasonTrafficHeld:
 		return cmp.Or(v.hint, "fix the tag, or set its weight to 0")

@@ -163,6 +163,8 @@ func (v Verdict) stage() PassStage {
 		return StageRoute
 	case v1alpha1.ReasonPruneHeld, v1alpha1.ReasonEnvironmentHeld, v1alpha1.ReasonPruneFailed:
 		return StagePrune
+	case v1alpha1.ReasonRetireHeld:
+		return StageRetire
 	case v1alpha1.ReasonReady:
 		if v.Reconciling {
 			return StageRetire

@@ -61,7 +61,7 @@ type Step struct {
 
 	inventory inventory.Set           // ActionIntent: what is persisted
 	token     string                  // ActionGrant
-	traffic   *v1alpha1.TrafficStatus // ActionRoute: what the routes carry afterwards
+	traffic   *v1alpha1.TrafficStatus // ActionRoute, and ActionPrune of old routes that something waits for: what the routes carry afterwards
 }
 
 // Item is one object of a step.
@@ -105,7 +105,8 @@ type Verdict struct {
 	tags      []v1alpha1.TagStatus
 	traffic   *v1alpha1.TrafficStatus
 	inventory inventory.Set
-	unread    bool // the inventory is not known: it stays as it is
+	keepers   map[inventory.ID]sighting // old routes that keep something from ending, as they were found
+	unread    bool                      // the inventory is not known: it stays as it is
 	attempt   *v1alpha1.Attempt
 	waitsFor  []string // releases that are not ready
 	routes    string   // hash of the routes of an untagged release

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,6 +19,7 @@ import (
 //  2. What gets requests now is up: pods of the revision before may still be
 //     mounting a ConfigMap that the new one has replaced.
 //  3. For an object that belongs to a tag, that tag has settled too.
+//  4. No old route leads requests there: those go first. See oldRoute.
 //
 // Until then it stays, and stays in the inventory. So does what another release
 // declares now, and what the environment's policy holds.
@@ -35,6 +37,7 @@ func (d *decision) prune() {
 		return
 	}
 	rendered := d.in.renderedSet() // has what is only out of use, as the autoscaler of a retired tag
+	led, spared := d.partsLed(gone), sparedObjects{}
 	for _, id := range gone.Sorted() {
 		live := d.in.Live[id]
 		if live == nil {
@@ -42,24 +45,36 @@ func (d *decision) prune() {
 		}
 		if why := d.protected(live); why != "" {
 			keep, notes[id] = append(keep, live), why
+			if leads, stays := d.stays(id); stays {
+				d.left[id], notes[id] = gone[id], why+", and it leads requests to "+strings.Join(leads, ", ")
+			}
 			continue
 		}
 		d.left[id] = gone[id]
 		_, unused := rendered[id]
+		by, isLed := d.ledBy(led, live)
 		switch {
 		case !unused && d.in.Ruling.Moving[id] != "":
 			moving = append(moving, live)
 		case !unused && d.in.Ruling.blocks():
 			held = append(held, live)
-		case unused && d.outOfUse(id), general && d.tagSettled(live):
+		case d.outOfUse(live):
+			prune = append(prune, live)
+		case isLed && by.route.kept != "":
+			spared.add(by, live)
+		case general && !isLed && d.tagSettled(live):
 			prune = append(prune, live)
 		default:
 			d.deferred, later = append(d.deferred, id), append(later, live)
 		}
 	}
 	d.pruneSteps(prune, keep, notes)
+	if d.ledOver(led, prune) {
+		d.plan.Steps[len(d.plan.Steps)-1].traffic = drainAnew(d.routes.carries(d.in.Now), d.in.Now)
+	}
 	d.handOver(moving)
 	d.list(ActionLater, later)
+	d.spare(spared)
 	d.hold(held)
 }
 
@@ -128,12 +143,8 @@ func (d *decision) mayPrune() bool {
 
 // outOfUse reports whether an object is the autoscaler of a tag that is retired: the
 // routes have left it, and its requests have ended.
-func (d *decision) outOfUse(id inventory.ID) bool {
-	return slices.ContainsFunc(d.units, func(u *unit) bool {
-		return u.retired && slices.ContainsFunc(u.objects, func(o *unstructured.Unstructured) bool {
-			return inventory.IDOf(o) == id && asScaler(o) != nil
-		})
-	})
+func (d *decision) outOfUse(live *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(d.units, func(u *unit) bool { return u.retired && u.scaledBy(live) })
 }
 
 // tagSettled is condition 3.

@@ -145,6 +145,18 @@ var verdicts = []struct {
 		w.in.Ruling.Held = &Hold{Reason: v1alpha1.ReasonPruneHeld, Message: "held"}
 		return w.concluded()
 	}, "Ready=True(PruneHeld) Reconciling=False(PruneHeld) Stalled=True(PruneHeld): Failed"},
+	{"a kept route that leads to an unlisted tag", func(w *world) Verdict {
+		blue, green := tag("blue", "one", 1), tag("green", "two", 1)
+		w.tagged("blue=90 green=10", onlyWith(never(httpRoute())), blue, green)
+		w.pass()
+		w.up("api-blue", "api-green")
+		w.pass()
+		w.tagged("blue=100", onlyWith(named("shop")), blue, green)
+		w.pass()
+		w.after(time.Hour)
+		w.in.routed = nil
+		return w.concluded()
+	}, "Ready=True(RetireHeld) Reconciling=False(RetireHeld) Stalled=True(RetireHeld): Failed"},
 	{"left the repository, and requests still end", func(w *world) Verdict {
 		w.untagged("sha256:one", configMap("a", "1"), service("api", "api"), httpRoute())
 		w.pass()

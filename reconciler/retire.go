@@ -7,21 +7,23 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
 // retires decides whether an unlisted tag has its workloads at zero. It does not
-// while the routes still send or copy requests to it, nor before the routes that
-// no longer do are accepted and have been so for the drain delay. A tag that does
-// not run has nothing to wait for.
+// while the routes still send or copy requests to it, old ones included, nor before the
+// routes that no longer do are accepted and have been so for the drain delay. A tag that
+// does not run has nothing to wait for, unless it has an autoscaler, which starts it for
+// the requests that still come.
 func (d *decision) retires(u *unit) bool {
 	if u.listed || u.shared || u.broken != "" {
 		return false
 	}
 	live := slices.ContainsFunc(u.objects, func(o *unstructured.Unstructured) bool { return running(d.in.live(o)) })
-	if !live {
+	if !live && !u.scaled(d.in) {
 		return !u.mayHave
 	}
-	if u.mayHave {
+	if u.mayHave || len(d.leadingTo(u.service)) > 0 {
 		return false
 	}
 	had := d.routes.had
@@ -34,6 +36,23 @@ func (d *decision) retires(u *unit) bool {
 	return !pending && refusal == "" && drained(d.in, had.RoutedAt) == 0
 }
 
+// scaled reports whether an autoscaler of the cluster has one of the unit's workloads in
+// its hands.
+func (u *unit) scaled(in *Input) bool {
+	for _, live := range in.Live {
+		if u.scaledBy(live) {
+			return true
+		}
+	}
+	return false
+}
+
+// scaledBy reports whether an object is an autoscaler of one of the unit's workloads.
+func (u *unit) scaledBy(o *unstructured.Unstructured) bool {
+	s := asScaler(o)
+	return s != nil && slices.ContainsFunc(u.objects, func(w *unstructured.Unstructured) bool { return inventory.IDOf(w) == s.target })
+}
+
 // retire scales unlisted tags to zero, after the routes have left them.
 func (d *decision) retire() {
 	for _, u := range d.units {
@@ -41,7 +60,11 @@ func (d *decision) retire() {
 			continue
 		}
 		if !u.retired {
-			d.retiring = true
+			if r, kept := keptOf(d.leadingTo(u.service)); kept {
+				d.keeps(r, u.service, u.name()+" is not scaled to zero")
+			} else {
+				d.retiring = true
+			}
 			continue
 		}
 		var objects []*unstructured.Unstructured

@@ -20,7 +20,7 @@ func (d *decision) conclude() {
 	v.digest, v.tags = d.tags()
 	v.traffic = d.routes.carries(d.in.Now)
 	v.routes = d.routes.remembered(d.in)
-	v.inventory = inventory.Of(d.all()...).Union(d.left)
+	v.inventory, v.keepers = inventory.Of(d.all()...).Union(d.left), d.keepers
 	v.Notes = append(v.Notes, d.routes.mirrors...)
 	if len(d.in.Circle) > 0 {
 		v.Notes = append(v.Notes, circleText(d.in.Circle)+": its next change will not be applied")
@@ -110,6 +110,9 @@ func (d *decision) judgeLeaving(v *Verdict) {
 		v.State, v.Reason, v.Message, v.Stalled = StateHeld, v1alpha1.ReasonPruneHeld, d.drainMessage(), true
 	case d.retiring || len(d.deferred) > 0 || d.blocked || d.handing != "":
 		v.Reconciling, v.Message = true, d.drainMessage()
+	case len(d.keeping) > 0:
+		v.State, v.Reason, v.Message, v.Stalled = StateHeld, v1alpha1.ReasonRetireHeld, d.drainMessage(), true
+		v.hint = d.remedy
 	}
 }
 
@@ -137,6 +140,8 @@ func (d *decision) scheduleReady(v *Verdict) {
 	if v.Reconciling {
 		v.After = later(v.After, cmp.Or(drained(d.in, d.routes.had.RoutedAt), recheckMax))
 		v.attempt = nil
+	} else {
+		v.After = later(v.After, d.untilRetired()) // though what has left is held
 	}
 	if d.lifted() {
 		v.After = later(v.After, graceLeft(d.in, d.routes.had))
@@ -235,6 +240,9 @@ func (d *decision) tags() (digest string, tags []v1alpha1.TagStatus) {
 			t.Message = "scaled to zero"
 		case !u.listed:
 			t.Message = "waits for its requests to end"
+			if r, kept := keptOf(d.leadingTo(u.service)); kept {
+				t.Message = r.name() + ", which is kept, leads requests to it"
+			}
 		default:
 			t.Ready, t.Message = u.ready || u.serving, u.message
 		}
@@ -252,9 +260,9 @@ func (d *decision) summary() string {
 }
 
 func (d *decision) drainMessage() string {
-	var parts []string
+	parts := slices.Clone(d.keeping)
 	for _, u := range d.units {
-		if !u.listed && !u.retired && u.broken == "" {
+		if _, kept := keptOf(d.leadingTo(u.service)); !u.listed && !u.retired && u.broken == "" && !kept {
 			parts = append(parts, u.name()+" is scaled to zero when its requests have ended")
 		}
 	}

@@ -209,6 +209,9 @@ func (w *world) execute(p Plan) {
 				w.in.noteApplied(i.Object, w.apply(i.Object))
 			}
 		case ActionPrune:
+			if s.traffic != nil {
+				w.in.routed = s.traffic
+			}
 			for _, i := range s.Items {
 				w.in.noteDeleted(inventory.IDOf(i.Object))
 			}

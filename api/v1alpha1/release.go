@@ -81,6 +81,7 @@ const (
 	ReasonNamespaceMissing    = "NamespaceMissing"    // the environment's namespace does not exist
 	ReasonNamespaceRefused    = "NamespaceRefused"    // sluice.yaml names another namespace than the controller serves
 	ReasonPruneHeld           = "PruneHeld"           // a large part of the environment would be deleted; nothing is until sluice.yaml acknowledges it
+	ReasonRetireHeld          = "RetireHeld"          // a route that is not declared and never deleted leads requests to what would be scaled to zero or deleted
 	ReasonEnvironmentHeld     = "EnvironmentHeld"     // the environment has vanished from the repository; nothing is pruned until sluice.yaml acknowledges it
 	ReasonInventoryUnreadable = "InventoryUnreadable" // an entry of the inventory cannot be read; nothing is applied or deleted
 	ReasonRemoved             = "Removed"             // has left the repository and the cluster; no Release is left to say so

@@ -27,7 +27,7 @@ var stageOf = map[string]string{
 	v1alpha1.ReasonWaitingForHealth: "wait", v1alpha1.ReasonHealthTimeout: "wait", v1alpha1.ReasonHealthFailed: "wait",
 	v1alpha1.ReasonTrafficHeld:      "wait",
 	v1alpha1.ReasonRouteNotAccepted: "route", v1alpha1.ReasonTrafficRefused: "route",
-	v1alpha1.ReasonDraining:    "retire",
+	v1alpha1.ReasonDraining: "retire", v1alpha1.ReasonRetireHeld: "retire",
 	v1alpha1.ReasonPruneFailed: "prune", v1alpha1.ReasonPruneHeld: "prune", v1alpha1.ReasonEnvironmentHeld: "prune", v1alpha1.ReasonRemoved: "prune",
 }
 
