@@ -154,6 +154,9 @@ func (a *app) runCheck(ctx context.Context, v *view, environments []string, base
 			result.kinds.unknown(missingKinds)
 			continue
 		}
+		for _, f := range strayTraffic(v.Repo, name) {
+			result.add(f)
+		}
 		checkEnvironment(ctx, v, env, names, tagged, &result)
 		if err := ctx.Err(); err != nil {
 			return checked{}, err
@@ -228,6 +231,19 @@ func strangers(v *view) []finding {
 			found = append(found, finding{Severity: "warning", File: "environments/" + e.Name(),
 				Message: "sluice.yaml lists no such environment, so nothing in it is applied", Hint: "add it to sluice.yaml, or remove the folder"})
 		}
+	}
+	return found
+}
+
+// strayTraffic finds weights that are of no release, so that nothing follows them.
+func strayTraffic(repo *envrepo.Repo, env string) (found []finding) {
+	files, err := repo.StrayTraffic(env)
+	if err != nil {
+		return []finding{errorFinding(env, err)}
+	}
+	for _, file := range files {
+		found = append(found, finding{Severity: "error", File: file, Message: "holds weights that no release follows",
+			Hint: "move it to environments/" + env + "/COMPONENT/traffic.yaml, or remove it"})
 	}
 	return found
 }

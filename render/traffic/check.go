@@ -98,17 +98,22 @@ const withWeights = "HTTPRoute, GRPCRoute, VirtualService, IngressRoute"
 // requests to a tagged component, and that no weights are written into: routes of
 // another release (Outside), and kinds without weights. All their requests go to the
 // tag with the highest weight. The release's own routes of supported kinds are split by
-// Transform. Of one that leads over a TraefikService, or to a delegate, which the
-// release does not have nobody knows whether it is split.
+// Transform. Of one that leads over a TraefikService, to a delegate, or to an object of a
+// kind that is not known, which the release does not have, nobody knows whether it is
+// split. A DestinationRule for the Service of a tag is found outside of its release.
 func Unweighted(objects []*unstructured.Unstructured, own Tagged, tagged []Tagged) []Finding {
 	has := map[string]bool{}
 	for _, object := range objects {
 		has[identity(object)] = true
 	}
-	releases := map[string]Tagged{}
+	releases, tags := map[string]Tagged{}, map[string]string{}
 	for _, t := range tagged {
 		if len(t.Tags) > 0 {
 			releases[t.Namespace+"/"+t.Component] = t
+		}
+		for _, tag := range t.Tags {
+			at := t.Namespace + "/" + t.Component + "-" + tag
+			releases[at], tags[at] = t, tag
 		}
 	}
 	return find(objects, func(f *Finding, r reference, known bool) bool {
@@ -120,13 +125,22 @@ func Unweighted(objects []*unstructured.Unstructured, own Tagged, tagged []Tagge
 			f.Component = own.Component
 			f.Message = fmt.Sprintf("%s: %s names %s %q, which is not in the release: whether its requests are split by the weights is not known", f.Object, f.Field, kind, name)
 			f.Hint = fmt.Sprintf("move the %s into the release of component %s, if it leads to Service %s", kind, f.Component, f.Component)
+			if r.unknown != "" {
+				f.Hint = fmt.Sprintf("name Service %s there, if the requests are for it", f.Component)
+			}
 			return true
 		}
-		owner, found := releases[r.namespace+"/"+r.service]
+		at := r.namespace + "/" + r.service
+		owner, found := releases[at]
 		if !found || r.mirror || owner.is(own) && r.weighted {
 			return false
 		}
-		f.Component = owner.Component
+		f.Component, f.Tag = owner.Component, tags[at]
+		if f.Tag != "" {
+			f.Message = fmt.Sprintf("%s: %s is for Service %s of tag %s: Istio takes one DestinationRule for a host, this one or that of the tag's own release", f.Object, f.Field, f.Service, f.Tag)
+			f.Hint = fmt.Sprintf("move it into the release of %s, or into the overlay of tag %s there", owner.from(own), f.Tag)
+			return r.policy && r.weighted // what else names a tag is for Foreign
+		}
 		f.Outside = known && !r.policy && r.doubt == "" && !owner.is(own)
 		f.Hint = fmt.Sprintf("use a route of a kind with weights (%s) in the release of %s", withWeights, owner.from(own))
 		if f.Outside && r.weighted {
@@ -155,6 +169,8 @@ func (r reference) over() (kind, name string) {
 		return "TraefikService." + traefikGroup, r.traefik
 	case r.delegate != "":
 		return "VirtualService." + istioGroup, r.delegate
+	case r.unknown != "":
+		return r.unknown, r.name
 	}
 	return "", ""
 }

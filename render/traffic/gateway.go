@@ -164,6 +164,8 @@ func (r reader) backend(value any, path, namespace string) (entry, error) {
 		b.service, b.doubt = name, "a ServiceImport is the Service of all clusters, which has no tags"
 	case strings.Contains(strings.ToLower(kind), "service"):
 		b.service, b.doubt = name, "kind "+schema.GroupKind{Group: group, Kind: kind}.String()+" is not known to Sluice"
+	default:
+		b.unknown, b.name = schema.GroupKind{Group: group, Kind: kind}.String(), name
 	}
 	b.weight, err = r.weight(b.fields, path, 1, maxWeight)
 	return b, err

@@ -287,6 +287,11 @@ apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: others, namespace: shop-staging}
 spec: {host: api}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: tags, namespace: shop-staging}
+spec: {host: api-green.shop-production.svc.cluster.local}
 `))
 	require.NoError(t, err)
 	api, web := inProduction("api", "blue", "green"), inProduction("web")
@@ -309,11 +314,16 @@ spec: {host: api}
 	var policies []string
 	for _, f := range Unweighted(objects, web, []Tagged{api}) {
 		assert.False(t, f.Outside, "it leads no requests")
-		assert.Equal(t, "move it into the release of component api, where it is copied for each tag", f.Hint)
+		hint := "move it into the release of component api, where it is copied for each tag"
+		if f.Tag != "" {
+			hint = "move it into the release of component api, or into the overlay of tag green there"
+		}
+		assert.Equal(t, hint, f.Hint)
 		policies = append(policies, f.Message)
 	}
 	const past = ": spec.host is for Service api: requests that routes send to the Services of its tags are not subject to it"
-	assert.Equal(t, []string{"DestinationRule shop-production/web" + past, "DestinationRule shop-staging/far" + past}, policies)
+	assert.Equal(t, []string{"DestinationRule shop-production/web" + past, "DestinationRule shop-staging/far" + past,
+		"DestinationRule shop-staging/tags: spec.host is for Service api-green of tag green: Istio takes one DestinationRule for a host, this one or that of the tag's own release"}, policies)
 	assert.Empty(t, Unweighted(objects, api, []Tagged{api}))
 }
 
@@ -437,4 +447,27 @@ func TestTrafficThatCannotBeMeant(t *testing.T) {
 			assert.EqualError(t, err, test.want)
 		})
 	}
+}
+
+// A backend of a kind that is not known is told of in a release with tags, unless the
+// release has the object: then that is looked through.
+func TestUnweightedOverUnknownBackends(t *testing.T) {
+	objects, err := decode([]byte(`apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop, namespace: shop-production}
+spec: {rules: [{backendRefs: [{group: gateway.envoyproxy.io, kind: Backend, name: far}, {group: gateway.envoyproxy.io, kind: Backend, name: near}]}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: near, namespace: shop-production}
+spec: {endpoints: [{fqdn: {hostname: pay.example.com, port: 443}}]}
+`))
+	require.NoError(t, err)
+	api := inProduction("api", "blue")
+	found := Unweighted(objects, api, []Tagged{api})
+	require.Len(t, found, 1)
+	assert.Equal(t, `HTTPRoute shop-production/shop: spec.rules[0].backendRefs[0] names Backend "far", which is not in the release: whether its requests are split by the weights is not known`, found[0].Message)
+	assert.Equal(t, "name Service api there, if the requests are for it", found[0].Hint)
+	assert.False(t, found[0].Outside)
+	assert.Empty(t, Unweighted(objects, inProduction("web"), []Tagged{api}), "a release without tags has no weights")
 }
