@@ -205,8 +205,8 @@ type ServedDigest struct {
 type TrafficStatus struct {
 	Weights []TagPercent `json:"weights,omitempty"` // in document order
 	Mirrors []TagPercent `json:"mirrors,omitempty"`
-	// RoutedAt is when these were written; retiring and pruning wait for the
-	// drain delay after it.
+	// RoutedAt is when these were written, or when a route was deleted that is not
+	// declared any more; retiring and pruning wait for the drain delay after it.
 	RoutedAt *metav1.Time `json:"routedAt,omitempty"`
 }
 
