@@ -445,7 +445,7 @@ func (r *Repository) noted(p *push) (set refs, gone map[string]bool) {
 			r.branch = DefaultBranch // the first commit
 		}
 		if name == "refs/heads/"+r.branch {
-			r.head = c.New
+			r.head, r.seen = c.New, time.Now()
 		}
 	}
 	r.known = known.named()

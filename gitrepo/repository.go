@@ -32,6 +32,7 @@ type Repository struct {
 	mu      sync.Mutex
 	branch  string        // the mirrored branch; "" until the remote named its default
 	head    plumbing.Hash // of the branch when last seen; zero before the first commit
+	seen    time.Time     // when that was
 	known   refs          // branches and tags of the remote when last seen
 	rewound bool
 	late    error // why nothing could be fetched yet
@@ -191,7 +192,18 @@ func (r *Repository) moved(head plumbing.Hash, pushes int) {
 	if !forward && r.pushes != pushes || r.head != old {
 		return
 	}
-	r.head, r.rewound, r.late = head, !forward, nil
+	r.head, r.seen, r.rewound, r.late = head, time.Now(), !forward, nil
+}
+
+// glimpsed is the head of a branch, if it was seen less than so long ago; only the
+// mirrored branch is remembered.
+func (r *Repository) glimpsed(branch string, ago time.Duration) plumbing.Hash {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if branch != "" && branch != r.branch || time.Since(r.seen) >= ago {
+		return plumbing.ZeroHash
+	}
+	return r.head
 }
 
 // FetchRefs fetches every ref of the remote that one of the patterns names (a

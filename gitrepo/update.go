@@ -19,10 +19,10 @@ const (
 )
 
 // Update commits an edit to a branch of the remote. It fetches the branch,
-// calls edit with its files, commits what edit returns, and pushes
-// compare-and-swap; when somebody else was faster, it starts again, so that
-// edit is called several times and must decide from its snapshot alone. Files
-// are written without a work tree. The result is the new revision, or the
+// unless it was seen a moment ago, calls edit with its files, commits what edit
+// returns, and pushes compare-and-swap; when somebody else was faster, it starts
+// again, so that edit is called several times and must decide from its snapshot
+// alone. Files are written without a work tree. The result is the new revision, or the
 // present one when edit changes nothing: then nothing is pushed.
 //
 // In a repository without commits the snapshot is empty, with Revision "", and
@@ -61,6 +61,7 @@ type updater struct {
 	r            *Repository
 	branch       string
 	edit         func(*Snapshot) (Edit, error)
+	tried        bool
 	lost, failed int
 	uncertain    []plumbing.Hash // commits that may have arrived
 }
@@ -80,40 +81,66 @@ func (u *updater) again(err error) bool {
 	return false
 }
 
+// glimpse is how long the branch is taken to be where it was seen, by Open or by an
+// Update before.
+const glimpse = 2 * time.Second
+
 func (u *updater) try(ctx context.Context) (string, error) {
+	if head := u.r.glimpsed(u.branch, glimpse); !u.tried && !head.IsZero() {
+		// Whether the branch is there still, the push finds out. An edit that fails or
+		// changes nothing is called again with what the remote has now.
+		u.tried = true
+		if c, err := u.prepare(head); err == nil && c != nil {
+			return u.push(ctx, head, c)
+		}
+	}
+	u.tried = true
 	head, err := u.r.fetchBranch(ctx, u.branch)
-	first := errors.Is(err, ErrEmpty)
-	if err != nil && !first {
+	if err != nil && !errors.Is(err, ErrEmpty) {
 		return "", err
 	}
-	var base *commitObject
-	var parents []plumbing.Hash
-	if !first {
-		if base, err = u.r.db.commit(head); err != nil {
-			return "", err
+	for _, h := range u.uncertain {
+		if head.IsZero() {
+			break
 		}
-		parents = []plumbing.Hash{head}
-		for _, h := range u.uncertain {
-			if landed, err := u.r.db.isAncestor(h, head); err != nil || landed {
-				return h.String(), err
-			}
+		if landed, err := u.r.db.isAncestor(h, head); err != nil || landed {
+			return h.String(), err
 		}
 	}
-	e, err := u.edit(u.r.snapshot(base))
+	c, err := u.prepare(head)
 	if err != nil {
 		return "", err
 	}
-	if e.Empty() {
-		return hashText(head), nil
-	}
-	c, err := makeCommit(u.r.db, parents, base, e, u.r.who, u.r.now())
-	if err != nil {
-		return "", err
-	}
-	if base != nil && c.tree == base.tree || base == nil && c.tree == emptyTree {
+	if c == nil {
 		return hashText(head), nil
 	}
 	return u.push(ctx, head, c)
+}
+
+// prepare makes the commit upon a head, the first one upon none; nil if it would
+// change nothing.
+func (u *updater) prepare(head plumbing.Hash) (*pendingCommit, error) {
+	var base *commitObject
+	var parents []plumbing.Hash
+	if !head.IsZero() {
+		var err error
+		if base, err = u.r.db.commit(head); err != nil {
+			return nil, err
+		}
+		parents = []plumbing.Hash{head}
+	}
+	e, err := u.edit(u.r.snapshot(base))
+	if err != nil || e.Empty() {
+		return nil, err
+	}
+	c, err := makeCommit(u.r.db, parents, base, e, u.r.who, u.r.now())
+	if err != nil {
+		return nil, err
+	}
+	if base != nil && c.tree == base.tree || base == nil && c.tree == emptyTree {
+		return nil, nil
+	}
+	return c, nil
 }
 
 func (u *updater) push(ctx context.Context, head plumbing.Hash, c *pendingCommit) (string, error) {

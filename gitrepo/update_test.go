@@ -325,3 +325,86 @@ func TestBackoffStaysInItsBounds(t *testing.T) {
 		}
 	}
 }
+
+// TestUpdateOfABranchJustSeen: what Open has seen is not asked for again, unless the
+// push, or an edit that fails or changes nothing, shows that it may be outdated.
+func TestUpdateOfABranchJustSeen(t *testing.T) {
+	dir := bare(t, map[string]string{"count": "1"})
+	var listings atomic.Int32
+	o := serveHTTP(t, dir, func(backend http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.URL.Query().Get("service") == "git-upload-pack" {
+				listings.Add(1)
+			}
+			backend.ServeHTTP(w, req)
+		})
+	})
+	ctx := context.Background()
+	// counted is an edit that notes which files it was called with.
+	counted := func(seen *[]string, edit func(old string) (Edit, error)) func(*Snapshot) (Edit, error) {
+		return func(s *Snapshot) (Edit, error) {
+			old, err := s.ReadFile("count")
+			if err != nil {
+				return Edit{}, err
+			}
+			*seen = append(*seen, string(old))
+			return edit(string(old))
+		}
+	}
+	add := func(old string) (Edit, error) {
+		return Edit{Message: "add", Write: map[string][]byte{"count": []byte(old + "1")}}, nil
+	}
+	nothing := func(string) (Edit, error) { return Edit{}, nil }
+	refusal := errors.New("refused")
+	for _, c := range []struct {
+		name      string
+		meanwhile bool // somebody else pushes between Open and Update
+		edit      func(string) (Edit, error)
+		seen      []string
+		listings  int // after Open's
+		err       error
+	}{
+		{"nobody else", false, add, []string{"1"}, 0, nil},
+		{"somebody was faster", true, add, []string{"1", "2"}, 1, nil},
+		{"nothing to change, as far as was seen", true, nothing, []string{"1", "2"}, 1, nil},
+		{"nothing to change", false, nothing, []string{"1", "1"}, 1, nil},
+		{"refused, as far as was seen", true, func(string) (Edit, error) { return Edit{}, refusal }, []string{"1", "2"}, 1, refusal},
+		{"refused only by what was seen", true, func(old string) (Edit, error) {
+			if old == "1" {
+				return Edit{}, refusal
+			}
+			return add(old)
+		}, []string{"1", "2"}, 1, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			commitFiles(t, dir, "main", "start", map[string]string{"count": "1"})
+			r := open(t, o)
+			if c.meanwhile {
+				commitFiles(t, dir, "main", "meanwhile", map[string]string{"count": "2"})
+			}
+			listings.Store(0)
+			r.seen = time.Now() // however slow the machine is
+			var seen []string
+			rev, err := r.Update(ctx, "main", counted(&seen, c.edit))
+			assert.Equal(t, c.seen, seen)
+			assert.EqualValues(t, c.listings, listings.Load())
+			require.ErrorIs(t, err, c.err)
+			if err == nil {
+				assert.Equal(t, git(t, dir, "rev-parse", "main"), rev)
+			}
+		})
+	}
+}
+
+// TestUpdateOfABranchSeenLongAgo asks first.
+func TestUpdateOfABranchSeenLongAgo(t *testing.T) {
+	dir := bare(t, map[string]string{"count": ""})
+	r := open(t, Options{URL: dir, Branch: "main"})
+	r.seen = r.seen.Add(-glimpse)
+	commitFiles(t, dir, "main", "meanwhile", map[string]string{"count": "+"})
+	var calls atomic.Int32
+	_, err := r.Update(context.Background(), "main", counting(&calls))
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, calls.Load())
+	assert.Equal(t, "++", git(t, dir, "show", "main:count"))
+}
