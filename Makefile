@@ -96,6 +96,7 @@ update: build ## Rewrite the golden output in testdata/script (look at the diffe
 # For one of them, for a try, with profiles: make bench SCENARIO=push SIZE=small PROFILE=/tmp/profiles
 # Only a full run is written to docs/benchmarks; another one only prints its table.
 BENCH := $(BIN)/bench --bin $(BIN) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SIZE),--size $(SIZE)) $(if $(PROFILE),--profile $(PROFILE))
+BENCH_DOCS := --out $(CURDIR)/docs/benchmarks --docs $(CURDIR)/docs/benchmarks.md,$(CURDIR)/README.md
 .PHONY: bench-tools
 bench-tools: control-plane build
 	CGO_ENABLED=0 go -C bench build -trimpath -o $(BIN)/bench .
@@ -103,7 +104,11 @@ bench-tools: control-plane build
 
 .PHONY: bench
 bench: bench-tools ## The benchmarks of docs/benchmarks.md, beside their baselines: table, figures and plots (under 15 minutes)
-	$(BENCH) $(if $(SCENARIO)$(SIZE),,--out $(CURDIR)/docs/benchmarks)
+	$(BENCH) $(if $(SCENARIO)$(SIZE),,$(BENCH_DOCS))
+
+.PHONY: bench-docs
+bench-docs: ## Draw the stored figures again, and renew what the documentation quotes of them
+	go -C bench run . --figures $(CURDIR)/docs/benchmarks/figures.json $(BENCH_DOCS) > /dev/null
 
 .PHONY: bench-check
 bench-check: bench-tools ## The same, compared with the stored figures: fails on a clear regression

@@ -29,6 +29,7 @@ type options struct {
 	bin       string
 	check     string
 	figures   string
+	docs      string
 	child     bool
 }
 
@@ -41,6 +42,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "../bin", "folder of devcluster, sluice and kubectl")
 	flag.StringVar(&o.check, "check", "", "stored figures.json to compare with; a clear regression is an error")
 	flag.StringVar(&o.figures, "figures", "", "figures.json to print, draw and compare, instead of measuring")
+	flag.StringVar(&o.docs, "docs", "", "documents in which what they quote of the figures is renewed, separated by commas; with --out")
 	flag.BoolVar(&o.child, "child", false, "run one scenario here, and write its figures into --out (used by the program itself)")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -92,12 +94,15 @@ func run(ctx context.Context, o options) error {
 	} else {
 		measured, err = measure(ctx, o, chosen)
 	}
-	fmt.Print(figures.Table(measured, headings()))
+	fmt.Print(measured.Table())
 	if err != nil {
 		return err
 	}
 	if o.out != "" {
 		if err := write(o.out, measured); err != nil {
+			return err
+		}
+		if err := document(strings.FieldsFunc(o.docs, func(c rune) bool { return c == ',' }), o.out, measured); err != nil {
 			return err
 		}
 	}
@@ -124,8 +129,34 @@ func write(dir string, f figures.Figures) error {
 	if err := writeFigures(filepath.Join(dir, "figures.json"), f); err != nil {
 		return err
 	}
-	for name, drawing := range figures.Plots(f, headings()) {
+	for name, drawing := range f.Plots() {
 		if err := os.WriteFile(filepath.Join(dir, name+".svg"), []byte(drawing), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// document renews what documents quote. plots is the folder of the plots.
+func document(paths []string, plots string, f figures.Figures) error {
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		below, err := filepath.Rel(filepath.Dir(absolute), plots)
+		if err != nil {
+			return err
+		}
+		filled, err := f.Filled(string(text), filepath.ToSlash(below)+"/")
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if err := os.WriteFile(path, []byte(filled), 0o644); err != nil {
 			return err
 		}
 	}

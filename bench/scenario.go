@@ -53,13 +53,6 @@ func titles() (out []string) {
 	return out
 }
 
-func headings() (out []figures.Title) {
-	for _, s := range scenarios {
-		out = append(out, figures.Title{Scenario: s.name, Text: s.title})
-	}
-	return out
-}
-
 func choose(names string) ([]scenario, error) {
 	if names == "" {
 		return scenarios, nil
@@ -77,8 +70,8 @@ func choose(names string) ([]scenario, error) {
 
 // measure runs scenarios one after the other and puts their figures together. Those
 // of the ones that ended well are returned with the error of one that did not.
-func measure(ctx context.Context, o options, chosen []scenario) (figures.Figures, error) {
-	all := figures.Figures{Began: time.Now().UTC().Truncate(time.Second), Size: o.size, Machine: machine(), Versions: versions(ctx, o.bin)}
+func measure(ctx context.Context, o options, chosen []scenario) (all figures.Figures, err error) {
+	all = figures.Figures{Began: time.Now().UTC().Truncate(time.Second), Size: o.size, Machine: machine(), Versions: versions(ctx, o.bin)}
 	self, err := os.Executable()
 	if err != nil {
 		return all, err
@@ -88,14 +81,16 @@ func measure(ctx context.Context, o options, chosen []scenario) (figures.Figures
 		return all, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	defer func() { all.Seconds = time.Since(all.Began).Round(time.Second).Seconds() }()
 	for i, s := range chosen {
 		began := time.Now()
 		fmt.Fprintf(os.Stderr, "%d/%d %s\n", i+1, len(chosen), s.name)
 		args := []string{self, "--child", "--scenario", s.name, "--size", o.size, "--bin", o.bin, "--out", dir, "--profile", o.profile}
 		if s.cluster {
-			args = append([]string{filepath.Join(o.bin, "devcluster"), "run", "--"}, args...)
+			args = append([]string{filepath.Join(o.bin, "devcluster"), "run", "--", "env", "-u", "GOGC"}, args...)
 		}
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), "GOGC=300") // of the control plane, which works for both sides
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 		if err := cmd.Run(); err != nil {
@@ -105,6 +100,7 @@ func measure(ctx context.Context, o options, chosen []scenario) (figures.Figures
 		if err != nil {
 			return all, err
 		}
+		all.Scenarios = append(all.Scenarios, figures.Title{Scenario: s.name, Text: s.title})
 		all.Figures = append(all.Figures, part.Figures...)
 		fmt.Fprintf(os.Stderr, "    %s took %s\n", s.name, time.Since(began).Round(time.Second))
 	}

@@ -56,8 +56,8 @@ func Check(stored, now Figures) (worse []Regression, compared int) {
 		}
 		for _, b := range f.Baselines {
 			for _, o := range old.Baselines {
-				if o.Name != b.Name {
-					continue
+				if o.Name != b.Name || o.Ratio == 0 || b.Ratio == 0 {
+					continue // a ratio to nothing is none
 				}
 				compared++
 				least, _ := f.bounds(b)

@@ -1,6 +1,6 @@
 // Package figures is what a run of the benchmarks has measured, and what is made of
-// it. Start with Figures; Table, Plots and Check read it, Read and Write keep it as
-// JSON. The package measures nothing.
+// it. Start with Figures; Table, Markdown, Plots and Check read it, Read and Write keep
+// it as JSON. The package measures nothing.
 package figures
 
 import (
@@ -15,10 +15,29 @@ import (
 // Figures is one run.
 type Figures struct {
 	Began    time.Time         `json:"began"`
-	Size     string            `json:"size"` // full, or small for trying out
+	Seconds  float64           `json:"seconds"` // until its end
+	Size     string            `json:"size"`    // full, or small for trying out
 	Machine  Machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
-	Figures  []Figure          `json:"figures"`
+	// Scenarios are in the order in which they are told of.
+	Scenarios []Title  `json:"scenarios"`
+	Figures   []Figure `json:"figures"`
+}
+
+// Title says what the figures of a scenario are about.
+type Title struct {
+	Scenario string `json:"scenario"`
+	Text     string `json:"title"`
+}
+
+// of are the figures of a scenario.
+func (f Figures) of(scenario string) (its []Figure) {
+	for _, figure := range f.Figures {
+		if figure.Scenario == scenario {
+			its = append(its, figure)
+		}
+	}
+	return its
 }
 
 // Machine is where a run took place.
@@ -65,8 +84,9 @@ type Baseline struct {
 	Name string `json:"name"`
 	Spread
 	// Ratio is the cost of the figure over that of the baseline: 1 is as good as the
-	// baseline, and more is dearer, whichever way the unit counts.
-	Ratio float64 `json:"ratio"`
+	// baseline, and more is dearer, whichever way the unit counts. 0: a ratio to
+	// nothing is none.
+	Ratio float64 `json:"ratio,omitempty"`
 }
 
 // Spread is the middle of some samples, and how far they lie apart.
@@ -104,18 +124,26 @@ func (s Spread) Scaled(by float64) Spread {
 	return Spread{Median: s.Median * by, Q1: s.Q1 * by, Q3: s.Q3 * by, Samples: s.Samples}
 }
 
-// Against is the figure with a further baseline. One of nothing gives no ratio and
-// is left out.
+// Against is the figure with a further baseline. Nothing gives no ratio.
 func (f Figure) Against(name string, baseline Spread) Figure {
-	if baseline.Median == 0 || f.HigherIsBetter && f.Median == 0 {
-		return f
-	}
-	ratio := f.Median / baseline.Median
+	cost, limit := f.Median, baseline.Median
 	if f.HigherIsBetter {
-		ratio = 1 / ratio
+		cost, limit = limit, cost
+	}
+	ratio := 0.0
+	if limit != 0 {
+		ratio = cost / limit
 	}
 	f.Baselines = append(slices.Clone(f.Baselines), Baseline{Name: name, Spread: baseline, Ratio: ratio})
 	return f
+}
+
+// name tells a figure from the others of its scenario.
+func (f Figure) name() string {
+	if f.Case == "" {
+		return f.Measure
+	}
+	return f.Case + ": " + f.Measure
 }
 
 // bounds are the ratios that the spreads of a figure and a baseline of it make

@@ -41,7 +41,8 @@ func TestRatioIsOfCost(t *testing.T) {
 	assert.InDelta(t, 1.5, slower.Baselines[0].Ratio, 1e-9)
 	throughput := Figure{Unit: PerSecond, HigherIsBetter: true, Spread: SpreadOf(20)}.Against("bare", SpreadOf(30))
 	assert.InDelta(t, 1.5, throughput.Baselines[0].Ratio, 1e-9, "two thirds of the throughput cost half as much again")
-	assert.Empty(t, Figure{Spread: SpreadOf(1)}.Against("nothing", SpreadOf(0)).Baselines)
+	nothing := Figure{Spread: SpreadOf(1)}.Against("nothing", SpreadOf(0))
+	assert.Equal(t, []Baseline{{Name: "nothing", Spread: SpreadOf(0)}}, nothing.Baselines, "a ratio to nothing is none")
 	one := Figure{Spread: SpreadOf(1)}.Against("a", SpreadOf(1))
 	_, _ = one.Against("b", SpreadOf(1)), one.Against("c", SpreadOf(1))
 	assert.Len(t, one.Baselines, 1, "a figure is not changed by what is made of it")
@@ -52,7 +53,8 @@ func sample() Figures {
 	return Figures{
 		Began: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), Size: "full",
 		Machine:  Machine{Processor: "AMD EPYC", Cores: 2, MemoryGiB: 23.5, System: "linux 6.1", Load: 0.1},
-		Versions: map[string]string{"Go": "1.26.8", "git": "2.39.5"},
+		Versions: map[string]string{"Go": "1.26.8", "git": "2.39.5"}, Seconds: 130,
+		Scenarios: []Title{{"push", "Push to applied: until the API server has the digest"}, {"rest", "At rest"}, {"render", "Render"}, {"memory", "Memory"}, {"drift", "Drift"}},
 		Figures: []Figure{
 			Figure{Scenario: "push", Case: "1 of 10 components", Measure: "push to applied", Unit: Milliseconds, Spread: SpreadOf(20, 22, 24)}.
 				Against("git fetch + bare patch", SpreadOf(16, 18, 20)),
@@ -63,15 +65,14 @@ func sample() Figures {
 				Against("krusty alone", SpreadOf(1300, 1400, 1500)).Against("kubectl <kustomize>", SpreadOf(6, 7, 8)),
 			Figure{Scenario: "memory", Case: "1,000 releases", Measure: "at most", Unit: MiB, Absolute: true, Spread: SpreadOf(206)}.
 				Against("10 releases", SpreadOf(100)),
-			{Scenario: "rest", Case: "1,000 releases", Measure: "requests in 10 s", Unit: Requests, Absolute: true, Spread: SpreadOf(0, 0)},
+			Figure{Scenario: "rest", Case: "1,000 releases", Measure: "requests in 10 s", Unit: Requests, Absolute: true, Spread: SpreadOf(0, 0)}.
+				Against("10 releases", SpreadOf(0)),
 		},
 	}
 }
 
-var sampleTitles = []Title{{"push", "Push to applied: until the API server has the digest"}, {"rest", "At rest"}, {"render", "Render"}, {"memory", "Memory"}, {"drift", "Drift"}}
-
 func TestTable(t *testing.T) {
-	table := Table(sample(), sampleTitles)
+	table := sample().Table()
 	golden(t, "testdata/table.golden", table)
 	for line := range strings.Lines(table) {
 		assert.LessOrEqual(t, len([]rune(strings.TrimRight(line, "\n"))), 100, line)
@@ -79,8 +80,8 @@ func TestTable(t *testing.T) {
 	assert.NotContains(t, table, "Drift", "what was not measured has no heading")
 	small := sample()
 	small.Size, small.Machine.Load = "small", 3
-	assert.Contains(t, Table(small, nil), "not for quoting")
-	assert.Contains(t, Table(small, nil), "load 3.0 before it began")
+	assert.Contains(t, small.Table(), "not for quoting")
+	assert.Contains(t, small.Table(), "load 3.0 before it began")
 }
 
 func golden(t *testing.T, path, got string) {
@@ -125,7 +126,7 @@ func TestJSON(t *testing.T) {
 }
 
 func TestPlots(t *testing.T) {
-	plots := Plots(sample(), sampleTitles)
+	plots := sample().Plots()
 	assert.Len(t, plots, 5, "push, rest, render, memory and the ratios")
 	for name, drawing := range plots {
 		decoder := xml.NewDecoder(strings.NewReader(drawing))
@@ -141,5 +142,5 @@ func TestPlots(t *testing.T) {
 	}
 	assert.Contains(t, plots["render"], "kubectl &lt;kustomize&gt;")
 	assert.Equal(t, 5, strings.Count(plots["ratios"], "<circle"), "one for each ratio")
-	assert.Empty(t, Plots(Figures{}, sampleTitles))
+	assert.Empty(t, Figures{}.Plots())
 }

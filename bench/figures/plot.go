@@ -51,16 +51,10 @@ func (s *svg) document() string {
 
 // Plots draws each scenario that there is a figure of, and all ratios in one
 // ("ratios"). The keys are names of files, without their ending.
-func Plots(f Figures, titles []Title) map[string]string {
+func (f Figures) Plots() map[string]string {
 	out := map[string]string{}
-	for _, title := range titles {
-		var its []Figure
-		for _, figure := range f.Figures {
-			if figure.Scenario == title.Scenario {
-				its = append(its, figure)
-			}
-		}
-		if len(its) > 0 {
+	for _, title := range f.Scenarios {
+		if its := f.of(title.Scenario); len(its) > 0 {
 			out[title.Scenario] = bars(title.Text, its)
 		}
 	}
@@ -106,11 +100,7 @@ func bars(title string, figures []Figure) string {
 // group draws a figure, with its baselines below it.
 func (s *svg) group(f Figure, longest float64) {
 	s.y += groupGap
-	name := f.Measure
-	if f.Case != "" {
-		name = f.Case + ": " + name
-	}
-	s.spread(name, "", ours, f.Spread, f.Unit, longest)
+	s.spread(f.name(), "", ours, f.Spread, f.Unit, longest)
 	for _, b := range f.Baselines {
 		s.spread("", b.Name, theirs, b.Spread, f.Unit, longest)
 	}
@@ -153,7 +143,7 @@ func ratios(figures []Figure) string {
 				continue // it has no place on a logarithmic scale
 			}
 			least, most := f.bounds(b)
-			r := ratio{name: strings.TrimPrefix(f.Case+": "+f.Measure, ": ") + " / " + b.Name, at: b.Ratio, least: least, most: most}
+			r := ratio{name: f.name() + " / " + b.Name, at: b.Ratio, least: least, most: most}
 			if r.least <= 0 || math.IsInf(r.most, 0) {
 				r.least, r.most = r.at, r.at
 			}

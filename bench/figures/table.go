@@ -9,19 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// Title is a scenario and what its lines are about.
-type Title struct{ Scenario, Text string }
-
 // explanation is all that a reader of the table needs to be told.
 const explanation = `Each line: the median of n samples, the half of them in the middle (first to third
 quartile), and a baseline measured in the same run. ×: cost over the baseline's cost;
 1.00 is as good as the baseline, more is dearer.
 `
 
-// Table draws a run, under the titles in their order.
-func Table(f Figures, titles []Title) string {
+// Table draws a run for a terminal.
+func (f Figures) Table() string {
 	header := []string{"", "median", "middle half", "n", "against", "its median", "×"}
-	sections := make([][][]string, len(titles))
+	sections := make([][][]string, len(f.Scenarios))
 	widths := make([]int, len(header))
 	measure := func(row []string) {
 		for i, cell := range row {
@@ -29,8 +26,8 @@ func Table(f Figures, titles []Title) string {
 		}
 	}
 	measure(header)
-	for i, title := range titles {
-		sections[i] = rows(f.Figures, title.Scenario)
+	for i, title := range f.Scenarios {
+		sections[i] = rows(f.of(title.Scenario))
 		for _, row := range sections[i] {
 			measure(row)
 		}
@@ -38,7 +35,7 @@ func Table(f Figures, titles []Title) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s\n\n%s\n", f.heading(), explanation)
 	draw(&out, header, widths)
-	for i, title := range titles {
+	for i, title := range f.Scenarios {
 		if len(sections[i]) == 0 {
 			continue
 		}
@@ -52,6 +49,9 @@ func Table(f Figures, titles []Title) string {
 
 func (f Figures) heading() string {
 	text := fmt.Sprintf("%s · %d cores, %s GiB · %s", f.Machine.Processor, f.Machine.Cores, significant(f.Machine.MemoryGiB), f.Began.UTC().Format("2006-01-02 15:04 MST"))
+	if f.Seconds > 0 {
+		text += fmt.Sprintf(" · took %.0f min", math.Ceil(f.Seconds/60))
+	}
 	if f.Machine.Load > 0.5 {
 		text += fmt.Sprintf(" · load %.1f before it began", f.Machine.Load)
 	}
@@ -67,30 +67,35 @@ func (f Figures) heading() string {
 	return text
 }
 
-// rows are the lines of a scenario; a case is named where it begins, and each
-// further baseline has a line of its own.
-func rows(figures []Figure, scenario string) (out [][]string) {
+// rows are the lines of a scenario; a case is named where it begins.
+func rows(figures []Figure) (out [][]string) {
 	last := ""
 	for _, f := range figures {
-		if f.Scenario != scenario {
-			continue
-		}
 		if f.Case != last {
 			if last = f.Case; f.Case != "" {
 				out = append(out, []string{"  " + f.Case})
 			}
 		}
-		row := []string{"    " + f.Measure, number(f.Median, f.Unit), between(f.Spread, f.Unit), strconv.Itoa(f.Samples), "", "", ""}
-		for i, b := range f.Baselines {
-			if i > 0 {
-				row = make([]string, len(row))
-			}
-			row[4], row[5], row[6] = b.Name, number(b.Median, f.Unit), times(b.Ratio)
-			if i < len(f.Baselines)-1 {
-				out = append(out, row)
-			}
+		cells := f.cells()
+		cells[0][0] = "    " + f.Measure
+		out = append(out, cells...)
+	}
+	return out
+}
+
+// cells are the lines of a figure, whose name goes into the first cell of all: each
+// further baseline has a line of its own.
+func (f Figure) cells() [][]string {
+	out := [][]string{{"", number(f.Median, f.Unit), between(f.Spread, f.Unit), strconv.Itoa(f.Samples), "", "", ""}}
+	for i, b := range f.Baselines {
+		if i > 0 {
+			out = append(out, make([]string, 7))
 		}
-		out = append(out, row)
+		row := out[i]
+		row[4], row[5] = b.Name, number(b.Median, f.Unit)
+		if b.Ratio != 0 {
+			row[6] = times(b.Ratio)
+		}
 	}
 	return out
 }
