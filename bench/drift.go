@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,20 +22,23 @@ import (
 // declared is the value that ConfigMaps have in the repository.
 const declared = "one"
 
+// Each release has four ConfigMaps among its objects.
+const driftObjects, driftMaps = 8, 4
+
 // runDrift has somebody change and delete ConfigMaps, one and many at once, and measures from
 // the first write until a watch has seen all of them as declared. The baseline is a
 // bare watch that applies what has changed.
 func runDrift(ctx context.Context, b *bench) (err error) {
-	objects := b.samples(100, 10)
+	releases := b.samples(25, 3)
 	// Corrections too close together count as a fight and are made less often: the
 	// engine's clock is set forward between rounds.
 	clock := clocktesting.NewFakeClock(time.Now())
-	e, err := b.launch(ctx, 1, objects+4, engineOptions{clock: clock, pollInterval: 24 * time.Hour, resync: 1000 * time.Hour})
+	e, err := b.launch(ctx, releases, driftObjects, engineOptions{clock: clock, pollInterval: 24 * time.Hour, resync: 1000 * time.Hour})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.stop()) }()
-	bare, err := startBareWatch(ctx, b, objects+4)
+	bare, err := startBareWatch(ctx, b, releases)
 	if err != nil {
 		return err
 	}
@@ -42,11 +46,13 @@ func runDrift(ctx context.Context, b *bench) (err error) {
 	for _, c := range []struct {
 		objects int
 		damage  damage
-	}{{1, change}, {1, deletion}, {objects, change}} {
+	}{{1, change}, {1, deletion}, {releases * driftMaps, change}} {
 		b.progress("%d objects %s", c.objects, c.damage.name)
 		var ours, theirs []time.Duration
-		for range b.samples(20, 3) {
+		var requests []float64
+		for range b.samples(15, 3) {
 			clock.Step(pauseBetween)
+			e.reset()
 			took, err := b.spoil(ctx, e.namespace, c.objects, c.damage)
 			if err != nil {
 				return err
@@ -55,17 +61,21 @@ func runDrift(ctx context.Context, b *bench) (err error) {
 			if err != nil {
 				return err
 			}
-			ours, theirs = append(ours, took), append(theirs, alone)
 			if err := e.settle(ctx, time.Second/2); err != nil {
 				return err
 			}
+			n, _ := e.counts()
+			ours, theirs, requests = append(ours, took), append(theirs, alone), append(requests, float64(n))
 		}
-		of := figures.Count(c.objects) + " objects"
+		of := fmt.Sprintf("%s objects of %d releases", figures.Count(c.objects), releases)
 		if c.objects == 1 {
 			of = "1 object"
 		}
+		const against = "bare watch and patch"
 		b.record(figures.Figure{Case: of, Measure: c.damage.name + " to restored", Unit: figures.Milliseconds, Spread: figures.Durations(ours)}.
-			Against("bare watch and patch", figures.Durations(theirs)))
+			Against(against, figures.Durations(theirs)))
+		b.record(figures.Figure{Case: of, Measure: c.damage.name + ", requests", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(requests...)}.
+			Against(against, figures.SpreadOf(float64(c.objects))))
 	}
 	return nil
 }
@@ -167,12 +177,12 @@ type bareWatch struct {
 	stop      func()
 }
 
-func startBareWatch(ctx context.Context, b *bench, objects int) (bareWatch, error) {
+func startBareWatch(ctx context.Context, b *bench, releases int) (bareWatch, error) {
 	namespace, err := b.namespace(ctx)
 	if err != nil {
 		return bareWatch{}, err
 	}
-	all, err := rendered(ctx, project(namespace, 1, objects), 1)
+	all, err := rendered(ctx, project(namespace, releases, driftObjects), releases)
 	if err != nil {
 		return bareWatch{}, err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -92,7 +94,7 @@ func (b *bench) launch(ctx context.Context, releases, objects int, o engineOptio
 	}
 	b.progress("first sync of %d releases", releases)
 	var ready <-chan struct{}
-	e, err := b.start(ctx, namespace, dir, o, func(m *meter) { ready = m.allReady(releases) })
+	e, err := b.start(ctx, namespace, dir, o, func(m *meter) { ready = m.allReady(componentName(0), releases) })
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +102,24 @@ func (b *bench) launch(ctx context.Context, releases, objects int, o engineOptio
 		return nil, errors.Join(fmt.Errorf("waiting for %d releases to be ready: %w", releases, err), e.stop())
 	}
 	return e, e.settle(ctx, 2*time.Second)
+}
+
+// grow adds components to the engine's repository, those from one number to before
+// another, and waits until their releases are ready.
+func (e *engine) grow(ctx context.Context, from, to int, component func(name string) files) error {
+	added := files{}
+	for i := from; i < to; i++ {
+		maps.Copy(added, component(componentName(i)))
+	}
+	if err := extend(ctx, e.dir, slices.Values([]commit{{"Grow", added}})); err != nil {
+		return err
+	}
+	ready := e.allReady(componentName(from), to-from)
+	e.notified()
+	if err := await(ctx, ready); err != nil {
+		return fmt.Errorf("waiting for %d more releases to be ready: %w", to-from, err)
+	}
+	return e.settle(ctx, 2*time.Second)
 }
 
 // namespace makes one, which is deleted with the run: in a cluster that stays, too.
@@ -141,7 +161,10 @@ func rendered(ctx context.Context, content files, releases int) ([]*unstructured
 }
 
 // patcher is a client that does nothing but apply objects.
-type patcher struct{ client *cluster.Client }
+type patcher struct {
+	client  *cluster.Client
+	applied func() // nil, or told of each
+}
 
 // newPatcher has found out about the kinds of the objects already.
 func (b *bench) newPatcher(objects []*unstructured.Unstructured) (patcher, error) {
@@ -154,7 +177,7 @@ func (b *bench) newPatcher(objects []*unstructured.Unstructured) (patcher, error
 			return patcher{}, err
 		}
 	}
-	return patcher{client}, nil
+	return patcher{client: client}, nil
 }
 
 // apply is the bare loop: the server-side-apply patches that the reconciler sends as
@@ -165,6 +188,9 @@ func (p patcher) apply(ctx context.Context, objects ...*unstructured.Unstructure
 	for _, o := range objects {
 		g.Go(func() error {
 			_, _, err := p.client.Apply(ctx, o, nil, cluster.ApplyOptions{Manager: manager})
+			if err == nil && p.applied != nil {
+				p.applied()
+			}
 			return err
 		})
 	}
@@ -189,14 +215,14 @@ func (b *bench) calm(ctx context.Context) error {
 		for _, d := range deployments.Items {
 			observed = observed && d.Status.ObservedGeneration >= d.Generation
 		}
-		slices, err := api.DiscoveryV1().EndpointSlices("").List(ctx, metav1.ListOptions{})
+		endpoints, err := api.DiscoveryV1().EndpointSlices("").List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
-		if calm++; !observed || len(slices.Items) != before {
-			calm, before = 0, len(slices.Items)
+		if calm++; !observed || len(endpoints.Items) != before {
+			calm, before = 0, len(endpoints.Items)
 		}
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := sleep(ctx, time.Second/2); err != nil {
 			return err
 		}
 	}

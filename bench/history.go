@@ -33,15 +33,11 @@ func runGit(ctx context.Context, b *bench) error {
 	if err := extend(ctx, long, deployments(components, commits-1)); err != nil {
 		return err
 	}
-	for _, dir := range []string{short, long} {
-		if err := git(ctx, dir, nil, "repack", "-adq"); err != nil {
-			return err
-		}
-	}
-	if err := clones(ctx, b, of, short, long); err != nil {
+	r, mirror, err := clones(ctx, b, of, short, long)
+	if err != nil {
 		return err
 	}
-	return commitByCommit(ctx, b, of, long, components)
+	return errors.Join(commitByCommit(ctx, b, of, r, long, mirror, components), r.Close())
 }
 
 // deployments is a history in which each commit pins a digest.
@@ -57,62 +53,65 @@ func deployments(components, commits int) func(yield func(commit) bool) {
 }
 
 // clones measures the first sight of a repository, and what is held afterwards: with
-// the long history and, as the baseline of memory, with none.
-func clones(ctx context.Context, b *bench, of, short, long string) error {
+// the long history and, as the baseline of memory, with none. It returns what it has
+// opened last, and a mirror that git has made.
+func clones(ctx context.Context, b *bench, of, short, long string) (last *gitrepo.Repository, mirror string, err error) {
 	b.progress("clones")
+	without, r, err := b.held(ctx, short, new(time.Duration))
+	if err != nil {
+		return nil, "", err
+	}
+	if err := r.Close(); err != nil {
+		return nil, "", err
+	}
 	var ours, theirs []time.Duration
-	for range b.samples(3, 2) {
+	var held float64
+	for range b.samples(2, 2) {
+		if last != nil {
+			if err := last.Close(); err != nil {
+				return nil, "", err
+			}
+		}
+		var took time.Duration
+		if held, last, err = b.held(ctx, long, &took); err != nil {
+			return nil, "", err
+		}
+		ours = append(ours, took)
+		if mirror, err = os.MkdirTemp(b.dir, "mirror-"); err != nil {
+			return nil, "", errors.Join(err, last.Close())
+		}
 		began := time.Now()
-		r, err := b.open(ctx, long)
-		if err != nil {
-			return err
-		}
-		ours = append(ours, time.Since(began))
-		if err := r.Close(); err != nil {
-			return err
-		}
-		dir, err := os.MkdirTemp(b.dir, "clone-")
-		if err != nil {
-			return err
-		}
-		began = time.Now()
-		if err := git(ctx, "", nil, "clone", "--quiet", "--bare", "file://"+long, dir); err != nil {
-			return err
+		if err := git(ctx, "", nil, "clone", "--quiet", "--mirror", "file://"+long, mirror); err != nil {
+			return nil, "", errors.Join(err, last.Close())
 		}
 		theirs = append(theirs, time.Since(began))
-		if err := os.RemoveAll(dir); err != nil {
-			return err
-		}
 	}
 	b.record(figures.Figure{Case: of, Measure: "first clone", Unit: figures.Milliseconds, Spread: figures.Durations(ours)}.
-		Against("git clone --bare", figures.Durations(theirs)))
-	withHistory, err := b.held(ctx, long)
-	if err != nil {
-		return err
-	}
-	without, err := b.held(ctx, short)
-	if err != nil {
-		return err
-	}
-	b.record(figures.Figure{Case: of, Measure: "live heap, all files read", Unit: figures.MiB, Absolute: true, Spread: figures.SpreadOf(withHistory)}.
+		Against("git clone", figures.Durations(theirs)))
+	b.record(figures.Figure{Case: of, Measure: "live heap, all files read", Unit: figures.MiB, Absolute: true, Spread: figures.SpreadOf(held)}.
 		Against("with 1 commit", figures.SpreadOf(without)))
-	return nil
+	return last, mirror, nil
 }
 
-// held is what an open repository keeps alive when its newest commit has been read.
-func (b *bench) held(ctx context.Context, dir string) (float64, error) {
+// held opens a repository, which takes some time, and says what that keeps alive when
+// its newest commit has been read.
+func (b *bench) held(ctx context.Context, dir string, took *time.Duration) (float64, *gitrepo.Repository, error) {
 	before := liveHeap()
+	began := time.Now()
 	r, err := b.open(ctx, dir)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
+	*took = time.Since(began)
 	if err := readAll(r); err != nil {
-		return 0, errors.Join(err, r.Close())
+		return 0, nil, errors.Join(err, r.Close())
 	}
 	heap := max(0, liveHeap()-before)
-	err = b.heapProfile()
+	if err := b.heapProfile(); err != nil {
+		return 0, nil, errors.Join(err, r.Close())
+	}
 	runtime.KeepAlive(r)
-	return heap, errors.Join(err, r.Close())
+	return heap, r, nil
 }
 
 // readAll takes a snapshot of the newest commit and reads every file of it.
@@ -130,19 +129,7 @@ func readAll(r *gitrepo.Repository) error {
 }
 
 // commitByCommit measures what one more commit costs, and a snapshot of all files.
-func commitByCommit(ctx context.Context, b *bench, of, dir string, components int) (err error) {
-	r, err := b.open(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	mirror, err := os.MkdirTemp(b.dir, "mirror-")
-	if err != nil {
-		return err
-	}
-	if err := git(ctx, "", nil, "clone", "--quiet", "--mirror", "file://"+dir, mirror); err != nil {
-		return err
-	}
+func commitByCommit(ctx context.Context, b *bench, of string, r *gitrepo.Repository, dir, mirror string, components int) error {
 	b.progress("fetches and comparisons")
 	var fetch, gitFetch, compare, gitCompare []time.Duration
 	for i := range b.samples(30, 5) {
@@ -182,7 +169,7 @@ func commitByCommit(ctx context.Context, b *bench, of, dir string, components in
 func wholeSnapshot(ctx context.Context, b *bench, of, dir string, r *gitrepo.Repository) error {
 	b.progress("snapshots")
 	var ours, theirs []time.Duration
-	for range b.samples(3, 2) {
+	for range b.samples(5, 2) {
 		began := time.Now()
 		if err := readAll(r); err != nil {
 			return err

@@ -38,8 +38,11 @@ func runMemory(ctx context.Context, b *bench) error {
 		Against("10 releases", figures.SpreadOf(few.resident...)))
 	b.record(figures.Figure{Case: of, Measure: "at most", Unit: figures.MiB, Absolute: true, Spread: figures.SpreadOf(many.peak)}.
 		Against("10 releases", figures.SpreadOf(few.peak)))
-	b.record(figures.Figure{Case: of, Measure: "after " + figures.Count(commits) + " commits", Unit: figures.MiB, Absolute: true, Spread: figures.SpreadOf(many.later...)}.
-		Against("before them", figures.SpreadOf(many.resident...)))
+	half := figures.Count(commits / 2)
+	b.record(figures.Figure{Case: of, Measure: "while " + half + " commits follow", Unit: figures.MiB, Absolute: true, Spread: figures.SpreadOf(many.earlier...)}.
+		Against("10 releases, at rest", figures.SpreadOf(few.resident...)))
+	b.record(figures.Figure{Case: of, Measure: "while " + half + " more follow", Unit: figures.MiB, Absolute: true, Spread: figures.SpreadOf(many.later...)}.
+		Against("the commits before", figures.SpreadOf(many.earlier...)))
 	return nil
 }
 
@@ -50,7 +53,8 @@ const memoryObjects = 10
 type weights struct {
 	resident []float64 // after the first sync
 	peak     float64   // at most, until then
-	later    []float64 // after the commits
+	earlier  []float64 // while the first half of the commits came, and went into garbage
+	later    []float64 // while the second half did
 }
 
 // settled starts a controller on so many releases, waits until all are ready, and has
@@ -95,9 +99,18 @@ func settled(ctx context.Context, b *bench, releases, commits int) (w weights, e
 		if err := c.follow(ctx, fmt.Sprint(look)); err != nil {
 			return w, err
 		}
+		mib, err := resident(c.cmd.Process.Pid, "VmRSS")
+		if err != nil {
+			return w, err
+		}
+		if look < looks/2 {
+			w.earlier = append(w.earlier, mib)
+		} else {
+			w.later = append(w.later, mib)
+		}
 	}
-	if w.later, err = c.resident(ctx); err != nil || b.profile == "" {
-		return w, err
+	if b.profile == "" {
+		return w, nil
 	}
 	return w, b.fetchProfile(ctx, "http://"+c.profiles+"/debug/pprof/heap?gc=1", "controller.heap")
 }

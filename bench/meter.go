@@ -25,8 +25,11 @@ type meter struct {
 	reached chan struct{}
 
 	unready int
+	from    string // the first one that counts
 	seen    map[string]bool
 	ready   chan struct{}
+
+	onPatched, onReady func() // are told of each that is awaited
 }
 
 // config is a client's configuration whose requests are counted.
@@ -57,6 +60,9 @@ func (m *meter) sent(r *http.Request, ok bool) {
 	if m.missing == 0 || !ok || r.Method != http.MethodPatch || strings.Contains(r.URL.Path, "/releases/") || !strings.Contains(r.URL.Path, m.path) {
 		return
 	}
+	if m.onPatched != nil {
+		m.onPatched()
+	}
 	if m.missing--; m.missing == 0 {
 		close(m.reached)
 	}
@@ -70,11 +76,12 @@ func (m *meter) patched(path string, n int) <-chan struct{} {
 	return m.reached
 }
 
-// allReady is closed when so many releases have been reported as ready.
-func (m *meter) allReady(n int) <-chan struct{} {
+// allReady is closed when so many releases have been reported as ready, of those
+// whose names are not before the given one.
+func (m *meter) allReady(from string, n int) <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.unready, m.seen, m.ready = n, map[string]bool{}, make(chan struct{})
+	m.unready, m.from, m.seen, m.ready = n, from, map[string]bool{}, make(chan struct{})
 	return m.ready
 }
 
@@ -82,10 +89,13 @@ func (m *meter) allReady(n int) <-chan struct{} {
 func (m *meter) Report(_ context.Context, s reconciler.Status) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.unready == 0 || s.State != reconciler.StateReady || s.Release == "" || m.seen[s.Release] {
+	if m.unready == 0 || s.State != reconciler.StateReady || s.Release < m.from || m.seen[s.Release] {
 		return
 	}
 	m.seen[s.Release] = true
+	if m.onReady != nil {
+		m.onReady()
+	}
 	if m.unready--; m.unready == 0 {
 		close(m.ready)
 	}

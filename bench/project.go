@@ -66,6 +66,22 @@ func component(namespace, name string, objects int) files {
 	}
 }
 
+// bystander is a component of four objects that the cluster's controllers leave alone:
+// its workload is a CronJob that is suspended, and it has no Service. Of thousands that
+// only have to be there, it is the API server that makes the set-up long.
+func bystander(namespace, name string) files {
+	out := component(namespace, name, 4)
+	base := "components/" + name + "/"
+	delete(out, base+"deployment.yaml")
+	delete(out, base+"service.yaml")
+	out[base+"cronjob.yaml"] = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: " + name + "}\n" +
+		"spec:\n  schedule: 0 0 1 1 *\n  suspend: true\n  jobTemplate:\n    spec:\n      template:\n        spec:\n" +
+		"          restartPolicy: Never\n          containers: [{name: main, image: registry.example.com/shop/" + name + "}]\n"
+	out[base+"second.yaml"] = configMap(name+"-2", "one")
+	out[base+"kustomization.yaml"] = kustomization + "resources: [cronjob.yaml, second.yaml]\n"
+	return out
+}
+
 const kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
 
 // overlayOf is the kustomization of a component's overlay, which pins a digest.

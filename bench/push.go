@@ -10,23 +10,19 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/bench/figures"
+	"github.com/sluice-dev/sluice/gitrepo"
 )
 
-// runPush measures the time from a push's end until the API server has the new digest
-// of one component out of ever more, and what the push leads to.
-func runPush(ctx context.Context, b *bench) error {
-	for _, components := range b.sizes([]int{10, 100, 1000, 5000}, []int{10, 100}) {
-		if err := pushInto(ctx, b, components); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// pushObjects is how many objects a release has here.
+const pushObjects = 4
 
-// pushInto pushes into an environment of so many components. Its baseline fetches the
-// same commits with the git program, and applies a Deployment with the same digest.
-func pushInto(ctx context.Context, b *bench, components int) (err error) {
-	e, err := b.launch(ctx, components, 4, engineOptions{pollInterval: time.Hour})
+// runPush measures the time from a push's end until the API server has the new digest
+// of one component out of ever more, and what the push leads to. The environment grows
+// meanwhile. The baseline fetches the same commits with the git program, and applies a
+// Deployment with the same digest.
+func runPush(ctx context.Context, b *bench) (err error) {
+	sizes := b.sizes([]int{10, 100, 1000, 5000}, []int{10, 100})
+	e, err := b.launch(ctx, sizes[0], pushObjects, engineOptions{pollInterval: time.Hour})
 	if err != nil {
 		return err
 	}
@@ -40,17 +36,55 @@ func pushInto(ctx context.Context, b *bench, components int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, pusher.Close()) }()
-	if err := b.calm(ctx); err != nil {
-		return err
+	pushed := map[string]bool{}
+	for _, components := range sizes {
+		for _, name := range b.pushTargets(components) {
+			pushed[name] = true
+		}
 	}
-	b.progress("pushes to one of %d components", components)
+	for i, components := range sizes {
+		if i > 0 {
+			b.progress("first sync of %d more releases", components-sizes[i-1])
+			if err := e.grow(ctx, sizes[i-1], components, func(name string) files {
+				if pushed[name] {
+					return component(e.namespace, name, pushObjects)
+				}
+				return bystander(e.namespace, name)
+			}); err != nil {
+				return err
+			}
+		}
+		if err := b.calm(ctx); err != nil {
+			return err
+		}
+		b.progress("pushes to one of %d components", components)
+		if err := b.pushes(ctx, e, pusher, bare, components); err != nil {
+			return err
+		}
+	}
+	return b.heapProfile()
+}
+
+// pushWarm is how many pushes are not counted: the first ones make connections, and
+// fetch what came meanwhile.
+const pushWarm = 2
+
+// pushTargets are the components of an environment that are pushed to, all over it.
+func (b *bench) pushTargets(components int) (out []string) {
+	rounds := b.samples(13, 5) + pushWarm
+	for i := range rounds {
+		out = append(out, componentName(i*components/rounds))
+	}
+	return out
+}
+
+// pushes pushes new digests of single components, one after the other.
+func (b *bench) pushes(ctx context.Context, e *engine, pusher *gitrepo.Repository, bare barePush, components int) error {
 	var times, baseline []time.Duration
 	var requests, renders []float64
-	const warm = 2 // the first ones make connections
-	rounds := b.samples(30, 5) + warm
-	for i := range rounds {
-		name := componentName(i * components / rounds)
-		if err := push(ctx, pusher, "deploy "+name, files{overlayPath(name): overlayOf(e.namespace, name, digest(i+1))}); err != nil {
+	for i, name := range b.pushTargets(components) {
+		digest := digest(components + i)
+		if err := push(ctx, pusher, "deploy "+name, files{overlayPath(name): overlayOf(e.namespace, name, digest)}); err != nil {
 			return err
 		}
 		e.reset()
@@ -65,21 +99,23 @@ func pushInto(ctx context.Context, b *bench, components int) (err error) {
 			return err
 		}
 		n, r := e.counts()
-		alone, err := bare.once(ctx, digest(i+1))
+		alone, err := bare.once(ctx, digest)
 		if err != nil {
 			return err
 		}
-		if i >= warm {
+		if i >= pushWarm {
 			times, baseline = append(times, took), append(baseline, alone)
 			requests, renders = append(requests, float64(n)), append(renders, float64(r))
 		}
 	}
-	of := "1 of " + figures.Count(components) + " components"
+	of, against := "1 of "+figures.Count(components)+" components", "git fetch + bare patch"
 	b.record(figures.Figure{Case: of, Measure: "push to applied", Unit: figures.Milliseconds, Spread: figures.Durations(times)}.
-		Against("git fetch + bare patch", figures.Durations(baseline)))
-	b.record(figures.Figure{Case: of, Measure: "requests", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(requests...)})
-	b.record(figures.Figure{Case: of, Measure: "releases rendered", Unit: figures.Renders, Absolute: true, Spread: figures.SpreadOf(renders...)})
-	return b.heapProfile()
+		Against(against, figures.Durations(baseline)))
+	b.record(figures.Figure{Case: of, Measure: "requests", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(requests...)}.
+		Against(against, figures.SpreadOf(1)))
+	b.record(figures.Figure{Case: of, Measure: "releases rendered", Unit: figures.Renders, Absolute: true, Spread: figures.SpreadOf(renders...)}.
+		Against("releases changed", figures.SpreadOf(1)))
+	return nil
 }
 
 // barePush is the least that whoever follows a branch has to do.
@@ -94,7 +130,7 @@ func newBarePush(ctx context.Context, b *bench, dir string) (barePush, error) {
 	if err != nil {
 		return barePush{}, err
 	}
-	objects, err := rendered(ctx, project(namespace, 1, 4), 1)
+	objects, err := rendered(ctx, project(namespace, 1, pushObjects), 1)
 	if err != nil {
 		return barePush{}, err
 	}

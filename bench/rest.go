@@ -19,38 +19,40 @@ func runRest(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	many, err := restOf(ctx, b, releases, b.samples(6, 2))
+	many, err := restOf(ctx, b, releases, b.samples(12, 2))
 	if err != nil {
 		return err
 	}
 	of, against := figures.Count(releases)+" releases", "10 releases"
-	b.record(figures.Figure{Case: of, Measure: "requests in 10 s", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(many.requests...)})
-	b.record(figures.Figure{Case: of, Measure: "processor in 10 s", Unit: figures.Milliseconds, Spread: figures.Durations(many.processor)}.
+	b.record(figures.Figure{Case: of, Measure: "requests in 5 s", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(many.requests...)}.
+		Against(against, figures.SpreadOf(few.requests...)))
+	b.record(figures.Figure{Case: of, Measure: "processor in 5 s", Unit: figures.Milliseconds, Spread: figures.Durations(many.processor)}.
 		Against(against, figures.Durations(few.processor)))
 	b.record(figures.Figure{Case: of, Measure: "live heap", Unit: figures.MiB, Absolute: true, Spread: figures.SpreadOf(many.heap)}.
 		Against(against, figures.SpreadOf(few.heap)))
 	b.record(figures.Figure{Case: of, Measure: "resident", Unit: figures.MiB, Spread: figures.SpreadOf(many.resident...)}.
 		Against(against, figures.SpreadOf(few.resident...)))
-	b.record(figures.Figure{Case: of, Measure: "requests of a resync", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(many.resync)})
-	b.record(figures.Figure{Case: of, Measure: "processor, with a resync", Unit: figures.Milliseconds, Spread: figures.Durations([]time.Duration{many.resyncCost})}.
-		Against(against, figures.Durations([]time.Duration{few.resyncCost})))
+	b.record(figures.Figure{Case: of, Measure: "requests of a resync", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(many.resync...)}.
+		Against(against, figures.SpreadOf(few.resync...)))
+	b.record(figures.Figure{Case: of, Measure: "processor, with a resync", Unit: figures.Milliseconds, Spread: figures.Durations(many.resyncCost)}.
+		Against(against, figures.Durations(few.resyncCost)))
 	return nil
 }
 
-// restWindow is how long a sample of doing nothing is. Six are a minute.
-const restWindow = 10 * time.Second
+// restWindow is how long a sample of doing nothing is. Twelve are a minute.
+const restWindow = 5 * time.Second
 
 // resting is what nothing costs.
 type resting struct {
 	requests, resident []float64
 	processor          []time.Duration // in a window
 	heap               float64
-	resync             float64 // requests
-	resyncCost         time.Duration
+	resync             []float64 // requests
+	resyncCost         []time.Duration
 }
 
 // restOf looks at a reconciler of so many releases for some windows, each of which
-// has a look at the repository in it, and for one more with a resync in it.
+// has a look at the repository in it, and for some more with a resync in each.
 func restOf(ctx context.Context, b *bench, releases, windows int) (r resting, err error) {
 	ticking, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -80,10 +82,15 @@ func restOf(ctx context.Context, b *bench, releases, windows int) (r resting, er
 		}
 		r.requests, r.processor, r.resident = append(r.requests, float64(n)), append(r.processor, used), append(r.resident, resident)
 	}
-	b.progress("a resync of %d releases", releases)
-	n, used, err := idle(ctx, e, func() { clock.Step(resync) })
-	r.resync, r.resyncCost = float64(n), used
-	return r, err
+	b.progress("resyncs of %d releases", releases)
+	for range b.samples(3, 1) {
+		n, used, err := idle(ctx, e, func() { clock.Step(resync) })
+		if err != nil {
+			return r, err
+		}
+		r.resync, r.resyncCost = append(r.resync, float64(n)), append(r.resyncCost, used)
+	}
+	return r, nil
 }
 
 // resync is an hour of the engine's clock.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,11 +22,11 @@ const syncObjects = 5
 // runSync measures first syncs beside the bare loop, which is the limit, and beside
 // kubectl, a process for each overlay.
 func runSync(ctx context.Context, b *bench) error {
-	for _, c := range []struct{ releases, rounds, kubectl int }{
-		{b.samples(100, 10), b.samples(5, 2), b.samples(5, 1)},
-		{b.samples(1000, 30), b.samples(2, 1), b.samples(3, 1)},
+	for _, c := range []struct{ releases, share, rounds, kubectl int }{
+		{b.samples(100, 10), b.samples(50, 5), b.samples(4, 1), 3},
+		{b.samples(1000, 30), b.samples(100, 15), 1, 3},
 	} {
-		if err := syncOf(ctx, b, c.releases, c.rounds, c.kubectl); err != nil {
+		if err := syncOf(ctx, b, c.releases, c.share, c.rounds, c.kubectl); err != nil {
 			return err
 		}
 	}
@@ -34,24 +35,23 @@ func runSync(ctx context.Context, b *bench) error {
 
 // synced are samples of a first sync, all of them for one release.
 type synced struct {
-	applied, ready, processor           []time.Duration
-	requests                            []float64
-	bare, bareProcessor, kubectlApplied []time.Duration
+	releases, share           int
+	applied, ready, processor []time.Duration
+	requests                  []float64
+	bare, bareProcessor       []time.Duration
+	kubectlApplied            []time.Duration
 }
 
-// syncOf alternates between the bare loop and the first sync, each in a namespace of
-// its own and with the cluster calm: the API server becomes slower with what it holds,
-// and neither is to be the one that always comes later.
-func syncOf(ctx context.Context, b *bench, releases, rounds, batches int) error {
-	var s synced
+// syncOf has half of the bare loop before the first sync and half of it after, each in
+// a namespace of its own and with the cluster calm: the API server becomes slower with
+// what it holds, and neither is to be the one that comes later. Every share of the
+// releases is a sample.
+func syncOf(ctx context.Context, b *bench, releases, share, rounds, batches int) error {
+	s := synced{releases: releases, share: share}
 	for i := range rounds {
 		b.progress("round %d of %d with %d releases", i+1, rounds, releases)
-		steps := []func(context.Context, *bench, int) error{s.bareLoop, s.sluice}
-		if i%2 == 1 {
-			steps[0], steps[1] = steps[1], steps[0]
-		}
-		for _, step := range steps {
-			if err := step(ctx, b, releases); err != nil {
+		for _, step := range []func(context.Context, *bench) error{s.bareLoop, s.sluice, s.bareLoop} {
+			if err := step(ctx, b); err != nil {
 				return err
 			}
 		}
@@ -73,13 +73,39 @@ func syncOf(ctx context.Context, b *bench, releases, rounds, batches int) error 
 	return nil
 }
 
-// bareLoop applies the objects of all releases, rendered beforehand.
-func (s *synced) bareLoop(ctx context.Context, b *bench, releases int) error {
+// shares takes the cost of every so many things that are done, for one release.
+type shares struct {
+	mu              sync.Mutex
+	every, releases int // things, and releases that they come to
+	done            int
+	since           func() (cost, error)
+	last            cost
+	times           []time.Duration
+	processor       []time.Duration
+	err             error
+}
+
+// one more thing is done.
+func (s *shares) one() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done++; s.done%s.every != 0 {
+		return
+	}
+	now, err := s.since()
+	s.err = errors.Join(s.err, err)
+	s.times = append(s.times, (now.time-s.last.time)/time.Duration(s.releases))
+	s.processor = append(s.processor, (now.processor-s.last.processor)/time.Duration(s.releases))
+	s.last = now
+}
+
+// bareLoop applies the objects of half of the releases, rendered beforehand.
+func (s *synced) bareLoop(ctx context.Context, b *bench) error {
 	namespace, err := b.namespace(ctx)
 	if err != nil {
 		return err
 	}
-	objects, err := rendered(ctx, project(namespace, releases, syncObjects), releases)
+	objects, err := rendered(ctx, project(namespace, s.releases/2, syncObjects), s.releases/2)
 	if err != nil {
 		return err
 	}
@@ -90,22 +116,21 @@ func (s *synced) bareLoop(ctx context.Context, b *bench, releases int) error {
 	if err := b.calm(ctx); err != nil {
 		return err
 	}
-	since := costSince()
+	bare := &shares{every: s.share * syncObjects, releases: s.share, since: costSince()}
+	p.applied = bare.one
 	if err := p.apply(ctx, objects...); err != nil {
 		return err
 	}
-	took, err := since()
-	s.bare = append(s.bare, took.time/time.Duration(releases))
-	s.bareProcessor = append(s.bareProcessor, took.processor/time.Duration(releases))
-	return err
+	s.bare, s.bareProcessor = append(s.bare, bare.times...), append(s.bareProcessor, bare.processor...)
+	return bare.err
 }
 
-func (s *synced) sluice(ctx context.Context, b *bench, releases int) (err error) {
+func (s *synced) sluice(ctx context.Context, b *bench) (err error) {
 	namespace, err := b.namespace(ctx)
 	if err != nil {
 		return err
 	}
-	dir, err := b.repository(ctx, commit{"Start", project(namespace, releases, syncObjects)})
+	dir, err := b.repository(ctx, commit{"Start", project(namespace, s.releases, syncObjects)})
 	if err != nil {
 		return err
 	}
@@ -113,9 +138,11 @@ func (s *synced) sluice(ctx context.Context, b *bench, releases int) (err error)
 		return err
 	}
 	var applied, ready <-chan struct{}
-	var since func() (cost, error)
+	patches, releases := &shares{every: s.share * syncObjects, releases: s.share}, &shares{every: s.share, releases: s.share}
 	e, err := b.start(ctx, namespace, dir, engineOptions{pollInterval: time.Hour}, func(m *meter) {
-		applied, ready, since = m.patched("", releases*syncObjects), m.allReady(releases), costSince()
+		patches.since, releases.since = costSince(), costSince()
+		m.onPatched, m.onReady = patches.one, releases.one
+		applied, ready = m.patched("", s.releases*syncObjects), m.allReady(componentName(0), s.releases)
 	})
 	if err != nil {
 		return err
@@ -124,25 +151,16 @@ func (s *synced) sluice(ctx context.Context, b *bench, releases int) (err error)
 	if err := await(ctx, applied); err != nil {
 		return err
 	}
-	untilApplied, err := since()
-	if err != nil {
-		return err
-	}
 	if err := await(ctx, ready); err != nil {
-		return err
-	}
-	untilReady, err := since()
-	if err != nil {
 		return err
 	}
 	if err := e.settle(ctx, 1200*time.Millisecond); err != nil {
 		return err
 	}
 	requests, _ := e.counts()
-	each := time.Duration(releases)
-	s.applied, s.processor = append(s.applied, untilApplied.time/each), append(s.processor, untilApplied.processor/each)
-	s.ready, s.requests = append(s.ready, untilReady.time/each), append(s.requests, float64(requests)/float64(releases))
-	return b.heapProfile()
+	s.applied, s.processor = append(s.applied, patches.times...), append(s.processor, patches.processor...)
+	s.ready, s.requests = append(s.ready, releases.times...), append(s.requests, float64(requests)/float64(s.releases))
+	return errors.Join(patches.err, releases.err, b.heapProfile())
 }
 
 // kubectlBatch is how many overlays a sample of kubectl is of: each is a process,
