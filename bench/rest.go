@@ -15,7 +15,7 @@ import (
 // releases is held against what it costs with few.
 func runRest(ctx context.Context, b *bench) error {
 	releases := b.samples(1000, 50)
-	few, err := restOf(ctx, b, 10, b.samples(3, 1))
+	few, err := restOf(ctx, b, 10, b.samples(2, 1))
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func restOf(ctx context.Context, b *bench, releases, windows int) (r resting, er
 		r.requests, r.processor, r.resident = append(r.requests, float64(n)), append(r.processor, used), append(r.resident, resident)
 	}
 	b.progress("resyncs of %d releases", releases)
-	for range b.samples(3, 1) {
+	for range b.samples(2, 1) {
 		n, used, err := idle(ctx, e, func() { clock.Step(resync) })
 		if err != nil {
 			return r, err
