@@ -87,10 +87,9 @@ func measure(ctx context.Context, o options, chosen []scenario) (all figures.Fig
 		fmt.Fprintf(os.Stderr, "%d/%d %s\n", i+1, len(chosen), s.name)
 		args := []string{self, "--child", "--scenario", s.name, "--size", o.size, "--bin", o.bin, "--out", dir, "--profile", o.profile}
 		if s.cluster {
-			args = append([]string{filepath.Join(o.bin, "devcluster"), "run", "--", "env", "-u", "GOGC"}, args...)
+			args = append([]string{filepath.Join(o.bin, "devcluster"), "run", "--"}, args...)
 		}
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Env = append(os.Environ(), "GOGC=300") // of the control plane, which works for both sides
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 		if err := cmd.Run(); err != nil {
