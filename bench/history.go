@@ -33,6 +33,10 @@ func runGit(ctx context.Context, b *bench) error {
 	if err := extend(ctx, long, deployments(components, commits-1)); err != nil {
 		return err
 	}
+	// What fast-import writes is many times as large as what a server has packed.
+	if err := git(ctx, long, nil, "repack", "-adq"); err != nil {
+		return err
+	}
 	r, mirror, err := clones(ctx, b, of, short, long)
 	if err != nil {
 		return err
