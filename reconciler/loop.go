@@ -49,16 +49,17 @@ type loop struct {
 
 // startLoop starts to watch; work does the rest.
 func (e *Engine) startLoop(ctx context.Context, observe func(Status, error)) (*loop, error) {
+	l := &loop{engine: e, observe: observe, request: make(chan struct{}, 1), requests: map[Key]string{}}
+	l.watches = &watches{ctx: ctx, cluster: e.cluster, log: e.cfg.Log, event: l.event, views: map[watched]*cluster.View{}, owners: map[inventory.ID][]Key{}}
+	l.watches.ownKnown(e.environments)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.watches != nil {
 		return nil, errors.New("the engine is running already")
 	}
-	l := &loop{engine: e, observe: observe, request: make(chan struct{}, 1), requests: map[Key]string{},
-		limiter: jitter{workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax)},
-		queue:   priorityqueue.New("release", func(o *priorityqueue.Opts[Key]) { o.Log = e.cfg.Log })}
-	l.watches = &watches{ctx: ctx, cluster: e.cluster, log: e.cfg.Log, event: l.event, views: map[watched]*cluster.View{}, owners: map[inventory.ID][]Key{}}
 	e.watches = l.watches
+	l.limiter = jitter{workqueue.NewTypedItemExponentialFailureRateLimiter[Key](retryMin, retryMax)}
+	l.queue = priorityqueue.New("release", func(o *priorityqueue.Opts[Key]) { o.Log = e.cfg.Log })
 	l.ended = e.pulse.run(l.queue.Len)
 	return l, nil
 }

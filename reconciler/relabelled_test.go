@@ -2,7 +2,6 @@ package reconciler_test
 
 import (
 	"context"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -10,7 +9,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
-	"github.com/sluice-dev/sluice/reconciler"
 )
 
 // A label that names a release that does not exist is drift on an object of ours,
@@ -26,10 +24,6 @@ func TestLabelOfAReleaseThatDoesNotExist(t *testing.T) {
 		after.SetLabels(map[string]string{v1alpha1.LabelRelease: value, v1alpha1.LabelEnvironment: "production"})
 		require.NoError(t, f.api.Patch(context.Background(), after, client.MergeFrom(o)))
 	}
-	// A label that is written before its watch has begun wakes nobody but the ghost.
-	f.eventually("its watches are in step", func() bool {
-		return !slices.ContainsFunc(append(f.engine.Vitals().Ready(), f.engine.Vitals().Alive()...), func(c reconciler.Check) bool { return c.Problem != "" })
-	})
 	uid := f.get("ConfigMap", "api-one").GetUID()
 	label("ghost")
 	f.eventually("it is taken back", func() bool { return f.get("ConfigMap", "api-one").GetLabels()[v1alpha1.LabelRelease] == "api" })

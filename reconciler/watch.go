@@ -116,6 +116,21 @@ func (w *watches) own(key Key, before, after map[inventory.ID]bool) {
 	}
 }
 
+// ownKnown enters what the releases have come to know in an earlier run of the
+// engine: those that are settled since make no pass that would enter it, and what
+// a watch tells at its beginning is told once.
+func (w *watches) ownKnown(environments map[string]*environment) {
+	for _, env := range environments {
+		env.mu.Lock()
+		for _, r := range env.releases {
+			r.mu.Lock()
+			w.own(r.key, nil, r.listed)
+			r.mu.Unlock()
+		}
+		env.mu.Unlock()
+	}
+}
+
 // concerns are the releases that an object means something to: those that list
 // it, and the one whose label it carries.
 func (w *watches) concerns(env *environment, id inventory.ID, object *cluster.Metadata) []Key {
