@@ -25,18 +25,15 @@ import (
 
 	"github.com/sluice-dev/sluice/internal/faults"
 	"github.com/sluice-dev/sluice/internal/testcluster"
+	"github.com/sluice-dev/sluice/internal/testseed"
 )
-
-// seedVariable repeats a run of TestKilledAtRandomMoments: the same commits, the
-// same drift, the same moments.
-const seedVariable = "SLUICE_TEST_SEED"
 
 // TestKilledAtRandomMoments kills a real controller at random moments, while
 // commits arrive and somebody meddles with what it has applied. In the end the
 // cluster has to be exactly what the repository says, and what belongs to others
 // as it was.
 func TestKilledAtRandomMoments(t *testing.T) {
-	seed := randomSeed(t)
+	seed := testseed.Of(t)
 	binary := buildSluice(t)
 	var kills atomic.Int64
 	t.Run("while", func(t *testing.T) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/internal/faults"
+	"github.com/sluice-dev/sluice/internal/testseed"
 )
 
 // soakVariable is how long TestSoak goes on; `make soak` sets it.
@@ -40,7 +40,7 @@ func TestSoak(t *testing.T) {
 	}
 	length, err := time.ParseDuration(given)
 	require.NoError(t, err, soakVariable)
-	seed := randomSeed(t)
+	seed := testseed.Of(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := newShop(t, rng)
 	git, url := serveGit(t, s.bare)
@@ -149,17 +149,4 @@ func freeAddress(t *testing.T) string {
 	require.NoError(t, err)
 	defer listener.Close()
 	return listener.Addr().String()
-}
-
-// randomSeed is that of the run to be repeated, or a new one.
-func randomSeed(t *testing.T) uint64 {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if given := os.Getenv(seedVariable); given != "" {
-		var err error
-		seed, err = strconv.ParseUint(given, 10, 64)
-		require.NoError(t, err, seedVariable)
-	}
-	t.Log(fmt.Sprint(seedVariable, "=", seed, " repeats this run"))
-	return seed
 }
