@@ -116,13 +116,13 @@ func parseDocument(file string, data []byte) (root *yaml.Node, err error) {
 // syntaxError takes the line out of the parser's message: its errors are text only.
 func syntaxError(file string, err error) error {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	problem := &FileError{File: file, Message: "parsing YAML: " + message}
+	problem := &FileError{File: file, Message: "parsing YAML: " + clipTo(message, 300)} // it may quote the file
 	if m := yamlErrorLine.FindStringSubmatch(message); m != nil {
 		problem.Line, _ = strconv.Atoi(m[1])
 		if yamlErrorFromZero.MatchString(m[2]) {
 			problem.Line++
 		}
-		problem.Message = "parsing YAML: " + m[2]
+		problem.Message = "parsing YAML: " + clipTo(m[2], 300)
 	}
 	return problem
 }
@@ -424,8 +424,9 @@ func describe(n *yaml.Node) string {
 }
 
 // clip bounds what an error message repeats of its input.
-func clip(s string) string {
-	const most = 80
+func clip(s string) string { return clipTo(s, 80) }
+
+func clipTo(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}

@@ -2,16 +2,21 @@ package envrepo
 
 import (
 	"bytes"
+	"errors"
+	"io"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 // seed adds the fixture's files whose name ends in suffix, and some that are
 // unlike any file.
-func seed(f *testing.F, suffix string) {
+func seed(f *mutants.F, suffix string) {
 	for name, file := range shop(f) {
 		if strings.HasSuffix(name, suffix) {
 			f.Add(file.Data)
@@ -34,7 +39,8 @@ func checkDecoder(t *testing.T, file string, err error) {
 	}
 }
 
-func FuzzProject(f *testing.F) {
+func FuzzProject(ff *testing.F) {
+	f := mutants.New(ff)
 	seed(f, "sluice.yaml")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := decodeProject("sluice.yaml", data)
@@ -60,8 +66,10 @@ func FuzzProject(f *testing.F) {
 	})
 }
 
-func FuzzComponent(f *testing.F) {
+func FuzzComponent(ff *testing.F) {
+	f := mutants.New(ff)
 	seed(f, "component.yaml")
+	f.Add([]byte("a: *" + strings.Repeat("a", 5000)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := decodeComponent("component.yaml", "api", data)
 		checkDecoder(t, "component.yaml", err)
@@ -73,7 +81,8 @@ func FuzzComponent(f *testing.F) {
 	})
 }
 
-func FuzzTraffic(f *testing.F) {
+func FuzzTraffic(ff *testing.F) {
+	f := mutants.New(ff)
 	seed(f, "traffic.yaml")
 	tags := []string{"blue", "green", "red"}
 	want := Traffic{Weights: []Weight{{"green", 100}, {"red", 0}}, Mirrors: []Weight{{"red", 5}}}
@@ -101,7 +110,8 @@ func FuzzTraffic(f *testing.F) {
 	})
 }
 
-func FuzzBuild(f *testing.F) {
+func FuzzBuild(ff *testing.F) {
+	f := mutants.New(ff)
 	seed(f, "2222.yaml")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const file = "builds/api/1111aaaa2222.yaml"
@@ -120,7 +130,8 @@ func FuzzBuild(f *testing.F) {
 }
 
 // An edit of the digest changes nothing but the digest.
-func FuzzDigestEdit(f *testing.F) {
+func FuzzDigestEdit(ff *testing.F) {
+	f := mutants.New(ff)
 	seed(f, "kustomization.yaml")
 	f.Add([]byte("images: [{name: registry.example.com/shop/api, digest: \"" + digestA + "\"}]"))
 	f.Add([]byte("images:\n-   digest: >-\n     " + digestA + "\n    name: registry.example.com/shop/api # x\n"))
@@ -170,4 +181,67 @@ func differingRuns(a, b []byte) int {
 		return 1
 	}
 	return runs
+}
+
+// What is taken over as manifests has kinds, and no Secret in plain text, however it
+// is written.
+func FuzzManifests(ff *testing.F) {
+	f := mutants.New(ff)
+	seed(f, "deployment.yaml")
+	f.Add([]byte("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {a: b}\n"))
+	f.Add([]byte("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {a: ENC}\nsops: {mac: x}\n"))
+	f.Add([]byte("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {a: b}\nsops:\n"))
+	f.Add([]byte("x: &x {data: {a: b}}\n<<: *x\nkind: Secret\n"))
+	f.Add([]byte("x: &x {data: {a: b}}\nkind: ConfigMap\n<<: *x\n---\nkind: &k Secret\nmetadata: {name: *k}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		const file = "components/api/x.yaml"
+		list, _, err := parseManifestFile(file, "x.yaml", data)
+		checkDecoder(t, file, err)
+		if err != nil {
+			return
+		}
+		workloadImages(list)
+		decoder := yaml.NewDecoder(bytes.NewReader(data))
+		for n := 0; ; {
+			var object map[string]any
+			err := decoder.Decode(&object)
+			if errors.Is(err, io.EOF) {
+				require.Equal(t, len(list), n)
+				return
+			}
+			if err != nil {
+				return // which Kustomize tells
+			}
+			if object == nil {
+				continue
+			}
+			n++
+			if sops, _ := object["sops"].(map[string]any); object["kind"] == "Secret" && len(sops) == 0 {
+				require.Nil(t, object["data"])
+				require.Nil(t, object["stringData"])
+			}
+		}
+	})
+}
+
+var schemeFormat = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+
+// A URL is kept without user and password, and once it is clean it stays as it is.
+func FuzzWithoutCredentials(ff *testing.F) {
+	f := mutants.New(ff)
+	f.Add("https", "ann", "git.example.com/shop/api?a=b#c")
+	f.Add("ssh", "git", "git.example.com:22/shop")
+	f.Add("http", "", "[::1]/%zz?token=x&sig=y")
+	f.Fuzz(func(t *testing.T, scheme, user, rest string) {
+		const secret = "hunter2-hunter2"
+		if strings.Contains(user, "/") || !schemeFormat.MatchString(scheme) {
+			return
+		}
+		clean := WithoutCredentials(scheme + "://" + user + ":" + secret + "@" + rest)
+		require.NotContains(t, clean, secret)
+		require.Equal(t, clean, WithoutCredentials(clean))
+		if !strings.ContainsAny(rest, "?#") {
+			require.NotContains(t, WithoutCredentials(scheme+"://"+rest+"?access_token="+secret), secret)
+		}
+	})
 }

@@ -179,10 +179,11 @@ func withoutPassword(s string) (string, bool) {
 	}
 	parsed, err := url.Parse(clean)
 	if err != nil {
-		if at < 0 {
-			return s, false
+		if at >= 0 {
+			return scheme + "://", true
 		}
-		return scheme + "://", true
+		clean, _, cut := strings.Cut(clean, "?") // whatever stands in it
+		return clean, cut
 	}
 	query, secret := parsed.Query(), false
 	for name := range query {

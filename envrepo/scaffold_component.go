@@ -251,7 +251,18 @@ func parseManifestFile(target, name string, data []byte) ([]manifest, bool, erro
 		return nil, false, err
 	}
 	for _, m := range list {
-		if m.kind == "Secret" && m.at("sops") == nil && (m.at("data") != nil || m.at("stringData") != nil) {
+		if m.kind != "Secret" {
+			continue
+		}
+		var s struct { // with what is merged into it
+			Sops       map[string]any `yaml:"sops"`
+			Data       any            `yaml:"data"`
+			StringData any            `yaml:"stringData"`
+		}
+		if err := m.node.Decode(&s); err != nil {
+			return nil, false, syntaxError(target, err)
+		}
+		if len(s.Sops) == 0 && (s.Data != nil || s.StringData != nil) {
 			return nil, false, &FileError{File: target, Line: m.node.Line, Message: fmt.Sprintf("%s is in plain text", m),
 				hint: "encrypt the file with sops, or leave it out and generate the Secret in each environment"}
 		}
