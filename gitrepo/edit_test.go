@@ -15,6 +15,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 func unhex(t testing.TB, s string) string {
@@ -310,7 +312,8 @@ func (m memoryObjects) apply(base plumbing.Hash, e Edit) (plumbing.Hash, map[str
 // FuzzEdit: an edit gives what the same edit of a map gives, or is refused
 // where a map could not tell files from folders; and the same files give the
 // same tree however they came about.
-func FuzzEdit(f *testing.F) {
+func FuzzEdit(ff *testing.F) {
+	f := mutants.New(ff)
 	for seed := range uint64(20) {
 		f.Add(seed, seed*7)
 	}
@@ -345,7 +348,8 @@ func FuzzEdit(f *testing.F) {
 
 // FuzzCheckPath: a path that is accepted stays inside the repository, and the
 // tree that holds it can be read again.
-func FuzzCheckPath(f *testing.F) {
+func FuzzCheckPath(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, p := range []string{"a", "a/b", "../a", ".git/x", "a\x00", `a\..\b`, ".git\u200c", "a:b", " ", "é", "a/.GITmodules", "~", "git~1"} {
 		f.Add(p)
 	}
@@ -367,7 +371,8 @@ func FuzzCheckPath(f *testing.F) {
 
 // FuzzDecodeTree: no tree of a hostile repository panics, and what is accepted
 // has only names that stay in their folder.
-func FuzzDecodeTree(f *testing.F) {
+func FuzzDecodeTree(ff *testing.F) {
+	f := mutants.New(ff)
 	h := strings.Repeat("\x01", 20)
 	for _, s := range []string{"", "100644 a\x00" + h, "40000 d\x00" + h + "120000 l\x00" + h, "100644 ..\x00" + h, "1 \x00" + h, "100644 a\x00", "x", "100644 a/b\x00" + h} {
 		f.Add([]byte(s))

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 // project is a history with a merge:
@@ -347,7 +349,8 @@ func TestAmbiguousPrefix(t *testing.T) {
 }
 
 // FuzzRevision: what is parsed is a name and a number that git would give the same meaning.
-func FuzzRevision(f *testing.F) {
+func FuzzRevision(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, s := range []string{"HEAD", "main~2", "v1^^~3", "~", "^", "a~b", "~99999999999", "x~1y", ""} {
 		f.Add(s)
 	}

@@ -2,7 +2,10 @@ package gitrepo
 
 import (
 	"bytes"
+	"cmp"
+	"compress/zlib"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +21,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 // posts counts how often a server is asked for objects.
@@ -387,7 +392,8 @@ func TestPacksReadAsGitReadsThem(t *testing.T) {
 
 // FuzzPackEntry: reading at any place of a damaged pack ends in an error or in
 // the object's own content, never in a panic.
-func FuzzPackEntry(f *testing.F) {
+func FuzzPackEntry(ff *testing.F) {
+	f := mutants.New(ff)
 	c := &pendingCommit{objects: map[plumbing.Hash]packObject{}}
 	c.add(plumbing.BlobObject, []byte("content of a file"))
 	good, err := packCommits([]*pendingCommit{c})
@@ -397,18 +403,130 @@ func FuzzPackEntry(f *testing.F) {
 	f.Add(good, int64(12))
 	f.Add([]byte("PACK\x00\x00\x00\x02\x00\x00\x00\x01\x6f\x01xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), int64(12))
 	f.Add([]byte("PACK\x00\x00\x00\x02\x00\x00\x00\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffxxxxxxxxxxxxxxxxxxxxxxx"), int64(12))
+	read := packReader(f)
 	f.Fuzz(func(t *testing.T, data []byte, off int64) {
-		file := filepath.Join(t.TempDir(), "pack")
-		require.NoError(t, os.WriteFile(file, data, 0o600))
-		in, err := os.Open(file)
-		require.NoError(t, err)
-		defer in.Close()
-		p := &pack{file: in, size: int64(len(data))}
-		s := newPackStore(t.TempDir())
+		p, s := read(t, data)
 		if e, err := p.entry(off, objectBuffer); err == nil && e.kind != plumbing.REFDeltaObject && e.size < 1<<20 {
 			_, _ = s.read(p, off, 0)
 		}
 	})
+}
+
+// packReader returns a function that opens a pack; the next call overwrites it.
+func packReader(f *mutants.F) func(*testing.T, []byte) (*pack, *packStore) {
+	dir := f.TempDir()
+	file, err := os.Create(filepath.Join(dir, "pack"))
+	require.NoError(f, err)
+	f.Cleanup(func() { file.Close() })
+	return func(t *testing.T, data []byte) (*pack, *packStore) {
+		require.NoError(t, file.Truncate(0))
+		_, err := file.WriteAt(data, 0)
+		require.NoError(t, err)
+		return &pack{file: file, size: int64(len(data))}, newPackStore(dir)
+	}
+}
+
+// FuzzDelta: of a base and a delta comes what the format's description says, or an
+// error, and never more than the limit.
+func FuzzDelta(ff *testing.F) {
+	f := mutants.New(ff)
+	base := []byte("weights: {blue: 90, green: 10}\n")
+	f.Add(base, []byte("\x1f\x1f\x90\x1f"))
+	f.Add(base, []byte("\x1f\x22\x90\x0f\x03: 1\x91\x0f\x10"))
+	f.Add(base, []byte("\x1f\x80\x80\x04\x80\x80"))
+	f.Add(base, []byte("\x1f\x05\x05green\x00"))
+	read := packReader(f)
+	f.Fuzz(func(t *testing.T, base, delta []byte) {
+		var data bytes.Buffer
+		data.WriteString("PACK\x00\x00\x00\x02\x00\x00\x00\x02")
+		writeEntry(t, &data, plumbing.BlobObject, nil, base)
+		at := data.Len()
+		writeEntry(t, &data, plumbing.OFSDeltaObject, distance(at-12), delta)
+		data.Write(make([]byte, 20))
+
+		p, s := read(t, data.Bytes())
+		s.limit = 1 << 17
+		got, err := s.read(p, int64(at), 0)
+		want, ok := patched(base, delta)
+		if err == nil {
+			require.True(t, ok, "it is no delta of this base")
+			require.Equal(t, want, string(got.data))
+		} else if ok && len(want) > 0 && int64(len(want)) <= s.limit && len(base) > 0 && len(delta) >= 4 {
+			require.NoError(t, err)
+		}
+	})
+}
+
+// writeEntry writes an object into a pack.
+func writeEntry(t testing.TB, w *bytes.Buffer, kind plumbing.ObjectType, base, data []byte) {
+	t.Helper()
+	size := len(data)
+	c := byte(kind)<<4 | byte(size&15)
+	for size >>= 4; size > 0; size >>= 7 {
+		w.WriteByte(c | 0x80)
+		c = byte(size & 0x7f)
+	}
+	w.WriteByte(c)
+	w.Write(base)
+	z := zlib.NewWriter(w)
+	_, err := z.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+}
+
+// distance writes how far back the base of an OFS_DELTA lies.
+func distance(n int) []byte {
+	out := []byte{byte(n & 0x7f)}
+	for n >>= 7; n > 0; n >>= 7 {
+		n--
+		out = append([]byte{0x80 | byte(n&0x7f)}, out...)
+	}
+	return out
+}
+
+// patched applies a delta word by word of Documentation/gitformat-pack.
+func patched(base, delta []byte) (string, bool) {
+	from, n := binary.Uvarint(delta)
+	if n <= 0 || from != uint64(len(base)) {
+		return "", false
+	}
+	size, m := binary.Uvarint(delta[n:])
+	if m <= 0 {
+		return "", false
+	}
+	var out strings.Builder
+	for rest := delta[n+m:]; len(rest) > 0; {
+		op := rest[0]
+		rest = rest[1:]
+		switch {
+		case op == 0:
+			return "", false
+		case op < 0x80:
+			if len(rest) < int(op) {
+				return "", false
+			}
+			out.Write(rest[:op])
+			rest = rest[op:]
+			continue
+		}
+		var numbers [7]int
+		for i := range numbers {
+			if op&(1<<i) == 0 {
+				continue
+			}
+			if len(rest) == 0 {
+				return "", false
+			}
+			numbers[i], rest = int(rest[0]), rest[1:]
+		}
+		at := numbers[0] | numbers[1]<<8 | numbers[2]<<16 | numbers[3]<<24
+		length := cmp.Or(numbers[4]|numbers[5]<<8|numbers[6]<<16, 0x10000)
+		if at+length > len(base) {
+			return "", false
+		}
+		out.Write(base[at : at+length])
+	}
+	return out.String(), uint64(out.Len()) == size
 }
 
 func TestMirrorName(t *testing.T) {
@@ -428,7 +546,8 @@ func TestPackedRefs(t *testing.T) {
 	}
 }
 
-func FuzzPackedRefs(f *testing.F) {
+func FuzzPackedRefs(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add([]byte("# x\n" + strings.Repeat("1", 40) + " refs/heads/main\n"))
 	f.Add([]byte("garbage"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -443,7 +562,8 @@ func FuzzPackedRefs(f *testing.F) {
 }
 
 // FuzzRefName compares with go-git's check of the same rules.
-func FuzzRefName(f *testing.F) {
+func FuzzRefName(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, n := range []string{"refs/heads/main", "refs/heads/a..b", "refs/", "refs/heads/", "refs/heads/.x", "refs/heads/x.lock", "refs/heads/x.", "refs//x", "refs/heads/a b",
 		"refs/heads/a@{b", "refs/heads/@", "refs/heads/a~1", "refs/heads/a\\b", "HEAD", "main", "refs/heads/x.lock/y", "refs/heads/ü", "refs/../config", "refs/heads/a\x7f"} {
 		f.Add(n)

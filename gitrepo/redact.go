@@ -3,6 +3,7 @@ package gitrepo
 import (
 	"encoding/base64"
 	"errors"
+	"math"
 	"net/url"
 	"regexp"
 	"slices"
@@ -78,13 +79,19 @@ func (r *redactor) text(s string) string {
 	return s
 }
 
+// line is text that came from elsewhere as one line of at most n bytes. What nobody
+// sees is taken out between two looks for secrets: it could stand within one.
+func (r *redactor) line(s string, n int) string {
+	return printable(r.text(printable(r.text(s), math.MaxInt)), n)
+}
+
 // err returns err with its text redacted. errors.Is still sees the causes, but
 // nobody can reach, and print, the original.
 func (r *redactor) err(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &redactedError{text: printable(r.text(err.Error()), 1000), cause: err}
+	return &redactedError{text: r.line(err.Error(), 1000), cause: err}
 }
 
 type redactedError struct {
@@ -137,7 +144,7 @@ func printable(s string, n int) string {
 func (r *redactor) messageLines(s string) []string {
 	var lines []string
 	for _, line := range strings.FieldsFunc(s, func(c rune) bool { return c == '\n' || c == '\r' }) {
-		if line = printable(r.text(line), 300); line != "" {
+		if line = r.line(line, 300); line != "" {
 			lines = append(lines, line)
 		}
 		if len(lines) == 20 {

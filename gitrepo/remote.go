@@ -84,6 +84,9 @@ func newNetworkRemote(o Options, scheme string) (*remote, error) {
 		return nil, &OptionError{Repository: name, Reason: "the URL has an @ behind its first slash",
 			hint: "write special characters of a user name or password as %XX, or give them apart from the URL; an @ in the path is %40"}
 	}
+	if scheme == "ssh" && strings.Contains(ep.User, ":") {
+		return nil, &OptionError{Repository: name, Reason: "the user name has a colon in it", hint: "ssh goes by a key: leave the password out"}
+	}
 	if scheme == "ssh" && strings.HasPrefix(ep.Path, "-") {
 		// The server's git would take it for an option; git itself refuses it, too.
 		return nil, &OptionError{Repository: name, Reason: "the path begins with a hyphen", hint: "rename the repository on its server"}

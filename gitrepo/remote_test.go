@@ -22,6 +22,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 func TestErrorsOfOpen(t *testing.T) {
@@ -400,14 +402,55 @@ func TestDisplayURL(t *testing.T) {
 	}
 }
 
-func FuzzRedact(f *testing.F) {
+func FuzzRedact(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add("fetching https://user:hunter2@host/x: dial", "hunter2")
 	f.Add("a%2Fb a/b", "a/b")
+	f.Add("remote: hun\x7fter2, \u2028hunter\x002", "hunter2")
 	f.Fuzz(func(t *testing.T, text, secret string) {
 		if len(secret) < 3 || strings.Contains("***", secret) {
 			return
 		}
-		require.NotContains(t, newRedactor(secret).text(text), secret)
+		r := newRedactor(secret)
+		require.NotContains(t, r.text(text), secret)
+		for _, line := range r.messageLines(text) {
+			require.NotContains(t, line, secret)
+			require.Equal(t, printable(line, 400), line)
+		}
+	})
+}
+
+// FuzzURL: whatever stands around a password in an address, no error, name or
+// message has it, and what is connected to has neither it nor the user.
+func FuzzURL(ff *testing.F) {
+	f := mutants.New(ff)
+	f.Add("https", "ann", "/x", "git.example.com/shop/environments.git")
+	f.Add("ssh", "git", "", "-oProxyCommand=x/shop")
+	f.Add("http", "", "%2F?#", "[::1]:8080/shop?token=x#y")
+	f.Add("", "git", "", "example.com:shop/environments.git")
+	f.Fuzz(func(t *testing.T, scheme, user, password, rest string) {
+		const secret = "hunter2-hunter2"
+		raw := user + ":" + secret + password + "@" + rest
+		if scheme != "" {
+			raw = scheme + "://" + raw
+		} else if user == "" || strings.ContainsAny(user, `/\`) {
+			return // a path
+		}
+		o := Options{URL: raw, DisallowFile: true}
+		require.NotContains(t, fmt.Sprintf("%v %+v %s", o, o, o), secret)
+		r, err := newRemote(o)
+		if err != nil {
+			var h interface{ Hint() string }
+			require.ErrorAs(t, err, &h)
+			require.NotContains(t, err.Error()+h.Hint(), secret)
+			return
+		}
+		require.NotContains(t, r.name, secret)
+		require.Equal(t, printable(r.name, 400), r.name)
+		require.NotContains(t, r.redact.text("reading "+raw+": no"), secret)
+		require.Empty(t, r.endpoint.User+r.endpoint.Password)
+		require.NotContains(t, r.endpoint.String(), secret)
+		require.False(t, strings.HasPrefix(r.endpoint.Host, "-"))
 	})
 }
 

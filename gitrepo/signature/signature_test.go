@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/gitrepo/signature"
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 // keyPair is one that ssh-keygen or gpg made: how to sign with it in git, and its
@@ -317,7 +318,8 @@ func TestKeyFilesThatAreRefused(t *testing.T) {
 }
 
 // FuzzVerify holds that no bytes are accepted but those that were signed.
-func FuzzVerify(f *testing.F) {
+func FuzzVerify(ff *testing.F) {
+	f := mutants.New(ff)
 	pair := sshKey(f, "ed25519")
 	commit, _ := signed(f, pair)
 	e, pub := entity(f, time.Now().Add(-time.Hour), 0)
@@ -339,7 +341,8 @@ func FuzzVerify(f *testing.F) {
 }
 
 // FuzzParseKeys holds that no file of keys ends the process.
-func FuzzParseKeys(f *testing.F) {
+func FuzzParseKeys(ff *testing.F) {
+	f := mutants.New(ff)
 	_, pub := entity(f, time.Now(), 0)
 	f.Add(pub)
 	f.Add([]byte(`ann@example.com namespaces="git" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl`))
