@@ -123,17 +123,19 @@ func (s *awsSource) call(ctx context.Context, m *kms.MasterKey, operation string
 	return ofKey(err, m.Arn)
 }
 
-var awsErrorType = regexp.MustCompile(`^[A-Za-z.#:/]{1,100}$`)
+var awsErrorType = regexp.MustCompile(`^(?:[A-Za-z0-9.]{1,100}#)?([A-Za-z]{1,80})$`)
 
 // explainAWS returns the type of an error of KMS, such as AccessDeniedException.
 func explainAWS(a answer) string {
 	var e struct {
 		Type string `json:"__type"`
 	}
-	if json.Unmarshal(a.body, &e) != nil || !awsErrorType.MatchString(e.Type) {
+	_ = json.Unmarshal(a.body, &e) // of no use otherwise, and then empty
+	m := awsErrorType.FindStringSubmatch(e.Type)
+	if m == nil {
 		return ""
 	}
-	return "it refuses the request: " + e.Type[strings.LastIndexByte(e.Type, '#')+1:]
+	return "it refuses the request: " + m[1]
 }
 
 // parseAWSCredentials reads a profile of a credentials file as the AWS command
@@ -170,8 +172,11 @@ func parseAWSCredentials(name, profile string, data []byte) (aws.Credentials, er
 			c.SessionToken = value
 		case "region", "output":
 		default:
+			if !awsSetting.MatchString(key) {
+				key = "the setting"
+			}
 			return aws.Credentials{}, &KeyFileError{File: name, Line: n, Remedy: remedyAWS,
-				Reason: oneLine(key) + " is not supported: credentials come from this file and from nowhere else"}
+				Reason: key + " is not supported: credentials come from this file and from nowhere else"}
 		}
 	}
 	if !found || c.AccessKeyID == "" || c.SecretAccessKey == "" {
@@ -179,5 +184,9 @@ func parseAWSCredentials(name, profile string, data []byte) (aws.Credentials, er
 	}
 	return c, nil
 }
+
+// awsSetting is what names of settings look like: a line of another one may be half
+// of a key.
+var awsSetting = regexp.MustCompile(`^[a-z]{1,20}(_[a-z]{1,20}){1,5}$`)
 
 const remedyAWS = "give aws_access_key_id, aws_secret_access_key and, for temporary ones, aws_session_token under [default], or name the profile"

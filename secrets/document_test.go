@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 // edit opens a file for the test's environments.
@@ -308,7 +310,8 @@ func TestNewDocument(t *testing.T) {
 }
 
 // Of a name that joinName writes, parseName reads the same steps.
-func FuzzNames(f *testing.F) {
+func FuzzNames(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, seed := range []string{"a.b[0]", `data["tls.crt"]`, "[0][1]", `a["\u0000"].b`, "a[", "a.[0]", ".a"} {
 		f.Add(seed)
 	}
@@ -324,7 +327,8 @@ func FuzzNames(f *testing.F) {
 }
 
 // Whatever an editor leaves is refused, or written so that it opens.
-func FuzzReplace(f *testing.F) {
+func FuzzReplace(ff *testing.F) {
+	f := mutants.New(ff)
 	for name := range fixtures {
 		f.Add(name, fixture(f, "opened", name))
 	}

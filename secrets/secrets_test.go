@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 // keysOf loads the test-only keys of the named environments.
@@ -689,7 +691,7 @@ func BenchmarkOpen(b *testing.B) {
 	})
 }
 
-func addFixtures(f *testing.F) {
+func addFixtures(f *mutants.F) {
 	for name := range fixtures {
 		f.Add(name, fixture(f, "sops", name))
 	}
@@ -698,7 +700,8 @@ func addFixtures(f *testing.F) {
 }
 
 // Whatever the input, nothing panics and no error holds a value of a fixture.
-func FuzzOpen(f *testing.F) {
+func FuzzOpen(ff *testing.F) {
+	f := mutants.New(ff)
 	addFixtures(f)
 	keys := keysOf(f, "development", "production")
 	f.Fuzz(func(t *testing.T, path string, data []byte) {
@@ -718,7 +721,8 @@ func FuzzOpen(f *testing.F) {
 }
 
 // A keyless view never holds ciphertext and needs no key; names are found.
-func FuzzOpenKeyless(f *testing.F) {
+func FuzzOpenKeyless(ff *testing.F) {
+	f := mutants.New(ff)
 	addFixtures(f)
 	rule := ruleFor(f, keysOf(f, "development").Recipients()...)
 	f.Fuzz(func(t *testing.T, path string, data []byte) {
