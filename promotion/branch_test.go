@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 func TestParseBranch(t *testing.T) {
@@ -34,7 +36,8 @@ func TestParseBranch(t *testing.T) {
 	}
 }
 
-func FuzzParseBranch(f *testing.F) {
+func FuzzParseBranch(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add("sluice/promote/production/api")
 	f.Add("sluice/promote/a/b/c")
 	f.Add("sluice/traffic/production/api")

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/render/diff"
 )
 
@@ -181,7 +182,8 @@ func closing(text string, n int) int {
 	return -1
 }
 
-func FuzzCode(f *testing.F) {
+func FuzzCode(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, seed := range []string{"", "a", "`", "``a`", "a\nb", "@x #1", "\u202E", "\xff", "</details>", "\u2028"} {
 		f.Add(seed)
 	}

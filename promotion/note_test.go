@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 func TestNote(t *testing.T) {
@@ -60,7 +62,8 @@ func TestClosingComment(t *testing.T) {
 	assert.Equal(t, "Closed by Sluice: `overtaken by @everyone #1`\n", ClosingComment("overtaken by\n@everyone #1"))
 }
 
-func FuzzSplitNote(f *testing.F) {
+func FuzzSplitNote(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add("Evidence.\n", "overtaken", "api")
 	f.Add("<!-- sluice:pull {} -->", "-->", "web")
 	f.Fuzz(func(t *testing.T, body, reason, component string) {

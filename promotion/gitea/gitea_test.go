@@ -1,6 +1,7 @@
 package gitea
 
 import (
+	"context"
 	"os/exec"
 	"testing"
 
@@ -44,12 +45,12 @@ func TestConformance(t *testing.T) {
 }
 
 // bareRepository is a repository without a server.
-func bareRepository(t *testing.T) *gitrepo.Repository {
+func bareRepository(t testing.TB) *gitrepo.Repository {
 	t.Helper()
 	dir := t.TempDir()
 	out, err := exec.Command("git", "init", "--quiet", "--bare", "--initial-branch=main", dir).CombinedOutput()
 	require.NoError(t, err, string(out))
-	repo, err := gitrepo.Open(t.Context(), gitrepo.Options{URL: dir, Branch: "main", Author: "Test", Email: "test@example.com"})
+	repo, err := gitrepo.Open(context.Background(), gitrepo.Options{URL: dir, Branch: "main", Author: "Test", Email: "test@example.com"})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, repo.Close()) })
 	return repo

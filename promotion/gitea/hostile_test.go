@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
+	"code.gitea.io/sdk/gitea"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"code.gitea.io/sdk/gitea"
+	"github.com/sluice-dev/sluice/internal/mutants"
+	"github.com/sluice-dev/sluice/promotion"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -177,4 +180,38 @@ func TestLocate(t *testing.T) {
 		_, _, _, ok := Locate(remote)
 		assert.False(t, ok, remote)
 	}
+}
+
+// Whatever the server answers, a pull request is of this repository's promotion
+// branches or it is none, and what it says of commits are hashes.
+func FuzzPullRequest(ff *testing.F) {
+	f := mutants.New(ff)
+	const branch = "sluice/promote/staging/api"
+	const sides = `"head":{"label":"` + branch + `","ref":"` + branch + `","repo_id":1,"sha":"` + secret + `"},"base":{"label":"main","ref":"main","repo_id":1}`
+	f.Add([]byte(`{"number":1,"state":"open","mergeable":true,"title":"Promote api","user":{"login":"ann"},"labels":[{"name":"x"},null],"created_at":"2026-11-21T10:00:00Z",` + sides + `}`))
+	f.Add([]byte(`{"number":2,"state":"closed","merged":true,"merge_commit_sha":"` + secret + `",` + sides + `}`))
+	f.Add([]byte(`{"number":3,"state":"closed","body":"Evidence.\n\n<!-- sluice:pull {\"landed\":\"` + secret + `\",\"reason\":\"x\"} -->",` + sides + `}`))
+	f.Add([]byte(`{"number":4,"head":{"label":"sluice/promote/staging/all","repo_id":2},"base":{"repo_id":1},"user":null}`))
+	site, err := Connect(Options{URL: "https://git.example.com/", Owner: "shop", Name: "environments", Token: "x"})
+	require.NoError(f, err)
+	forge := site.Forge(bareRepository(f), "main")
+	format := regexp.MustCompile(`^([0-9a-f]{40})?$`)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var raw *gitea.PullRequest
+		if json.Unmarshal(data, &raw) != nil {
+			return
+		}
+		v := view{forge: forge, target: secret, heads: map[string]string{branch: strings.Repeat("5", 40)}}
+		got, ok, err := v.read(raw)
+		if err != nil || !ok {
+			return
+		}
+		environment, _, promotes := promotion.ParseBranch(got.Branch)
+		assert.True(t, promotes && environment == got.Environment, "%+v is taken for a promotion", got)
+		assert.Equal(t, raw.Base.RepoID, raw.Head.RepoID, "a fork's")
+		assert.Positive(t, got.Number)
+		assert.Regexp(t, format, got.Head)
+		assert.Regexp(t, format, got.MergedRevision)
+		assert.True(t, got.State == promotion.Merged || got.MergedRevision == "", "%+v", got)
+	})
 }

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -22,8 +23,10 @@ const (
 // mark is the comment of a key, as promotion.SplitComment takes it apart.
 func mark(key, text string) string { return cut(promotion.MarkComment(key, normal(text)), maxText) }
 
-// normal undoes what a browser does to line ends.
-func normal(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+// normal undoes what a browser does to line ends, however often it has done it.
+func normal(text string) string { return lineEnd.ReplaceAllString(text, "\n") }
+
+var lineEnd = regexp.MustCompile("\r+\n")
 
 // withComponents is a pull request's body with what its branch does not tell: the
 // components that are promoted together.

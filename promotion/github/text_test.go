@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/promotion"
 )
 
@@ -72,8 +73,9 @@ func TestSplit(t *testing.T) {
 
 // Whatever a body, a comment or a reason says, it comes back as it was written, and
 // reading it finds no names that cannot be.
-func FuzzText(f *testing.F) {
-	for _, seed := range []string{"", "Evidence.\n", "a\r\nb", "<!-- sluice:closed -->\nClosed: `x`", "\n<!-- sluice:components api,web -->", "``` ` ```", "é\x00\u202e"} {
+func FuzzText(ff *testing.F) {
+	f := mutants.New(ff)
+	for _, seed := range []string{"", "Evidence.\n", "a\r\nb", "a\r\r\nb", "<!-- sluice:closed -->\nClosed: `x`", "\n<!-- sluice:components api,web -->", "``` ` ```", "é\x00\u202e"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -100,7 +102,8 @@ func FuzzText(f *testing.F) {
 
 // Whatever a forge answers, a pull request is of this repository's promotion
 // branches or it is none, and reading it ends well.
-func FuzzPullRequest(f *testing.F) {
+func FuzzPullRequest(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add([]byte(`{"number":1,"state":"open","head":{"ref":"sluice/promote/staging/api","sha":"1","repo":{"id":1}},"base":{"ref":"main","repo":{"id":1}}}`))
 	f.Add([]byte(`{"number":2,"merged_at":"2026-01-01T00:00:00Z","head":{"ref":"sluice/promote/staging/all","repo":{"id":1}},"base":{"repo":{"id":1}},"body":"x\n<!-- sluice:components api -->"}`))
 	f.Add([]byte(`{"head":{"ref":"sluice/promote/staging/api","repo":null},"base":null,"labels":[{}],"user":null}`))

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/gitrepo"
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/promotion"
 	"github.com/sluice-dev/sluice/promotion/forgetest"
 )
@@ -442,7 +443,8 @@ func TestBusyError(t *testing.T) {
 	assert.EqualError(t, &BusyError{Attempts: 3}, "writing refs/sluice/pulls: other writers were faster 3 times")
 }
 
-func FuzzDecode(f *testing.F) {
+func FuzzDecode(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add([]byte("number: 1\ntitle: x\nstate: open\nbranch: sluice/promote/staging/api\ntarget: main\nenvironment: staging\ncomponents: [api]\n" +
 		"head: 0123456789012345678901234567890123456789\ncreated: 2026-11-21T10:00:00Z\nupdated: 2026-11-21T10:00:00Z\nbody: |\n  x\n"))
 	f.Add([]byte("number: 1\nstate: merged\nbranch: sluice/promote/production/all\nenvironment: production\ncomponents: [api, web]\nhead: 0123456789012345678901234567890123456789\n"))
@@ -463,7 +465,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func FuzzDecodeStatuses(f *testing.F) {
+func FuzzDecodeStatuses(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add([]byte("statuses:\n- {context: sluice/soak, state: pending, description: x}\n"))
 	f.Add([]byte("statuses: 1"))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -12,11 +12,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/gitrepo"
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/promotion"
 )
 
@@ -367,7 +369,8 @@ func TestKeys(t *testing.T) {
 
 // FuzzOpen: nothing is decoded, and nothing panics, without a signature; with one,
 // what is decoded is of the ref that was asked for.
-func FuzzOpen(f *testing.F) {
+func FuzzOpen(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add([]byte(`{"version":2,"repository":"r","project":"shop","environment":"staging","sequence":1,"at":"2026-11-21T12:00:00Z","expires":"2026-11-21T12:20:00Z","releases":[{"component":"api","ready":true}]}`))
 	f.Add([]byte(`{"version":1}`))
 	f.Add([]byte(`[]`))
@@ -381,6 +384,45 @@ func FuzzOpen(f *testing.F) {
 		if r, err := open(keys, "r", stagingRef, data, sign(key(1), stagingRef, data)); err == nil {
 			assert.Equal(t, stagingRef, Ref(r.Project, r.Environment))
 			assert.Equal(t, "r", r.Repository)
+		}
+	})
+}
+
+// What is read as a key is one, and no error quotes the file.
+func FuzzKeys(ff *testing.F) {
+	f := mutants.New(ff)
+	private, err := x509.MarshalPKCS8PrivateKey(key(1))
+	require.NoError(f, err)
+	one, err := x509.MarshalPKIXPublicKey(public(key(1)))
+	require.NoError(f, err)
+	two, err := x509.MarshalPKIXPublicKey(public(key(2)))
+	require.NoError(f, err)
+	block := func(kind string, data []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}) }
+	f.Add(block("PRIVATE KEY", private))
+	f.Add(append(block("PUBLIC KEY", one), block("PUBLIC KEY", two)...))
+	f.Add(block("CERTIFICATE", one))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		keys, err := ParsePublicKeys(data)
+		assert.Equal(t, err == nil, len(keys) > 0)
+		for _, k := range keys {
+			assert.Len(t, k, ed25519.PublicKeySize)
+		}
+		signer, signerErr := ParsePrivateKey(data)
+		if signerErr == nil {
+			assert.True(t, ed25519.Verify(public(signer), data, ed25519.Sign(signer, data)))
+		}
+		for _, err := range []error{err, signerErr} {
+			if err == nil {
+				continue
+			}
+			var reason *KeyError
+			require.ErrorAs(t, err, &reason)
+			assert.Negative(t, strings.IndexFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }), "%q", err)
+			for line := range strings.Lines(string(data)) {
+				if line = strings.TrimSpace(line); len(line) > 40 {
+					assert.NotContains(t, err.Error(), line)
+				}
+			}
 		}
 	})
 }
