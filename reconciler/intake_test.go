@@ -20,6 +20,7 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/gitrepo"
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/render"
 )
 
@@ -301,7 +302,8 @@ func TestIntakeEqualsLookingAtEverything(t *testing.T) {
 	}
 }
 
-func FuzzIntake(f *testing.F) {
+func FuzzIntake(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add(uint64(99))
 	f.Fuzz(checkIntake)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 func TestLargerNeverLosesAShare(t *testing.T) {
@@ -21,7 +22,8 @@ func TestLargerNeverLosesAShare(t *testing.T) {
 	}
 }
 
-func FuzzParseTraffic(f *testing.F) {
+func FuzzParseTraffic(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, s := range []string{"blue=90 green=10", "blue=100 green=0 mirror:green=5", "", "blue", "=", "mirror:=1", "blue=101", "blue=-1"} {
 		f.Add(s)
 	}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/reconciler/health"
 )
 
@@ -216,7 +217,8 @@ func TestManyExpressions(t *testing.T) {
 	}
 }
 
-func FuzzExpressions(f *testing.F) {
+func FuzzExpressions(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, text := range []string{"object.status.ready", "object.?a.b.orValue(true)", "object.l.exists(c, c == 'x')", "[1].filter(a, a in [1])", "object.s.matches('a*')", "{", "\x00"} {
 		f.Add(text)
 	}

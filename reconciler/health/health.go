@@ -9,6 +9,7 @@
 package health
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -85,7 +86,7 @@ func Of(object *unstructured.Unstructured) State {
 	if !Judged(gk) {
 		return State{Status: Current}
 	}
-	result, err := status.Compute(object)
+	result, err := compute(object)
 	if err != nil {
 		return State{Progressing, "has a status that cannot be read: " + err.Error()}
 	}
@@ -98,6 +99,17 @@ func Of(object *unstructured.Unstructured) State {
 		return State{Status: Current}
 	}
 	return State{Progressing, progress(object, result)}
+}
+
+// compute is kstatus's judgement, which panics on a Pod whose status is not of a
+// Pod's shape.
+func compute(object *unstructured.Unstructured) (result *status.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it is not of the shape that %s has", object.GetKind())
+		}
+	}()
+	return status.Compute(object)
 }
 
 // Serving reports whether a workload that was Current once still does its work:
@@ -164,7 +176,7 @@ func Accepted(route *unstructured.Unstructured) (pending bool, refusal string) {
 				continue
 			}
 			if fields["status"] == "False" && refusal == "" {
-				refusal = fmt.Sprintf("%s %s: %s", name, fields["reason"], clip(text(fields["message"])))
+				refusal = fmt.Sprintf("%s %s: %s", clip(name), clip(text(fields["reason"])), clip(text(fields["message"])))
 			}
 		}
 	}
@@ -213,7 +225,7 @@ func progress(object *unstructured.Unstructured, result *status.Result) string {
 			return fmt.Sprintf("%d of %d replicas ready", ready, wanted)
 		}
 	}
-	return clip(result.Message)
+	return cmp.Or(clip(result.Message), "does not say what it waits for")
 }
 
 func failure(object *unstructured.Unstructured, result *status.Result) string {
@@ -223,7 +235,7 @@ func failure(object *unstructured.Unstructured, result *status.Result) string {
 	if object.GetKind() == "Deployment" {
 		return "did not progress within its progressDeadlineSeconds"
 	}
-	return clip(result.Message)
+	return cmp.Or(clip(result.Message), "does not say why it failed")
 }
 
 // replicaFailure is why a Deployment's pods cannot even be created (a quota, an

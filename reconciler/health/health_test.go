@@ -10,8 +10,10 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/reconciler/health"
 )
 
@@ -207,4 +209,49 @@ func TestReadyEndpoints(t *testing.T) {
 	}
 	assert.Equal(t, 2, health.ReadyEndpoints(slices))
 	assert.Zero(t, health.ReadyEndpoints(nil))
+}
+
+// Whatever a live object looks like, its state is one line that says what is missing,
+// or nothing where nothing is.
+func FuzzOf(ff *testing.F) {
+	f := mutants.New(ff)
+	for _, text := range []string{
+		"{apiVersion: apps/v1, kind: Deployment, metadata: {name: a, generation: 2}, spec: {replicas: 2}, status: {observedGeneration: 2, replicas: 2, updatedReplicas: 2, readyReplicas: 1, conditions: [{type: Available, status: \"True\"}]}}",
+		"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec:\n  replicas: 2\nstatus:\n  conditions:\n  - type: ReplicaFailure\n    status: \"True\"\n    message: exceeded quota\n",
+		"apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\nstatus:\n  conditions:\n  - type: Failed\n    status: \"True\"\n    message: deadline\n",
+		"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata:\n  generation: 2\nstatus:\n  parents:\n  - parentRef: {name: public}\n    conditions:\n    - {type: Accepted, status: \"False\", observedGeneration: 2, reason: No, message: why}\n",
+		"apiVersion: networking.istio.io/v1\nkind: VirtualService\nstatus:\n  observedGeneration: \"0\"\n  validationMessages:\n  - {level: ERROR, type: {code: IST0101, name: x}, documentationUrl: u}\n",
+		"apiVersion: example.com/v1\nkind: X\nmetadata: {name: a, deletionTimestamp: 2026-11-21T10:00:00Z}\nstatus:\n  conditions:\n  - {type: Ready, status: \"False\", message: \"a\\nb\"}\n  - {type: Stalled, status: \"True\"}\n",
+		"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nstatus:\n  phase: Running\n  containerStatuses:\n  - name: c\n    state: {waiting: {reason: CrashLoopBackOff, message: x}}\n    lastState: {terminated: {exitCode: 1, reason: OOMKilled, message: y}}\n",
+		"{apiVersion: example.com/v1, kind: X, metadata: {name: a}, status: {conditions: [{type: Stalled, status: \"True\"}]}}",
+		"{apiVersion: v1, kind: Pod, status: {phase: Running, containerStatuses: [{state: null}]}}",
+		"{kind: HTTPRoute, status: {parents: [{conditions: [{type: Accepted, status: \"False\", reason: " + strings.Repeat("x", 3000) + "}]}]}}",
+	} {
+		f.Add([]byte(text))
+	}
+	oneLine := func(t *testing.T, message string) {
+		assert.NotContains(t, message, "\n")
+		assert.Less(t, len(message), 1000)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		object := &unstructured.Unstructured{}
+		if yaml.Unmarshal(data, &object.Object) != nil || object.Object == nil {
+			return
+		}
+		if text, err := object.MarshalJSON(); err != nil || object.UnmarshalJSON(text) != nil {
+			return // no API server has it
+		}
+		state := health.Of(object)
+		assert.Equal(t, state.Status == health.Current, state.Message == "", "%+v", state)
+		oneLine(t, state.Message)
+		health.Serving(object)
+		health.RolledOut(object)
+		health.Replicas(object)
+		_, refusal := health.Accepted(object)
+		oneLine(t, refusal)
+		var pod corev1.Pod
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &pod) == nil {
+			oneLine(t, health.PodProblem([]corev1.Pod{pod}))
+		}
+	})
 }

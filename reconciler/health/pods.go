@@ -23,7 +23,7 @@ func PodProblem(pods []corev1.Pod) string {
 		p := podProblem(&pods[i])
 		if p.gravity > worst {
 			worst = p.gravity
-			message = fmt.Sprintf("pod %s: %s", pods[i].Name, p.reason)
+			message = fmt.Sprintf("pod %s: %s", pods[i].Name, clip(p.reason))
 			if p.message != "" {
 				message += ": " + clip(p.message)
 			}

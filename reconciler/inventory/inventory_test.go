@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/reconciler/inventory"
 )
 
@@ -103,7 +104,8 @@ func TestFromStatusRefusesHalfAnInventory(t *testing.T) {
 	assert.EqualError(t, err, `inventory entry "web" is not namespace_name_group_kind`)
 }
 
-func FuzzParseID(f *testing.F) {
+func FuzzParseID(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, s := range []string{"ns_web_apps_Deployment", "_shop__Namespace", "ns_system:api_reader_rbac.authorization.k8s.io_Role", "____", ""} {
 		f.Add(s)
 	}
@@ -157,4 +159,29 @@ func TestFromRelease(t *testing.T) {
 	release = &v1alpha1.Release{}
 	assert.False(t, large.Announce(release), "it would not fit")
 	assert.Empty(t, release.Annotations)
+}
+
+// What is read of an annotation that anybody may write is an inventory, or an error;
+// announced again, it reads the same.
+func FuzzIntent(ff *testing.F) {
+	f := mutants.New(ff)
+	for _, s := range []string{`{"entries":[{"id":"ns_web_apps_Deployment","v":"v1"},{"id":"ns_web__Service","v":"v1"}]}`, `{"entries":null}`, `null`, `[]`, `{"entries":[{"id":"____"}]}`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		release := &v1alpha1.Release{}
+		release.Annotations = map[string]string{v1alpha1.AnnotationIntent: text}
+		set, err := inventory.FromRelease(release)
+		if err != nil {
+			assert.Empty(t, set)
+			return
+		}
+		again := &v1alpha1.Release{}
+		if !set.Announce(again) {
+			return
+		}
+		same, err := inventory.FromRelease(again)
+		require.NoError(t, err)
+		assert.True(t, set.Equal(same), "%v is announced as %v", set, same)
+	})
 }
