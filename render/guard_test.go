@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -527,7 +528,8 @@ func (r recorder) Open(name string) (fs.File, error) {
 
 // Whatever a kustomization says, nothing panics, is run or fetched, and no
 // file but the environment's own and components' is read.
-func FuzzGuard(f *testing.F) {
+func FuzzGuard(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, tt := range attacks() {
 		if len(tt.kustomization) < 4096 {
 			f.Add([]byte(tt.kustomization), []byte(tt.files[overlayDir+"/t.yaml"]))

@@ -11,6 +11,8 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/kustomize/kyaml/kio"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 // viaJSON is the conversion of Kustomize's own output.
@@ -55,7 +57,8 @@ func TestToObjectEqualsJSON(t *testing.T) {
 }
 
 // The short way gives what the long way gives, or takes it.
-func FuzzToObject(f *testing.F) {
+func FuzzToObject(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add([]byte(scalars))
 	f.Add([]byte("kind: X\n1: a\n"))
 	f.Add([]byte("a: .nan\nb: !!foo c\n? [x]\n: y\n"))

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/render"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -213,4 +214,31 @@ func TestBuildDuplicates(t *testing.T) {
 	fsys := edited(t, map[string]string{bluePath + "kustomization.yaml": "namespace: shop-production\nresources: [../base]\nimages:\n- name: registry.example.com/shop/api\n  digest: sha256:3f2a9c0d41e7aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"})
 	_, err := render.Build(context.Background(), render.Request{FS: fsys, Release: releaseOf(t, fsys, "production", "api"), Decrypt: keyless})
 	assert.EqualError(t, err, "rendering environments/production/api: environments/production/api/blue: Service shop-production/api: is declared in environments/production/api too")
+}
+
+// Whatever objects a tag has, it is an error or each finding says in one line what is
+// wrong, and how to mend it.
+func FuzzLint(ff *testing.F) {
+	f := mutants.New(ff)
+	for _, objects := range []string{
+		"apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: lb}\nspec: {type: LoadBalancer, selector: {a: b}, ports: [{port: 80, nodePort: 30000}]}\n",
+		"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly, annotations: {sluice.dev/x: y}}\nspec:\n  jobTemplate:\n    spec:\n      template:\n        spec: {containers: [{name: c, image: registry.example.com/shop/api, envFrom: [{configMapRef: {name: api-config}}]}]}\n",
+		"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: worker\nspec:\n  selector: {matchLabels: {app.kubernetes.io/instance: api}, matchExpressions: [{key: a, operator: In, values: [b]}]}\n  template:\n    metadata: {labels: {app.kubernetes.io/instance: api}}\n    spec:\n      containers:\n      - name: c\n        image: x\n        resources: {requests: {cpu: 1}}\n",
+		"apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: p}\nspec: {minAvailable: 1, selector: {matchLabels: {a: b}}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: api, subsets: [{name: v1, labels: {a: b}}]}\n",
+		"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: h}\nspec: {minReplicas: 1, maxReplicas: 2, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: api}}\n---\napiVersion: example.com/v1\nkind: X\nmetadata: {name: x}\nspec: {serviceName: api, url: 'http://api:80/'}\n",
+	} {
+		f.Add([]byte(objects))
+	}
+	f.Fuzz(func(t *testing.T, objects []byte) {
+		fsys := edited(t, more(string(objects)))
+		_, found, err := render.Inspect(context.Background(), render.Request{FS: fsys, Release: releaseOf(t, fsys, "production", "api"), Decrypt: keyless})
+		if err != nil {
+			return
+		}
+		for _, finding := range found {
+			assert.NotEmpty(t, finding.Message)
+			assert.NotEmpty(t, finding.Hint)
+			assert.NotContains(t, finding.String(), "\n")
+		}
+	})
 }

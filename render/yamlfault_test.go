@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 func TestDiagnose(t *testing.T) {
@@ -82,7 +84,8 @@ func TestReasonsAreWithheldOfEncryptedFiles(t *testing.T) {
 	}
 }
 
-func FuzzDiagnose(f *testing.F) {
+func FuzzDiagnose(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, text := range []string{"a: b: c\n", "a: {b\n---\nc: d", "--- x\n", "a:\n  b: c\n   d: e\n---\n", "\x00", "a: \"\\z\"", "- a\nb: c\r\n"} {
 		f.Add([]byte(text))
 	}

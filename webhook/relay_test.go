@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 func TestRelay(t *testing.T) {
@@ -27,7 +29,8 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
+func FuzzDecode(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add("push:refs/heads/main pull_request:12 anything")
 	f.Add("check:" + strings.Repeat("9f", 20))
 	f.Fuzz(func(t *testing.T, text string) {

@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 const (
@@ -378,7 +380,8 @@ func hmacOf(secret string) []byte {
 	return mac.Sum(nil)
 }
 
-func FuzzHandler(f *testing.F) {
+func FuzzHandler(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add("push", []byte(push), "sha256=00", true)
 	f.Add("pull_request", []byte(`{"number":1,"pull_request":{"number":2}}`), "", true)
 	f.Add("status", []byte(`{"sha":"`+commit+`"}`), "", true)
@@ -406,7 +409,8 @@ func FuzzHandler(f *testing.F) {
 	})
 }
 
-func FuzzParseSecrets(f *testing.F) {
+func FuzzParseSecrets(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add([]byte(current + "\n" + previous))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := ParseSecrets(text)

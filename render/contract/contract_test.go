@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 const image = "registry.example.com/shop/api"
@@ -206,9 +207,12 @@ func TestCheckFindsEveryWorkload(t *testing.T) {
 }
 
 // Objects have whatever shape a repository gives them: nothing panics, only what is
-// required is missing, and nothing for certain where a patch is hidden.
-func FuzzCheck(f *testing.F) {
+// required is missing, once more the same, and nothing for certain where a patch is
+// hidden; what Keys sees is not missing.
+func FuzzCheck(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add(deployment("envFrom: [{configMapRef: {name: api-config}}]", ""), "CACHE_ADDR")
+	f.Add(deployment("envFrom: [{configMapRef: {name: api-config}, prefix: P_}, {secretRef: {name: api-secrets}}]", ""), "CACHE_ADDR")
 	f.Add(deployment("env: [{name: A, valueFrom: {secretKeyRef: {name: api-secrets, key: TOKEN}}}]", ""), "A")
 	f.Add(deployment("volumeMounts: [{name: v, mountPath: /A, subPath: b/A}]", "{name: v, projected: {sources: [{configMap: {name: api-config, items: [{key: BLOB, path: b/A}]}}, {downwardAPI: {items: [{path: c}]}}]}}"), "A")
 	f.Add(deployment("volumeMounts: [{name: v, mountPath: /v}]", "{name: v, csi: {driver: d}}"), "A")
@@ -223,9 +227,14 @@ func FuzzCheck(f *testing.F) {
 		}
 		component := envrepo.Component{Name: "api", Image: image, Config: envrepo.Contract{Required: []string{key}}}
 		missing := Check(objects, component, nil)
+		require.Equal(t, missing, Check(objects, component, nil))
 		for _, m := range missing {
 			require.Equal(t, key, m.Key)
 			require.NotEmpty(t, m.Reason)
+			require.NotEmpty(t, m.Hint)
+		}
+		if len(missing) == 0 {
+			require.Contains(t, Keys(objects, image), key)
 		}
 		hidden := Check(objects, component, nil, "patch.bin")
 		require.Len(t, hidden, len(missing))

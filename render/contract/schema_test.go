@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 const schemaFile = "components/api/config.schema.json"
@@ -138,7 +139,8 @@ func TestSchemasThatAreRefused(t *testing.T) {
 
 // Whatever a repository has as a schema, it is an error or judges every value in the
 // same way twice, and quotes none.
-func FuzzSchema(f *testing.F) {
+func FuzzSchema(ff *testing.F) {
+	f := mutants.New(ff)
 	f.Add(`{"properties": {"A": {"type": "integer"}}}`, "8080")
 	f.Add(`{"patternProperties": {"^A": {"oneOf": [{"format": "uri"}, {"enum": [1, null]}]}}, "additionalProperties": false}`, "x")
 	f.Add(`{"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"A": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"items": {"uniqueItems": true}, "type": "array"}}}`, "[1, 1]")

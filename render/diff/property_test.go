@@ -12,6 +12,8 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 const alphabet = `abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!"#$%&'()*+,-./:;<=>?@[\]^_{|}~ ` + "\n\téß"
@@ -123,7 +125,8 @@ func TestNoSecretIsEverShown(t *testing.T) {
 
 // FuzzObjects: whatever the objects look like, nothing panics, no value of a
 // Secret or of the mask is shown, and equal sets do not differ.
-func FuzzObjects(f *testing.F) {
+func FuzzObjects(ff *testing.F) {
+	f := mutants.New(ff)
 	files, err := filepath.Glob("testdata/*.txtar")
 	require.NoError(f, err)
 	for _, file := range files {

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/internal/mutants"
 	"github.com/sluice-dev/sluice/render"
 )
 
@@ -395,7 +396,8 @@ func (n naiveEnvironment) parsed(t testing.TB) *Environment {
 
 // FuzzPolicy: whatever the text, nothing panics, and a policy that is taken means
 // what the naive evaluator makes of it.
-func FuzzPolicy(f *testing.F) {
+func FuzzPolicy(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, seed := range []string{denyText, policyText("a", "ingress: [{from: [{namespaceSelector: {}}], ports: [{port: http}, {port: 1, endPort: 9}]}]"),
 		policyText("a", "egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}, {podSelector: {}}]}]"),
 		policyText("a", "ingress: [null, {from: [null], ports: [null]}]\npolicyTypes: [null]"), workloadText,
