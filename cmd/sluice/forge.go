@@ -97,6 +97,9 @@ func remoteAddress(remote string) address {
 	if err != nil || u.Host == "" {
 		return address{remote: "the repository"} // not quoted: it may hold a password
 	}
+	if strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
+		return address{remote: "the repository"} // a password with a slash, ? or # in it
+	}
 	a := address{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host), path: repositoryPath(u.Path)}
 	u.User = nil
 	a.remote = u.String()
