@@ -22,6 +22,7 @@ func FuzzCommit(ff *testing.F) {
 	f.Add([]byte(tree + people + "\nStart\n"))
 	f.Add([]byte(tree + parent + parent + people + signed + "\nMerge\n\nthe rest\n"))
 	f.Add([]byte(tree + parent + people + "encoding ISO-8859-1\nmergetag object " + strings.Repeat("3c", 20) + "\n type commit\n tag v1\n\n \n" + signed + "\n"))
+	f.Add([]byte(tree + signed + parent + people + "\nMerge\n"))
 	f.Add([]byte(tree + tree + parent + people + parent + "\n\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := decodeCommit(plumbing.ZeroHash, data)

@@ -107,9 +107,9 @@ func (e *redactedError) Is(target error) bool { return errors.Is(e.cause, target
 // stands before the last @ is taken for userinfo, since a password that should
 // have been escaped may hold any character.
 func displayURL(raw string) string {
-	scheme, rest, isURL := strings.Cut(raw, "://")
+	scheme, rest, isURL := cutScheme(raw)
 	if !isURL {
-		if isSCP(raw) {
+		if isSCP(raw) || strings.Contains(raw, "://") {
 			raw = raw[strings.LastIndex(raw, "@")+1:]
 		}
 		return printable(raw, 300)
@@ -118,6 +118,18 @@ func displayURL(raw string) string {
 	rest, _, _ = strings.Cut(rest, "?")
 	rest, _, _ = strings.Cut(rest, "#")
 	return printable(scheme+"://"+rest, 300)
+}
+
+var schemeFormat = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)
+
+// cutScheme splits a URL behind its scheme. What stands before :// may be anything
+// else, too: half of a password.
+func cutScheme(raw string) (scheme, rest string, ok bool) {
+	scheme, rest, ok = strings.Cut(raw, "://")
+	if !ok || !schemeFormat.MatchString(scheme) {
+		return "", raw, false
+	}
+	return scheme, rest, true
 }
 
 // printable makes one line of text that came from elsewhere fit for a

@@ -42,7 +42,7 @@ func newRemote(o Options) (*remote, error) {
 	if o.URL == "" {
 		return nil, &OptionError{Repository: `""`, Reason: "no URL or path is given", hint: "give the URL or the path of a Git repository"}
 	}
-	scheme, rest, isURL := strings.Cut(o.URL, "://")
+	scheme, rest, isURL := cutScheme(o.URL)
 	scheme = strings.ToLower(scheme)
 	switch {
 	case isURL && scheme == "file":
@@ -53,6 +53,8 @@ func newRemote(o Options) (*remote, error) {
 		return nil, &OptionError{Repository: displayURL(o.URL), Reason: fmt.Sprintf("scheme %q is not supported", printable(scheme, 20)), hint: "use https, ssh or file"}
 	case isSCP(o.URL):
 		return newNetworkRemote(o, "ssh")
+	case strings.Contains(o.URL, "://"):
+		return nil, &OptionError{Repository: displayURL(o.URL), Reason: "what stands before :// is no scheme", hint: "use https, ssh or file"}
 	}
 	return newFileRemote(o, o.URL)
 }

@@ -428,12 +428,14 @@ func FuzzURL(ff *testing.F) {
 	f.Add("ssh", "git", "", "-oProxyCommand=x/shop")
 	f.Add("http", "", "%2F?#", "[::1]:8080/shop?token=x#y")
 	f.Add("", "git", "", "example.com:shop/environments.git")
+	f.Add("htt ps", "ann", "", "git.example.com/shop")
+	f.Add("", "git", "file:///", "example.com:shop/environments.git")
 	f.Fuzz(func(t *testing.T, scheme, user, password, rest string) {
 		const secret = "hunter2-hunter2"
 		raw := user + ":" + secret + password + "@" + rest
 		if scheme != "" {
 			raw = scheme + "://" + raw
-		} else if user == "" || strings.ContainsAny(user, `/\`) {
+		} else if user == "" || user[0] == ':' || strings.ContainsAny(user, `/\`) {
 			return // a path
 		}
 		o := Options{URL: raw, DisallowFile: true}

@@ -94,7 +94,9 @@ var (
 
 // Split takes the signature out of a commit's object: what was signed is the
 // object without it, to the byte. sig is empty where there is none. A commit with
-// several signatures is refused, as readers differ in which one they take.
+// several signatures is refused, as readers differ in which one they take, and so is
+// one whose signature stands above its committer: readers stop looking for parents
+// and people there, so that who moves it up makes another commit of what was signed.
 func Split(commit []byte) (payload, sig []byte, err error) {
 	head, message, found := bytes.Cut(commit, []byte("\n\n"))
 	if !found {
@@ -102,6 +104,7 @@ func Split(commit []byte) (payload, sig []byte, err error) {
 	}
 	var into *[]byte // continuation lines begin with a blank
 	var other []byte
+	complete := false
 	for _, line := range bytes.Split(head, []byte("\n")) {
 		switch {
 		case bytes.HasPrefix(line, []byte(" ")) && into != nil:
@@ -111,14 +114,21 @@ func Split(commit []byte) (payload, sig []byte, err error) {
 			if sig != nil {
 				return nil, nil, refused(ErrUnsupported, "there are several")
 			}
+			if !complete {
+				return nil, nil, refused(ErrUnsupported, "it stands above the committer")
+			}
 			sig = append(append([]byte{}, line[len(header):]...), '\n')
 			into = &sig
 			continue
 		case bytes.HasPrefix(line, otherHeader):
+			if !complete {
+				return nil, nil, refused(ErrUnsupported, "it stands above the committer")
+			}
 			into = &other
 			continue
 		}
 		into = nil
+		complete = complete || bytes.HasPrefix(line, []byte("committer "))
 		payload = append(append(payload, line...), '\n')
 	}
 	if found {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -263,10 +264,19 @@ func TestCommitsThatAreRefused(t *testing.T) {
 	_, foreignSig, err := signature.Split(foreign)
 	require.NoError(t, err)
 
+	// To readers these are commits without parents, authors and committers, of a
+	// payload that is signed.
+	tree, rest, _ := bytes.Cut(payload, []byte("\n"))
+	folded := bytes.ReplaceAll(bytes.TrimRight(sig, "\n"), []byte("\n"), []byte("\n "))
+	movedUp := slices.Concat(tree, []byte("\ngpgsig "), folded, []byte("\n"), rest)
+	otherAbove := slices.Concat(tree, []byte("\ngpgsig-sha256 x\n"), signature.Join(rest, sig))
+
 	tests := map[string]struct {
 		commit []byte
 		reason error
 	}{
+		"moved above the people": {movedUp, signature.ErrUnsupported},
+		"another one above them": {otherAbove, signature.ErrUnsupported},
 		"unsigned":               {payload, signature.ErrUnsigned},
 		"empty":                  {nil, signature.ErrUnsigned},
 		"signed twice":           {signature.Join(commit, sig), signature.ErrUnsupported},
