@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -139,7 +140,8 @@ func FuzzDigestEdit(ff *testing.F) {
 		const file = "kustomization.yaml"
 		out, err := withDigest(file, data, image, digestB)
 		if err != nil {
-			checkDecoder(t, file, err)
+			require.Contains(t, err.Error(), file)
+			require.Less(t, len(err.Error()), 2000)
 			return
 		}
 		root, err := parseKustomization(file, out)
@@ -191,6 +193,7 @@ func FuzzManifests(ff *testing.F) {
 	f.Add([]byte("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {a: b}\n"))
 	f.Add([]byte("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {a: ENC}\nsops: {mac: x}\n"))
 	f.Add([]byte("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {a: b}\nsops:\n"))
+	f.Add([]byte("apiVersion: v1\nkind: Secret\nmetadata: {name: " + strings.Repeat("a", 5000) + "}\ndata: {a: b}\n"))
 	f.Add([]byte("x: &x {data: {a: b}}\n<<: *x\nkind: Secret\n"))
 	f.Add([]byte("x: &x {data: {a: b}}\nkind: ConfigMap\n<<: *x\n---\nkind: &k Secret\nmetadata: {name: *k}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -216,7 +219,7 @@ func FuzzManifests(ff *testing.F) {
 				continue
 			}
 			n++
-			if sops, _ := object["sops"].(map[string]any); object["kind"] == "Secret" && len(sops) == 0 {
+			if sops := reflect.ValueOf(object["sops"]); object["kind"] == "Secret" && (sops.Kind() != reflect.Map || sops.Len() == 0) {
 				require.Nil(t, object["data"])
 				require.Nil(t, object["stringData"])
 			}

@@ -33,7 +33,7 @@ type manifest struct {
 	kind, name string
 }
 
-func (m manifest) String() string { return m.kind + " " + m.name }
+func (m manifest) String() string { return clip(m.kind) + " " + clip(m.name) }
 
 // at returns what stands at a path of fields, nil when nothing does.
 func (m manifest) at(fields ...string) *yaml.Node { return nodeAt(m.node, fields...) }
