@@ -38,7 +38,7 @@ const (
 
 	// slow is when a mutant is named that has not ended yet: of one that never does,
 	// the test's own timeout would not tell.
-	slow = 10 * time.Second
+	slow = 30 * time.Second
 )
 
 // F is a fuzz target's testing.F that tries mutants.
