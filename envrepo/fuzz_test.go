@@ -159,7 +159,7 @@ func FuzzDigestEdit(ff *testing.F) {
 		}
 		// But for the digest, the two mean the same …
 		*follow(old.digest) = yaml.Node{Kind: yaml.ScalarNode, Tag: yaml.NodeTagString, Value: digestB, Anchor: follow(old.digest).Anchor}
-		if old.digest.Kind == yaml.ScalarNode && old.digest.Anchor == "" {
+		if old.digest.Kind == yaml.ScalarNode && old.digest.Anchor == "" && old.digest.Style&yaml.TaggedStyle == 0 { // a tag stays
 			require.True(t, sameTree(before, root))
 		}
 		// … and an edit in place changed no other byte.
