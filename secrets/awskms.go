@@ -163,7 +163,8 @@ func parseAWSCredentials(name, profile string, data []byte) (aws.Credentials, er
 			continue
 		}
 		value = strings.TrimSpace(value)
-		switch key = strings.ToLower(strings.TrimSpace(key)); key {
+		key = strings.TrimSpace(key)
+		switch strings.ToLower(key) {
 		case "aws_access_key_id":
 			c.AccessKeyID = value
 		case "aws_secret_access_key":
@@ -172,7 +173,7 @@ func parseAWSCredentials(name, profile string, data []byte) (aws.Credentials, er
 			c.SessionToken = value
 		case "region", "output":
 		default:
-			if !awsSetting.MatchString(key) {
+			if len(key) > 30 || !awsSetting.MatchString(key) {
 				key = "the setting"
 			}
 			return aws.Credentials{}, &KeyFileError{File: name, Line: n, Remedy: remedyAWS,

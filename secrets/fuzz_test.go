@@ -68,6 +68,7 @@ func FuzzKeyFiles(ff *testing.F) {
 	}
 	f.Add([]byte("[default]\naws_access_key_id = a\naws_secret_access_key = b\n"))
 	f.Add([]byte("[default]\nwJalrXUtnFEMIwJalrXUtnFEMIwJalrXUtnFEMIwJalrXUtnFEMI==\n"))
+	f.Add([]byte("[default]\naws_secret_access_keyFEMIwJalrXUtnFE_wJalrXUtnFEMI = b\n"))
 	f.Add([]byte(`{"type": "service_account", "private_key": "x"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, ageErr := parseAgeIdentities("k", data)

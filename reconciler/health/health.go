@@ -88,7 +88,7 @@ func Of(object *unstructured.Unstructured) State {
 	}
 	result, err := compute(object)
 	if err != nil {
-		return State{Progressing, "has a status that cannot be read: " + err.Error()}
+		return State{Progressing, "has a status that cannot be read: " + clip(err.Error())}
 	}
 	switch {
 	case result.Status == status.FailedStatus:

@@ -225,6 +225,7 @@ func FuzzOf(ff *testing.F) {
 		"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nstatus:\n  phase: Running\n  containerStatuses:\n  - name: c\n    state: {waiting: {reason: CrashLoopBackOff, message: x}}\n    lastState: {terminated: {exitCode: 1, reason: OOMKilled, message: y}}\n",
 		"{apiVersion: example.com/v1, kind: X, metadata: {name: a}, status: {conditions: [{type: Stalled, status: \"True\"}]}}",
 		"{apiVersion: v1, kind: Pod, status: {phase: Running, containerStatuses: [{state: null}]}}",
+		"{apiVersion: v1, kind: Pod, status: {phase: " + strings.Repeat("x", 3000) + "}}",
 		"{kind: HTTPRoute, status: {parents: [{conditions: [{type: Accepted, status: \"False\", reason: " + strings.Repeat("x", 3000) + "}]}]}}",
 	} {
 		f.Add([]byte(text))
@@ -251,6 +252,7 @@ func FuzzOf(ff *testing.F) {
 		oneLine(t, refusal)
 		var pod corev1.Pod
 		if runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &pod) == nil {
+			pod.Name = "api-1" // names are short, or no API server takes them
 			oneLine(t, health.PodProblem([]corev1.Pod{pod}))
 		}
 	})
