@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,8 @@ type lookback struct {
 	release envrepo.Release
 	lacks   map[string][]contract.Missing // by the digest of the build
 	past    deploymentPast
-	changes int // that past was told
+	changes int   // that past was told
+	ended   error // why no older ones were, where there may be some
 }
 
 // name is the deployment's, for messages.
@@ -37,8 +39,18 @@ func (l *lookback) name() string {
 	return name
 }
 
-// open reports whether older commits may still tell something.
-func (l *lookback) open() bool { return !l.past.settled() && l.changes < maxPast }
+// known reports whether the target of past is what a rollback brings back, whatever
+// stands in commits that were not told. Where as many were as are looked back over, a
+// digest that no commit pins yet is taken for a new one.
+func (l *lookback) known() bool {
+	switch {
+	case l.ended == nil || l.past.settled():
+		return true
+	case errors.Is(l.ended, errLookedBack):
+		return len(l.past.before) > 0 && !l.past.arrived
+	}
+	return false
+}
 
 // lookbacks are the deployments of a release that run, each with what it lacks of what
 // builds need that it does not pin.
@@ -61,6 +73,7 @@ func lookbacks(r *render.Result, builds []envrepo.Build) (list []*lookback) {
 // its component and its own build require is left out: that is judged anyway.
 func lackedByOthers(component envrepo.Component, d deployed, builds []envrepo.Build, hidden []string) map[string][]contract.Missing {
 	known, others := map[string]bool{}, &envrepo.Contract{}
+	requiring := map[string][]string{} // digests, by key
 	for _, key := range component.Config.Required {
 		known[key] = true
 	}
@@ -70,10 +83,15 @@ func lackedByOthers(component envrepo.Component, d deployed, builds []envrepo.Bu
 				continue
 			}
 			for _, key := range b.Config.Required {
-				if !own && !known[key] {
-					others.Required = append(others.Required, key)
+				switch {
+				case own:
+					known[key] = true
+				case !known[key]:
+					if len(requiring[key]) == 0 {
+						others.Required = append(others.Required, key)
+					}
+					requiring[key] = append(requiring[key], b.Digest)
 				}
-				known[key] = true
 			}
 		}
 	}
@@ -83,10 +101,8 @@ func lackedByOthers(component envrepo.Component, d deployed, builds []envrepo.Bu
 	component.Config.Required = nil
 	lacks := map[string][]contract.Missing{}
 	for _, m := range contract.Check(d.objects, component, others, hidden...) {
-		for _, b := range builds {
-			if b.Config != nil && b.Digest != d.digest && slices.Contains(b.Config.Required, m.Key) {
-				lacks[b.Digest] = append(lacks[b.Digest], m)
-			}
+		for _, digest := range requiring[m.Key] {
+			lacks[digest] = append(lacks[digest], m)
 		}
 	}
 	return lacks
@@ -103,27 +119,25 @@ func judgeRollbacks(ctx context.Context, from, v *view, result *checked) error {
 	history, done, err := from.history()
 	if err == nil {
 		defer done()
-		err = history.lookBack(ctx, result.lookbacks)
+		history.lookBack(ctx, result.lookbacks)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var unknown []string
+	unknown := map[string][]string{} // deployments, by why
 	for _, l := range result.lookbacks {
-		digest := l.past.target()
-		if err != nil && len(l.past.before) == 0 {
-			unknown = append(unknown, l.name())
+		if l.ended = cmp.Or(l.ended, err); !l.known() {
+			why := strings.Join(append([]string{l.ended.Error()}, hints(l.ended)...), "; ")
+			unknown[why] = append(unknown[why], l.name())
+			continue
 		}
+		digest := l.past.target()
 		for _, m := range l.lacks[digest] {
 			result.add(missingKey(v.Repo, l.release, l.past.tag, m, fmt.Sprintf(" for build %s, which a rollback brings back", buildID(digest))))
 		}
 	}
-	if len(unknown) > 0 {
-		note := fmt.Sprintf("which build a rollback of %s brings back is not known, and whether its configuration is there was not judged: %v", strings.Join(unknown, ", "), err)
-		if help := hints(err); len(help) > 0 {
-			note += "; " + strings.Join(help, "; ")
-		}
-		result.note(note)
+	for _, why := range slices.Sorted(maps.Keys(unknown)) {
+		result.note(fmt.Sprintf("which build a rollback of %s brings back is not known, and whether its configuration is there was not judged: %s", strings.Join(unknown[why], ", "), why))
 	}
 	return nil
 }
@@ -135,14 +149,14 @@ const maxLookedBack = 5000
 var errLookedBack = fmt.Errorf("no other one is in the last %d changes of it and the last %d commits", maxPast, maxLookedBack)
 
 // lookBack tells deployments what they pinned before, in one walk for all of them,
-// until each knows what a rollback brings back. An error says why one may not know.
-func (r *remoteRepository) lookBack(ctx context.Context, list []*lookback) error {
+// until each knows what a rollback brings back, or why it does not.
+func (r *remoteRepository) lookBack(ctx context.Context, list []*lookback) {
 	open := map[string][]*lookback{} // by folder in the repository
 	for _, l := range list {
 		dir := path.Join(r.project, l.release.Dir)
 		open[dir] = append(open[dir], l)
 	}
-	looked, gaveUp := 0, false
+	looked := 0
 	var broken error
 	err := r.Walk(ctx, r.branch, slices.Sorted(maps.Keys(open)), func(commit gitrepo.Commit, changed []string) bool {
 		for _, dir := range changed {
@@ -153,24 +167,26 @@ func (r *remoteRepository) lookBack(ctx context.Context, list []*lookback) error
 				return false
 			}
 			open[dir] = slices.DeleteFunc(open[dir], func(l *lookback) bool {
-				gaveUp = gaveUp || l.changes == maxPast
-				return !l.open()
+				if l.changes == maxPast {
+					l.ended = errLookedBack
+				}
+				return l.ended != nil || l.past.settled()
 			})
 			if len(open[dir]) == 0 {
 				delete(open, dir)
 			}
 		}
 		looked++
-		gaveUp = gaveUp || looked == maxLookedBack
 		return len(open) > 0 && looked < maxLookedBack
 	})
-	switch {
-	case broken != nil:
-		return broken
-	case err == nil && gaveUp:
-		return errLookedBack
+	if err = cmp.Or(broken, err); err == nil && looked == maxLookedBack {
+		err = errLookedBack
 	}
-	return err
+	for _, rest := range open {
+		for _, l := range rest {
+			l.ended = err
+		}
+	}
 }
 
 // tell tells the deployments of one release what it was at a commit. A state that nobody

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/envrepo"
+	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/render"
 )
 
@@ -29,6 +31,7 @@ func TestDeploymentPast(t *testing.T) {
 		"brings back, not committed yet":     {[]change{at("b", "deploy"), at("c", "deploy")}, "", 2},
 		"rolled back":                        {[]change{at("c", "roll back api in production to c"), at("b", "deploy"), at("a", "x"), at("c", "deploy")}, "", 4},
 		"reverted":                           {[]change{at("c", `Revert "Deploy b"`), at("b", "deploy"), at("c", "deploy")}, "", 3},
+		"a pull request as GitHub tries it":  {[]change{at("c", "Merge "+strings.Repeat("a", 40)+" into "+strings.Repeat("b", 40)), at("b", "deploy"), at("c", "deploy")}, "", 3},
 		"says so and had never been":         {[]change{at("c", "roll back api"), at("b", "deploy")}, "b", 0},
 		"rolled back, and again forward":     {[]change{at("c", "deploy"), at("b", "roll back"), at("c", "deploy"), at("b", "deploy")}, "b", 2},
 		"a commit that cannot be read":       {[]change{{Message: "broken"}, at("c", "deploy"), {}, at("b", "deploy")}, "b", 4},
@@ -44,6 +47,35 @@ func TestDeploymentPast(t *testing.T) {
 		}
 		assert.Equal(t, c.target, past.target(), name)
 		assert.Equal(t, c.settled, settled, name)
+	}
+}
+
+// TestHistoriesThatEnd: where not all commits can be told, nothing is demanded that
+// older ones may clear up.
+func TestHistoriesThatEnd(t *testing.T) {
+	t.Parallel()
+	at := func(digest, message string) change {
+		return change{Message: message, State: []releaseState{{Digest: digest}}}
+	}
+	for name, c := range map[string]struct {
+		changes                []change
+		complete, limited, cut bool // whether the target is known then
+	}{
+		"nothing else":    {[]change{at("c", "deploy")}, true, false, false},
+		"deployed":        {[]change{at("c", "deploy"), at("b", "deploy")}, true, true, true},
+		"goes back":       {[]change{at("c", "roll back api"), at("b", "deploy")}, true, false, false},
+		"went back":       {[]change{at("c", "roll back api"), at("b", "deploy"), at("c", "deploy")}, true, true, true},
+		"not yet pinned":  {[]change{at("b", "deploy")}, true, true, false},
+		"nothing is told": {nil, true, false, false},
+	} {
+		l := &lookback{past: deploymentPast{present: "c"}}
+		for _, change := range c.changes {
+			l.past.add(change)
+		}
+		for ended, known := range map[error]bool{nil: c.complete, errLookedBack: c.limited, &gitrepo.ShallowError{}: c.cut} {
+			l.ended = ended
+			assert.Equal(t, known, l.known(), "%s: %v", name, ended)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -202,11 +203,15 @@ func (p *deploymentPast) add(c change) {
 		case s.Digest != last:
 			p.before = append(p.before, s.Digest)
 			return
-		case len(p.before) == 0:
+		case len(p.before) == 0 && !trialMerge.MatchString(c.Message):
 			p.arrived, p.arrival = true, c.Message
 		}
 	}
 }
+
+// trialMerge is the message of the commit that GitHub makes of a pull request for its
+// pipelines. It says nothing of what the merge will say.
+var trialMerge = regexp.MustCompile(`^Merge [0-9a-f]{40} into [0-9a-f]{40}\s*$`)
 
 // wentBack reports whether the present digest is what was gone back to: it had been
 // there before, and came by a commit that says so or by none yet. What it replaced is

@@ -53,8 +53,12 @@ func (m Missing) String() string {
 func Check(objects []*unstructured.Unstructured, component envrepo.Component, build *envrepo.Contract, hidden ...string) []Missing {
 	required := slices.Clone(component.Config.Required)
 	if build != nil {
+		known := map[string]bool{}
+		for _, key := range required {
+			known[key] = true
+		}
 		for _, key := range build.Required {
-			if !slices.Contains(required, key) {
+			if !known[key] {
 				required = append(required, key)
 			}
 		}
