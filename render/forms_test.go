@@ -205,6 +205,13 @@ func TestEncryptedJSONPatch(t *testing.T) {
 	assert.Contains(t, res.Values, formSecret, "the value inside the file is known, for masking")
 	assert.Empty(t, res.Opaque)
 
+	// That a value stands elsewhere in plain text is a coincidence, and no leak.
+	f.files["kustomization.yaml"] += "configMapGenerator: [{name: c, literals: [REGION=canary-value-1]}]\n"
+	coincidence := f.project(t)
+	res, err = render.Build(context.Background(), render.Request{FS: coincidence, Release: releaseOf(t, coincidence, "development", "api"), Decrypt: keyed(t, "development")})
+	require.NoError(t, err)
+	assert.NotContains(t, res.Values, formSecret)
+
 	// Without a key nobody knows what it does: it is left out, and named.
 	res, err = render.Build(context.Background(), render.Request{FS: fsys, Release: rel, Decrypt: keyless})
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ type loaded struct {
 	secret  bool // data holds decrypted values
 	sealed  bool // the file is encrypted, opened or not: no error quotes it
 	keyless bool
-	opaque  bool // nothing is known of its content
+	opaque  bool // nothing shows of it without a key
 	masked  func() ([]byte, error)
 	checked role // roles whose checks it has passed
 
@@ -138,7 +138,7 @@ func (f *loaded) check(use fileUse) error {
 		}
 		return &InputError{File: use.path, Line: line, Reason: r.reason, Remedy: r.remedy}
 	}
-	if f.opaque && roles&rolePatch != 0 {
+	if f.opaque && f.keyless && roles&rolePatch != 0 {
 		if roles&roleUntargeted != 0 {
 			return fail(0, refusal{"is encrypted as a whole, so that nobody knows without a key what it patches",
 				"give the patch a target in " + use.from.file + ", or encrypt its values only: as YAML, with the extension .yaml"})
@@ -247,6 +247,9 @@ func (l *loader) memory(r rendition) (*memoryFS, error) {
 			var err error
 			if data, err = f.masked(); err != nil {
 				return nil, errNoMask
+			}
+			if f.opaque && f.checked&rolePatch != 0 {
+				data = []byte(noPatch)
 			}
 		}
 		mem.put(p, data)

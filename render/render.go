@@ -43,7 +43,7 @@ type Decrypted struct {
 	Values    []string // decrypted values, for masking and for tracking
 	Encrypted bool     // the file was encrypted
 	Keyless   bool     // no key was used: Data holds placeholders
-	Opaque    bool     // nothing of the file is known without a key: Data is one placeholder
+	Opaque    bool     // nothing of the file shows without a key: then Data is one placeholder
 
 	// Masked returns the file with a placeholder for each decrypted value. It
 	// is called only to tell a leak from a coincidence and to get an error

@@ -34,7 +34,7 @@ func keyed(t testing.TB, environments ...string) render.Decrypt {
 	}
 	return func(path string, data []byte) (render.Decrypted, error) {
 		o, err := keys.Open(path, data)
-		return render.Decrypted{Data: o.Data, Values: o.Values, Encrypted: o.Encrypted, Masked: func() ([]byte, error) {
+		return render.Decrypted{Data: o.Data, Values: o.Values, Encrypted: o.Encrypted, Opaque: o.Opaque, Masked: func() ([]byte, error) {
 			o, err := secrets.OpenKeyless(path, data)
 			return o.Data, err
 		}}, err

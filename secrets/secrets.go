@@ -41,7 +41,7 @@ type Opened struct {
 	Values    []string // decrypted values worth masking, longest first
 	Encrypted bool     // it was a SOPS file
 	Keyless   bool     // values in Data are placeholders
-	Opaque    bool     // so is Data as a whole: of a binary file nothing shows without a key
+	Opaque    bool     // it is a binary file, of which nothing shows without a key
 }
 
 // IsEncrypted reports whether SOPS wrote the file: it looks for the metadata
@@ -86,7 +86,7 @@ func (k *Keys) Open(path string, data []byte) (o Opened, err error) {
 	if format == formats.Binary {
 		values = append(values, innerValues(string(out))...)
 	}
-	return Opened{Data: out, Values: maskable(values), Encrypted: true}, nil
+	return Opened{Data: out, Values: maskable(values), Encrypted: true, Opaque: format == formats.Binary}, nil
 }
 
 // OpenKeyless shows a file without any key: names and plain values are kept,
