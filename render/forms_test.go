@@ -226,6 +226,18 @@ func TestEncryptedJSONPatch(t *testing.T) {
 	}
 }
 
+// A manifest is no binary file: without a key it would be no manifest, and with one its
+// kind would be a decrypted value.
+func TestManifestEncryptedAsAWhole(t *testing.T) {
+	t.Parallel()
+	f := form{files: map[string]string{"kustomization.yaml": "resources: [s.bin]\n", "s.bin": formSecretManifest}, sealed: map[string]string{"s.bin": ""}}
+	fsys := f.project(t)
+	for _, decrypt := range []render.Decrypt{keyless, keyed(t, "development")} {
+		_, err := render.Build(context.Background(), render.Request{FS: fsys, Release: releaseOf(t, fsys, "development", "api"), Decrypt: decrypt})
+		assert.ErrorContains(t, err, formDir+"s.bin: is encrypted as a whole, so that nobody knows without a key which objects it holds")
+	}
+}
+
 // Metadata never holds a decrypted value, whatever the component allows.
 func TestAllowedKindsHoldNoneInMetadata(t *testing.T) {
 	t.Parallel()

@@ -159,6 +159,10 @@ func (f *loaded) check(use fileUse) error {
 			return fail(line, refusal{reason, "correct the file: " + use.from.file + " reads it as " + use.ref.field})
 		}
 		if roles&roleResource != 0 {
+			if f.opaque {
+				return fail(0, refusal{"is encrypted as a whole, so that nobody knows without a key which objects it holds",
+					"encrypt its values only: as YAML, with the extension .yaml"})
+			}
 			f.objects = n
 		}
 	}
