@@ -291,6 +291,7 @@ func (c *canaries) plantGood() {
 	c.seal(dir+"app.conf", "", "a: "+c.value(": ")+"\n")
 	c.seal(dir+"app.bin", "", "\xff\x00"+c.value("\x01")+"\xfe")
 	c.seal(dir+"patch.yaml", "", "apiVersion: v1\nkind: Secret\nmetadata: {name: api-license}\nstringData: {PATCHED: "+c.value("-")+"}\n")
+	c.seal(dir+"patch.bin", "", `[{"op": "add", "path": "/stringData/ADDED", "value": "`+c.value("-")+`"}]`)
 	c.seal(dir+"tracing/tracing.env", "", "TRACING="+c.value(odd)+"\n")
 	c.write(dir+"tracing/kustomization.yaml", "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nsecretGenerator: [{name: tracing, envs: [tracing.env]}]\n")
 	overlay := filepath.Join(c.clone, dir, "kustomization.yaml")
@@ -298,7 +299,7 @@ func (c *canaries) plantGood() {
 	require.NoError(c, err)
 	c.write(dir+"kustomization.yaml", strings.Replace(string(text), "  envs: [secrets.env]\n",
 		"  envs: [secrets.env]\n  files: [app.json, app.ini, app.conf, app.bin]\n", 1)+
-		"components: [tracing]\npatches: [{path: patch.yaml}]\n")
+		"components: [tracing]\npatches: [{path: patch.yaml}, {path: patch.bin, target: {kind: Secret, name: api-license}}]\n")
 }
 
 // brokenReleases are folders of environments/development that fail, each in its way.
