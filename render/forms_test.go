@@ -238,6 +238,30 @@ func TestManifestEncryptedAsAWhole(t *testing.T) {
 	}
 }
 
+// The values inside of a file that is encrypted as a whole are kept track of, up to a
+// size that no such file needs.
+func TestLargeFilesEncryptedAsAWhole(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("#\n", render.MaxConfig/2)
+	const manifest = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {TOKEN: x}\n"
+	for text, kustomization := range map[string]string{
+		"- {op: replace, path: /stringData/TOKEN, value: canary-value-1}\n": "resources: [s.yaml]\npatches: [{path: x.bin, target: {kind: Secret}}]\n",
+		"TOKEN=canary-value-1\n": "resources: [s.yaml]\n" + strings.Replace(generator("envs: [x.bin]"), "name: s", "name: g", 1),
+	} {
+		for padding, refused := range map[string]bool{"": false, large: true} {
+			f := form{files: map[string]string{"kustomization.yaml": kustomization, "s.yaml": manifest, "x.bin": text + padding}, sealed: map[string]string{"x.bin": ""}}
+			fsys := f.project(t)
+			res, err := render.Build(context.Background(), render.Request{FS: fsys, Release: releaseOf(t, fsys, "development", "api"), Decrypt: keyed(t, "development")})
+			if refused {
+				assert.ErrorContains(t, err, formDir+"x.bin: is encrypted as a whole and larger than 256 KiB")
+				continue
+			}
+			require.NoError(t, err)
+			assert.Contains(t, res.Values, formSecret)
+		}
+	}
+}
+
 // Metadata never holds a decrypted value, whatever the component allows.
 func TestAllowedKindsHoldNoneInMetadata(t *testing.T) {
 	t.Parallel()

@@ -138,12 +138,10 @@ func (f *loaded) check(use fileUse) error {
 		}
 		return &InputError{File: use.path, Line: line, Reason: r.reason, Remedy: r.remedy}
 	}
-	if f.opaque && f.keyless && roles&rolePatch != 0 {
-		if roles&roleUntargeted != 0 {
-			return fail(0, refusal{"is encrypted as a whole, so that nobody knows without a key what it patches",
-				"give the patch a target in " + use.from.file + ", or encrypt its values only: as YAML, with the extension .yaml"})
+	if f.opaque {
+		if r := f.checkOpaque(use, roles); !r.ok() {
+			return fail(0, r)
 		}
-		f.data, f.standsIn = []byte(noPatch), true
 	}
 	if roles&(roleConfig|roleReplacement|rolePlugin) != 0 && len(f.data) > MaxConfig {
 		return tooLarge(use.path, MaxConfig)
@@ -206,6 +204,24 @@ func (f *loaded) check(use fileUse) error {
 	}
 	f.checked |= roles
 	return nil
+}
+
+// checkOpaque judges a file that is encrypted as a whole. Where it is a patch that
+// nobody can read, one that does nothing stands in for it.
+func (f *loaded) checkOpaque(use fileUse, roles role) refusal {
+	patch := roles&rolePatch != 0
+	switch {
+	case len(f.data) > MaxConfig && (patch || strings.Contains(use.ref.field, ".env")):
+		return refusal{"is encrypted as a whole and larger than 256 KiB: it is not looked into, and nobody could tell where its values surface",
+			"encrypt its values only, with the extension .env or .yaml, or part it"}
+	case !f.keyless || !patch:
+		return refusal{}
+	case roles&roleUntargeted != 0:
+		return refusal{"is encrypted as a whole, so that nobody knows without a key what it patches",
+			"give the patch a target in " + use.from.file + ", or encrypt its values only: as YAML, with the extension .yaml"}
+	}
+	f.data, f.standsIn = []byte(noPatch), true
+	return refusal{}
 }
 
 // noPatch is a JSON patch that changes nothing.

@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -27,4 +28,26 @@ func TestValuesInsideOfBinaryFiles(t *testing.T) {
 	o, err := keysOf(t, "development").Open("opaque.env", fixture(t, "sops", "opaque.env"))
 	require.NoError(t, err)
 	assert.Contains(t, o.Values, "canary-token-8fd2")
+}
+
+// Whoever knows the public key decides what is inside: nothing panics or takes long, and
+// a plain value behind a sign is found whatever stands around it.
+func FuzzInnerValues(f *testing.F) {
+	for _, data := range []string{"- {op: add, path: /a, value: [b, &c d, *c]}\n", "a: &a {b: *a}\n---\n- - - !!binary eA==\n", "{\"op\": [", "? {a: b}\n: c\n", "\tA = b = c"} {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data string) {
+		if len(data) > maxInner {
+			require.Nil(t, innerValues(data))
+			return
+		}
+		size := 0
+		for _, value := range innerValues(data) {
+			size += len(value)
+		}
+		require.LessOrEqual(t, size, 8*len(data), "nothing is multiplied")
+		if !strings.Contains(data, "\n") {
+			require.Contains(t, innerValues("NAME=canary-one\n"+data), "canary-one")
+		}
+	})
 }
