@@ -93,6 +93,7 @@ func (d *decision) dependencies() bool {
 	d.askForgotten()
 	if len(in.Circle) > 0 {
 		d.leave()
+		defer d.forgetEnded()
 		return d.stop(Verdict{State: StateFailed, Reason: v1alpha1.ReasonDependencyNotReady, Stalled: true, Message: circleText(in.Circle)})
 	}
 	var waits, names []string
@@ -107,6 +108,7 @@ func (d *decision) dependencies() bool {
 	d.leave()
 	// How long that may take is for the dependencies to say: whoever waits for them
 	// has not started yet, however many they are in a row.
+	defer d.forgetEnded()
 	return d.stop(Verdict{State: StateHeld, Reason: v1alpha1.ReasonDependencyNotReady, Message: strings.Join(waits, "; "),
 		Reconciling: !stalled, Stalled: stalled, After: later(recheckDependency, d.untilRetired()), attempt: behind(in), waitsFor: names})
 }

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -92,7 +93,8 @@ func (d *decision) anothers(live *unstructured.Unstructured) bool {
 
 // endedLast is when an old route was last seen to stop leading requests somewhere: now,
 // where it has gone, and otherwise when somebody has edited it, if its requests may still
-// be on their way. Nil: nothing of the kind is known.
+// be on their way. Whoever edits an object may write any time into it: one that is
+// further ahead than clocks may differ says nothing. Nil: nothing of the kind is known.
 func endedLast(in *Input, old []oldRoute, ended bool) *metav1.Time {
 	if ended {
 		now := roundUp(in.Now)
@@ -101,12 +103,34 @@ func endedLast(in *Input, old []oldRoute, ended bool) *metav1.Time {
 	var last *metav1.Time
 	for _, r := range old {
 		for _, e := range r.live.GetManagedFields() {
-			if e.Subresource == "" && e.Time != nil && in.Now.Sub(e.Time.Time) < in.Release.Environment.Traffic.Drain && (last == nil || last.Before(e.Time)) {
+			recent := e.Subresource == "" && e.Time != nil && in.Now.Sub(e.Time.Time).Abs() < in.Release.Environment.Traffic.Drain
+			if recent && (last == nil || last.Before(e.Time)) {
 				last = e.Time
 			}
 		}
 	}
 	return last
+}
+
+// forgetEnded has a release that waits for others report which old routes have ended,
+// and when: otherwise every pass would find that they just had.
+func (d *decision) forgetEnded() {
+	v, left := &d.plan.Verdict, maps.Clone(d.in.Inventory)
+	for _, id := range d.in.undeclaredRoutes() {
+		if live := d.in.Live[id]; live == nil || d.anothers(live) {
+			delete(left, id)
+		}
+	}
+	if len(left) == len(d.in.Inventory) {
+		return
+	}
+	v.inventory = left
+	t := v1alpha1.TrafficStatus{}
+	if v.traffic != nil {
+		t = *v.traffic.DeepCopy()
+	}
+	t.RoutedAt = d.routes.had.RoutedAt
+	v.traffic = &t
 }
 
 // leadingTo are the old routes that lead requests to a Service.

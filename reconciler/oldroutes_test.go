@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/api/v1alpha1"
+	"github.com/sluice-dev/sluice/reconciler/inventory"
 	"github.com/sluice-dev/sluice/render"
 )
 
@@ -80,6 +81,32 @@ func TestDecideIdleTagKeepsItsScalerUntilItHasDrained(t *testing.T) {
 			assert.Contains(t, w.pass(), "\nretire tag green\n  Deployment/api-green (update)\nprune\n  ScaledObject/api-green\n")
 			assert.Nil(t, w.in.live(scaler))
 			assert.NotContains(t, w.last(), "green")
+		})
+	}
+}
+
+// A tag that was retired is not started when others exchange their shares, though its
+// autoscaler is still there: it is never deleted, or has a finalizer.
+func TestDecideRetiredTagStaysSoBesideItsScaler(t *testing.T) {
+	for name, scaler := range map[string]*unstructured.Unstructured{
+		"HorizontalPodAutoscaler": never(hpa("api-green", 2, 10)),
+		"ScaledObject":            never(object("{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {name: api-green}, spec: {scaleTargetRef: {name: api-green}}}")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			blue, red, green := tag("blue", "one", 2), tag("red", "one", 2), tag("green", "two", 2, scaler)
+			w := splitWorld(t, "blue=80 red=10 green=10", httpRoute(), blue, red, green)
+			w.tagged("blue=90 red=10", onlyWith(httpRoute()), blue, red, green)
+			w.pass()
+			w.after(15 * time.Second)
+			assert.Contains(t, w.pass(), "\nretire tag green\n")
+			w.commit(3)
+			w.tagged("blue=80 red=20", onlyWith(httpRoute()), blue, red, green)
+			text := w.pass()
+			assert.Contains(t, text, "\nroute blue=80 red=20\n")
+			assert.Contains(t, text, "report Ready: 8 objects are as declared\n")
+			assert.Zero(t, w.replicas("api-green"))
+			assert.NotNil(t, w.in.live(scaler))
 		})
 	}
 }
@@ -283,6 +310,61 @@ func TestDecideKeptRouteHoldsItsTags(t *testing.T) {
 		setReplicas(idle, 0)
 		w.bump(idle, true)
 		assert.NotContains(t, w.pass(), "apply workloads")
+	})
+}
+
+// Whoever may edit a route may write any time into its managed fields. One from the far
+// future keeps nothing.
+func TestDecideOldRouteFromTheFuture(t *testing.T) {
+	blue, green := tag("blue", "one", 2), tag("green", "two", 2)
+	for name, route := range map[string]*unstructured.Unstructured{"kept": never(httpRoute()), "deleted": httpRoute()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := splitWorld(t, "blue=90 green=10", route, blue, green)
+			w.edit(routeID, func(o *unstructured.Unstructured) {
+				o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-edit", Time: &metav1.Time{Time: w.in.Now.AddDate(70, 0, 0)}}})
+			})
+			w.tagged("blue=100", onlyWith(named("shop")), blue, green)
+			w.pass()
+			w.after(15 * time.Second)
+			w.pass()
+			delete(w.in.Live, routeID)
+			w.pass()
+			w.after(15 * time.Second)
+			assert.Contains(t, w.pass(), "\nretire tag green\n")
+		})
+	}
+}
+
+// A release that waits for others retires what its routes have left, though a route of its
+// inventory is not there: it was deleted by hand, or never created.
+func TestDecideOldRouteHasEndedBehindADependency(t *testing.T) {
+	blue, green := tag("blue", "one", 2), tag("green", "two", 2)
+	w := splitWorld(t, "blue=90 green=10", httpRoute(), blue, green)
+	w.in.Inventory = w.in.Inventory.Union(inventory.Of(named("shop")))
+	w.tagged("blue=100", append(onlyWith(httpRoute()), configMap("api-new", "1")), blue, green)
+	w.in.Dependencies = []Dependency{{Name: "db", Message: "its pods crash"}}
+	assert.Contains(t, w.pass(), "\nroute blue=100\n")
+	assert.NotContains(t, w.in.Inventory, inventory.IDOf(named("shop")))
+	w.after(15 * time.Second)
+	text := w.pass()
+	assert.Contains(t, text, "\nretire tag green\n")
+	assert.Contains(t, text, "report Held DependencyNotReady: release db is not ready: its pods crash\nagain in 5m0s\n")
+	t.Run("and waits for its requests", func(t *testing.T) {
+		w := splitWorld(t, "blue=90 green=10", never(httpRoute()), blue, green)
+		w.tagged("blue=100", onlyWith(named("shop")), blue, green)
+		w.pass()
+		w.after(time.Hour)
+		equal(t, heldByRoute, w.pass())
+		w.commit(3)
+		w.tagged("blue=100", append(onlyWith(named("shop")), configMap("api-new", "1")), blue, green)
+		w.in.Dependencies = []Dependency{{Name: "db", Message: "its pods crash"}}
+		delete(w.in.Live, routeID)
+		w.pass()
+		w.after(14 * time.Second)
+		assert.NotContains(t, w.pass(), "retire tag green")
+		w.after(time.Second)
+		assert.Contains(t, w.pass(), "\nretire tag green\n")
 	})
 }
 

@@ -14,7 +14,8 @@ import (
 // while the routes still send or copy requests to it, old ones included, nor before the
 // routes that no longer do are accepted and have been so for the drain delay. A tag that
 // does not run has nothing to wait for, unless it has an autoscaler, which starts it for
-// the requests that still come.
+// the requests that still come. One that was retired stays so, whatever is moved between
+// the others: its autoscaler may be there still, being protected, say.
 func (d *decision) retires(u *unit) bool {
 	if u.listed || u.shared || u.broken != "" {
 		return false
@@ -37,10 +38,13 @@ func (d *decision) retires(u *unit) bool {
 }
 
 // scaled reports whether an autoscaler of the cluster has one of the unit's workloads in
-// its hands.
+// its hands that we have not scaled to zero.
 func (u *unit) scaled(in *Input) bool {
 	for _, live := range in.Live {
-		if u.scaledBy(live) {
+		if !u.scaledBy(live) {
+			continue
+		}
+		if target := in.Live[asScaler(live).target]; target != nil && !stoppedByUs(target) {
 			return true
 		}
 	}

@@ -171,6 +171,14 @@ func scaledByUs(live *unstructured.Unstructured) bool {
 	return replicasOf(live, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == scaleManager })
 }
 
+// stoppedByUs reports whether a workload under an autoscaler is at zero because its tag
+// was retired: what is applied of it otherwise has no number.
+func stoppedByUs(live *unstructured.Unstructured) bool {
+	return !running(live) && replicasOf(live, func(e metav1.ManagedFieldsEntry) bool {
+		return e.Manager == fieldManager && e.Operation == metav1.ManagedFieldsOperationApply
+	})
+}
+
 // replicasOf reports whether a manager that is meant owns spec.replicas.
 func replicasOf(live *unstructured.Unstructured, meant func(metav1.ManagedFieldsEntry) bool) bool {
 	for _, entry := range live.GetManagedFields() {
