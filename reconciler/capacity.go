@@ -156,6 +156,9 @@ func (d *decision) lift(asked demand) map[inventory.ID]lift {
 				n := int64(len(scaled))
 				needed := min(podsFor(asked.whole, u.weight), u.capacity())
 				floors[s.target] = lift{min: (needed + n - 1) / n, share: u.weight}
+				if asked.whole == 0 { // nothing serves: a pod has to be there for anything to start at all
+					floors[s.target] = lift{min: 1, share: 100}
+				}
 				if stays && live.share <= u.weight && live.min > floors[s.target].min {
 					floors[s.target] = live
 				}

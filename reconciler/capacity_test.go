@@ -470,3 +470,53 @@ func TestDecideCapacityLiftEnds(t *testing.T) {
 	assert.EqualValues(t, 2, minimum(w, "api-green"))
 	assert.Empty(t, annotations())
 }
+
+// fromZero is an autoscaler that may leave a Deployment without a pod.
+func fromZero(name string) *unstructured.Unstructured {
+	return object("{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {name: " + name + "}, spec: {maxReplicaCount: 20, scaleTargetRef: {name: " + name + "}}}")
+}
+
+// What its autoscaler has idle at no pods is as it should be.
+func TestDecideIdleAtNoPods(t *testing.T) {
+	t.Run("a release", func(t *testing.T) {
+		w := newWorld(t)
+		w.untagged("sha256:one", deployment("api", "one", 2), service("api", "api"), httpRoute(), fromZero("api"))
+		w.pass()
+		assert.Contains(t, w.last(), "hold routes: ", "it has been told to have a pod")
+		w.up("api")
+		w.pass()
+		w.autoscale("api", 0)
+		assert.Contains(t, w.pass(), "report Ready: ")
+		w.commit(2)
+		w.untagged("sha256:two", deployment("api", "two", 2), service("api", "api"), named("shop"), fromZero("api"))
+		w.pass()
+		w.up("api")
+		assert.Contains(t, w.pass(), "\nroute\n  HTTPRoute/shop (create)\n")
+	})
+	t.Run("tags, and the next share starts one of them", func(t *testing.T) {
+		blue, green := tag("blue", "one", 2, fromZero("api-blue")), tag("green", "two", 2, fromZero("api-green"))
+		w := splitWorld(t, "blue=0 green=100", httpRoute(), blue, green)
+		w.autoscale("api-blue", 0)
+		w.autoscale("api-green", 0)
+		assert.Contains(t, w.pass(), "report Ready: 8 objects")
+		w.tagged("blue=100 green=0", onlyWith(httpRoute()), blue, green)
+		text := w.pass()
+		assert.Contains(t, text, "\nscale\n  Deployment/api-blue to 1\napply scaling\n  ScaledObject/api-blue (update)\nhold routes: ")
+		assert.NotContains(t, text, "\nroute ")
+		w.up("api-blue")
+		assert.Contains(t, w.pass(), "\nroute blue=100 green=0\n")
+		w.after(capacityGrace + time.Second)
+		w.pass()
+		w.autoscale("api-blue", 0)
+		w.pass()
+		assert.Contains(t, w.last(), "nothing to do\nreport Ready: 8 objects are as declared\n")
+	})
+	t.Run("but no mirror begins to one", func(t *testing.T) {
+		blue, green := tag("blue", "one", 2), tag("green", "two", 2, fromZero("api-green"))
+		w := splitWorld(t, "blue=100 green=0", httpRoute(), blue, green)
+		w.autoscale("api-green", 0)
+		w.pass()
+		w.tagged("blue=100 green=0 mirror:green=10", onlyWith(httpRoute()), blue, green)
+		assert.Contains(t, w.pass(), "the mirror to tag green is left out: Deployment/api-green: 0 of 1 replicas ready")
+	})
+}

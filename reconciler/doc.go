@@ -30,6 +30,7 @@
 // ceil(r × 100 / w). The least of these numbers, over all tags that serve, is the
 // whole W; the others have pods to spare. A share of p percent needs
 // ceil(W × p / 100) pods, never less than one nor than the autoscaler's minimum.
+// Who gains nothing may be idle at none where the minimum is 0.
 // More than the tag may have (the autoscaler's maximum, or the replicas its manifest
 // asks for) is awaited only where that is certainly too few; see demand. What is taken
 // from tags without a ready pod reached nobody, and is given to a tag that is ready

@@ -198,15 +198,27 @@ func (u *unit) bound(needed required) (what, remedy string) {
 }
 
 // least is how many ready pods a workload of the unit has at least, whatever its share.
-func (u *unit) least(o *unstructured.Unstructured) int64 {
-	if s := u.scalers[inventory.IDOf(o)]; s != nil {
+func (u *unit) least(in *Input, o *unstructured.Unstructured) int64 {
+	switch s := u.scalers[inventory.IDOf(o)]; {
+	case s != nil && s.min == 0 && !u.gains():
+		wanted, _ := health.Replicas(in.live(o))
+		return min(1, wanted)
+	case s != nil:
 		return max(1, s.min)
-	}
-	if u.tag == "" { // an untagged release may be declared with no replicas at all
+	case u.tag == "": // an untagged release may be declared with no replicas at all
 		wanted, _ := health.Replicas(o)
 		return min(1, wanted)
 	}
 	return 1
+}
+
+// gains reports whether the unit is to get requests, or copies of them, that it does not
+// get now. One that does not may be idle at no pods where its autoscaler allows that.
+func (u *unit) gains() bool { return u.rising() || u.mirror > 0 && u.hadCopy == 0 }
+
+// idle reports whether no workload of the unit has to have a pod now.
+func (u *unit) idle(in *Input) bool {
+	return !slices.ContainsFunc(u.backends(), func(o *unstructured.Unstructured) bool { return u.least(in, o) > 0 })
 }
 
 // short reports whether a live workload lacks nothing but pods: it runs what is declared,
@@ -218,5 +230,5 @@ func (u *unit) short(in *Input, o *unstructured.Unstructured) bool {
 		return false
 	}
 	_, ready := health.Replicas(live)
-	return ready >= u.least(o)
+	return ready >= u.least(in, o)
 }

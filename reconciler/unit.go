@@ -229,7 +229,7 @@ func (u *unit) lacks(in *Input, r required) (reasons []string) {
 	}
 	for _, o := range backends {
 		_, ready := health.Replicas(in.live(o))
-		least := u.least(o)
+		least := u.least(in, o)
 		if ready < least {
 			u.serving = u.serving && ready > 0
 			lack("%s: %d of %d replicas ready", inventory.IDOf(o).Display(), ready, least)
@@ -248,7 +248,7 @@ func (u *unit) lacks(in *Input, r required) (reasons []string) {
 		switch {
 		case !in.synced(service):
 			lack("Service/%s is being applied", u.service)
-		case in.Endpoints[u.service] == 0:
+		case in.Endpoints[u.service] == 0 && !u.idle(in):
 			u.serving = false
 			lack("Service/%s has no ready endpoint", u.service)
 		}
