@@ -196,16 +196,20 @@ func serviceOf(in *Input, name string) inventory.ID {
 // if there is one. Routes themselves are led to by those only that lead over them.
 func (d *decision) ledBy(led part, live *unstructured.Unstructured) (by leading, found bool) {
 	id := inventory.IDOf(live)
+	governed := traffic.Governed(live)
 	for _, r := range d.old {
-		if r.kept == "" || inventory.IDOf(r.live) == id {
+		if inventory.IDOf(r.live) == id {
 			continue
 		}
-		if governed := traffic.Governed(live); governed != "" && slices.Contains(r.leads, governed) {
-			return leading{r, governed}, true
+		if governed != "" && slices.Contains(r.leads, governed) && (r.kept != "" || !found) {
+			by, found = leading{r, governed}, true
 		}
-		if slices.Contains(r.over, id) && len(r.leads) > 0 {
+		if r.kept != "" && slices.Contains(r.over, id) && len(r.leads) > 0 {
 			return leading{r, r.leads[0]}, true
 		}
+	}
+	if found {
+		return by, true
 	}
 	all := led[live.GetLabels()[v1alpha1.LabelTag]]
 	if len(all) == 0 || d.isOld(id) {
@@ -239,16 +243,11 @@ func (d *decision) stays(id inventory.ID) (leads []string, stays bool) {
 	return leads, len(leads) > 0
 }
 
-// ledOver reports whether anything waits for the end of requests that come by some of these
-// objects.
-func (d *decision) ledOver(led part, pruned []*unstructured.Unstructured) bool {
+// awaited reports whether anything waits for the end of requests that come by some of
+// these objects: tags that are to be retired, and what is deleted later for these routes.
+func (d *decision) awaited(pruned []*unstructured.Unstructured, later []oldRoute) bool {
 	goes := func(r oldRoute) bool { return slices.Contains(pruned, r.live) }
-	for _, all := range led {
-		if slices.ContainsFunc(all, func(l leading) bool { return goes(l.route) }) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(d.units, func(u *unit) bool {
+	return slices.ContainsFunc(later, goes) || slices.ContainsFunc(d.units, func(u *unit) bool {
 		return !u.listed && !u.retired && slices.ContainsFunc(d.leadingTo(u.service), goes)
 	})
 }

@@ -171,6 +171,48 @@ again in 15s
 	})
 }
 
+// A policy for what an old route leads to holds as long as requests come by that.
+func TestDecideOldRouteKeepsItsPolicy(t *testing.T) {
+	virtual := func(name string) *unstructured.Unstructured {
+		return object("{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: " + name + "}, spec: {hosts: [shop], http: [{route: [{destination: {host: api}}]}]}}")
+	}
+	policy := object("{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: api}, spec: {host: api, trafficPolicy: {tls: {mode: SIMPLE}}}}")
+	blue, green := tag("blue", "one", 2), tag("green", "two", 2)
+	for _, test := range []struct {
+		name, weights string
+		after         []*unstructured.Unstructured
+		goes          string
+	}{
+		{"of a tag that is left", "blue=100", append(onlyWith(virtual("shop")), policy), "  DestinationRule/api-for-green\n"},
+		{"that is removed", "blue=90 green=10", onlyWith(virtual("shop")), "  DestinationRule/api-for-blue\n  DestinationRule/api-for-green\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.tagged("blue=90 green=10", append(onlyWith(virtual("api")), policy), blue, green)
+			w.pass()
+			w.up("api-blue", "api-green")
+			w.pass()
+			w.after(time.Hour)
+			w.pass()
+			w.commit(2)
+			w.tagged(test.weights, test.after, blue, green)
+			w.pass()
+			w.after(15 * time.Second)
+			text := w.pass()
+			assert.Contains(t, text, "\n  VirtualService/api\n")
+			for _, rule := range strings.SplitAfter(strings.TrimSuffix(test.goes, "\n"), "\n") {
+				assert.NotContains(t, strings.SplitN(text, "prune later", 2)[0], rule)
+			}
+			w.after(14 * time.Second)
+			assert.NotContains(t, w.pass(), "\nprune\n")
+			w.after(time.Second)
+			assert.Contains(t, w.pass(), test.goes)
+			assert.Contains(t, w.last(), "nothing to do\nreport Ready: ")
+		})
+	}
+}
+
 // A renamed route that changes no weight leaves gateways the time to know the new one.
 func TestDecideRenamedRouteOutlastsTheDrainDelay(t *testing.T) {
 	w := newWorld(t)

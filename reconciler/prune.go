@@ -38,6 +38,7 @@ func (d *decision) prune() {
 	}
 	rendered := d.in.renderedSet() // has what is only out of use, as the autoscaler of a retired tag
 	led, spared := d.partsLed(gone), sparedObjects{}
+	var ways []oldRoute // by which requests come to what is deleted later
 	for _, id := range gone.Sorted() {
 		live := d.in.Live[id]
 		if live == nil {
@@ -66,10 +67,13 @@ func (d *decision) prune() {
 			prune = append(prune, live)
 		default:
 			d.deferred, later = append(d.deferred, id), append(later, live)
+			if isLed {
+				ways = append(ways, by.route)
+			}
 		}
 	}
 	d.pruneSteps(prune, keep, notes)
-	if d.ledOver(led, prune) {
+	if d.awaited(prune, ways) {
 		d.plan.Steps[len(d.plan.Steps)-1].traffic = drainAnew(d.routes.carries(d.in.Now), d.in.Now)
 	}
 	d.handOver(moving)
