@@ -202,7 +202,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, known []string) object {
 			continue
 		}
 		if line, seen := first[key.Value]; seen {
-			d.problem(key, o.field(key.Value), "remove one of them", "duplicate field %q in %s, first given in line %d", key.Value, o.title(), line)
+			d.problem(key, o.field(key.Value), "remove one of them", "duplicate field %q in %s, first given in line %d", clip(key.Value), o.title(), line)
 			continue
 		}
 		first[key.Value] = key.Line
@@ -224,11 +224,12 @@ func (o object) title() string {
 	return o.d.kind + " " + o.path
 }
 
+// field is the path of a field. Its name may be whatever the file says.
 func (o object) field(name string) string {
 	if o.path == "" {
-		return name
+		return clip(name)
 	}
-	return o.path + "." + name
+	return o.path + "." + clip(name)
 }
 
 func (o object) has(name string) bool { return o.value[name] != nil }

@@ -85,6 +85,11 @@ func FuzzComponent(ff *testing.F) {
 func FuzzTraffic(ff *testing.F) {
 	f := mutants.New(ff)
 	seed(f, "traffic.yaml")
+	const head = "apiVersion: sluice.dev/v1alpha1\nkind: Traffic\n"
+	long := strings.Repeat("a", 5000)
+	f.Add([]byte(head + "weights: {" + long + ": x}\n"))
+	f.Add([]byte(head + "weights: {" + long + ": 1, " + long + ": 2}\n"))
+	f.Add([]byte(head + "weights: {" + long + ": 0, blue: 100}\nmirror: {" + long + ": 101}\n"))
 	tags := []string{"blue", "green", "red"}
 	want := Traffic{Weights: []Weight{{"green", 100}, {"red", 0}}, Mirrors: []Weight{{"red", 5}}}
 	f.Fuzz(func(t *testing.T, data []byte) {

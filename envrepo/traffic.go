@@ -113,7 +113,7 @@ func (t Traffic) problems(tags []string) []trafficProblem {
 		case weight != 0:
 			add(true, m.Tag, "mirror to a tag of weight 0, or give the tag no mirror", "mirror names tag %q, which has weight %d: it would see the same requests twice", clip(m.Tag), weight)
 		case m.Percent < 1 || m.Percent > 100:
-			add(true, m.Tag, "a mirror copies that percentage of production requests", "mirror of %s must be 1 to 100 percent, found %d", m.Tag, m.Percent)
+			add(true, m.Tag, "a mirror copies that percentage of production requests", "mirror of %s must be 1 to 100 percent, found %d", clip(m.Tag), m.Percent)
 		}
 		mirrored[m.Tag] = true
 	}
