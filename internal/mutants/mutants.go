@@ -8,12 +8,14 @@
 // better mutants of its own, it is exactly that.
 //
 // The budget bounds the work and fails nothing: on a slow machine fewer mutants are
-// tried. Which ones is drawn from the run's seed (package testseed), the target and
-// the seed that they come from. The first that fails is printed, and kept where go
-// test finds it the next time.
+// tried. Which ones follows from the seed that they come from alone, so that a commit
+// is judged alike wherever it is tested; who gives a budget (Variable) looks for more,
+// and gets others with each run. The first that fails is printed, and kept where go test
+// finds it the next time.
 package mutants
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -29,7 +31,8 @@ import (
 )
 
 // Variable of the environment is a target's time for mutants instead of budget, as
-// Go writes durations; 0 tries none.
+// Go writes durations; 0 tries none. Given, the mutants are drawn from the run's seed
+// (package testseed).
 const Variable = "SLUICE_TEST_MUTANTS"
 
 const (
@@ -68,10 +71,25 @@ func (f *F) Fuzz(target any) {
 	kept, _ := os.ReadDir(corpusDir(f.Name())) // none, where there is none
 	share := max(1, len(f.seeds)+len(kept))
 	r := &runner{
-		name: f.Name(), target: reflect.ValueOf(target), seeds: f.seeds, seed: testseed.Of(f),
+		name: f.Name(), target: reflect.ValueOf(target), seeds: inOrder(f.seeds), seed: drawn(f),
 		time: total / time.Duration(share), count: int(total.Seconds()*perSecond)/share + 1,
 	}
 	f.F.Fuzz(reflect.MakeFunc(r.target.Type(), r.run).Interface())
+}
+
+// inOrder returns seeds in an order of their own: a target may add them as it finds
+// them in a map.
+func inOrder(seeds [][]any) [][]any {
+	return slices.SortedStableFunc(slices.Values(seeds), func(a, b []any) int { return bytes.Compare(encode(a), encode(b)) })
+}
+
+// drawn is what mutants are drawn from.
+func drawn(t testing.TB) uint64 {
+	t.Helper()
+	if os.Getenv(Variable) == "" {
+		return 0
+	}
+	return testseed.Of(t)
 }
 
 // allowance is the time that a target has for mutants.
@@ -112,9 +130,9 @@ func (r *runner) run(args []reflect.Value) []reflect.Value {
 	}
 	r.target.Call(args)
 
-	name := fnv.New64a()
-	_, _ = name.Write([]byte(t.Name()))
-	m := mutator{rand.New(rand.NewPCG(r.seed, name.Sum64())), append(slices.Clip(r.seeds), original)}
+	from := fnv.New64a()
+	_, _ = from.Write(encode(original))
+	m := mutator{rand.New(rand.NewPCG(r.seed, from.Sum64())), append(slices.Clip(r.seeds), original)}
 	end := time.Now().Add(r.time)
 	for range r.count {
 		if t.Failed() {
@@ -145,7 +163,11 @@ func (r *runner) try(t *testing.T, mutant []any) {
 		case t.Skipped():
 			t.Errorf("the target skips a mutant, and the rest with it: let it return")
 		default:
-			t.Logf("%s\n%s=%d tries the same mutants again. The input is:\n%s", keep(r.name, input), testseed.Variable, r.seed, input)
+			again := ""
+			if r.seed != 0 {
+				again = fmt.Sprintf(" %s=%d tries the same mutants again.", testseed.Variable, r.seed)
+			}
+			t.Logf("%s.%s The input is:\n%s", keep(r.name, input), again, input)
 		}
 	}()
 	args := []reflect.Value{reflect.ValueOf(t)}

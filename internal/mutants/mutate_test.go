@@ -2,12 +2,17 @@ package mutants
 
 import (
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/testseed"
 )
 
 // Of a few seeds come the kinds of input that parsers stumble on; the seeds stay as
@@ -61,4 +66,30 @@ func TestMutantsShareNothing(t *testing.T) {
 		}
 	}
 	assert.Equal(t, [][]any{{[]byte("a: b\n")}, {[]byte("c: d\n")}}, seed)
+}
+
+// A seed has the same mutants in whichever order a target adds its seeds.
+func TestMutantsOfASeed(t *testing.T) {
+	t.Parallel()
+	seeds := [][]any{{"a: b\n"}, {"c: d\n"}, {"- e\n- f\n"}}
+	of := func(seeds [][]any, seed string) (tried []string) {
+		r := &runner{seeds: inOrder(seeds), time: time.Hour, count: 100,
+			target: reflect.ValueOf(func(_ *testing.T, text string) { tried = append(tried, text) })}
+		r.run([]reflect.Value{reflect.ValueOf(t), reflect.ValueOf(seed)})
+		return tried
+	}
+	want := of(seeds, "c: d\n")
+	require.Len(t, want, 101)
+	assert.NotEqual(t, want[1:], of(seeds, "a: b\n")[1:])
+	slices.Reverse(seeds)
+	assert.Equal(t, want, of(seeds, "c: d\n"))
+}
+
+// Only who asks for it gets others with each run.
+func TestDrawn(t *testing.T) {
+	t.Setenv(testseed.Variable, "7")
+	for budget, want := range map[string]uint64{"": 0, "1s": 7} {
+		t.Setenv(Variable, budget)
+		assert.Equal(t, want, drawn(t), budget)
+	}
 }
