@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-dev/sluice/internal/mutants"
 )
 
 // Kustomize takes single values out of files that were encrypted whole.
@@ -32,7 +34,8 @@ func TestValuesInsideOfBinaryFiles(t *testing.T) {
 
 // Whoever knows the public key decides what is inside: nothing panics or takes long, and
 // a plain value behind a sign is found whatever stands around it.
-func FuzzInnerValues(f *testing.F) {
+func FuzzInnerValues(ff *testing.F) {
+	f := mutants.New(ff)
 	for _, data := range []string{"- {op: add, path: /a, value: [b, &c d, *c]}\n", "a: &a {b: *a}\n---\n- - - !!binary eA==\n", "{\"op\": [", "? {a: b}\n: c\n", "\tA = b = c"} {
 		f.Add(data)
 	}
