@@ -29,6 +29,15 @@ program=$1; shift
 exec chroot --userspec="$USERGROUP" "$ROOT" "$program" "$@"
 `
 
+// mountsOfPod tries all of that in an empty root. The host's own root stands in for the
+// container's in chroot, as there is no program in an empty one.
+const mountsOfPod = `
+mount --bind "$ROOT" "$ROOT"
+mount -o remount,bind,ro "$ROOT"
+mount -t tmpfs -o size=1m,mode=1777 tmpfs "$ROOT/scratch"
+exec chroot --userspec=65532:65532 / true
+`
+
 // TestPodWithReadOnlyRoot runs the program as the Deployment has it run: as nobody, in a
 // root that holds it and nothing else, no git, no shell, no certificates, and of which
 // only the scratch volumes can be written to.
@@ -37,8 +46,12 @@ func TestPodWithReadOnlyRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("making mounts takes root")
 	}
-	if out, err := exec.Command("unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", t.TempDir()).CombinedOutput(); err != nil {
-		t.Skipf("this machine makes no mount namespaces: %v: %s", err, out)
+	empty := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(empty, "scratch"), 0o755))
+	probe := exec.Command("unshare", "--mount", "sh", "-ec", mountsOfPod)
+	probe.Env = append(os.Environ(), "ROOT="+empty)
+	if out, err := probe.CombinedOutput(); err != nil {
+		t.Skipf("this machine does not let a test make the mounts of a pod: %v: %s", err, out)
 	}
 	pod := installedPod(t)
 	container := pod.Containers[0]
