@@ -62,7 +62,7 @@ tools: control-plane ## Build what the tests run (control plane, Gitea, Vault's 
 
 .PHONY: test
 test: tools build lint ## Lint, then every test with -race, on a real control plane of its own
-	SLUICE_TEST_SEED=$(SEED) $(DEVCLUSTER) go test $(RACE) -vet=off -parallel $(PARALLEL) -timeout 20m $(LONGEST) ./...
+	SLUICE_TEST_SEED=$(SEED) $(DEVCLUSTER) go test $(RACE) -vet=off -parallel $(PARALLEL) -timeout 40m $(LONGEST) ./...
 	@$(MAKE) --no-print-directory -C dev test BIN=$(BIN)
 	go -C bench test -vet=off ./figures
 
