@@ -58,7 +58,7 @@ func TestDecideIdleTagKeepsItsScalerUntilItHasDrained(t *testing.T) {
 		name  string
 		after []*unstructured.Unstructured // what the tag has besides, when it is unlisted
 	}{
-		{"and the commit leaves it in the tag", []*unstructured.Unstructured{scaler}},
+		{"and the commit leaves it in the tag", []*unstructured.Unstructured{scaler.DeepCopy()}},
 		{"and the commit removes it", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
