@@ -138,7 +138,7 @@ func (s *synced) sluice(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	var applied, ready <-chan struct{}
-	patches, releases := &shares{every: s.share * syncObjects, releases: s.share}, &shares{every: s.share, releases: s.share}
+	patches, releases := &shares{every: s.share * syncObjects, releases: s.share}, &shares{every: s.releases, releases: s.releases} // that all are ready is one event
 	e, err := b.start(ctx, namespace, dir, engineOptions{pollInterval: time.Hour}, func(m *meter) {
 		patches.since, releases.since = costSince(), costSince()
 		m.onPatched, m.onReady = patches.one, releases.one
