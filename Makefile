@@ -20,9 +20,6 @@ export GOFLAGS     := -buildvcs=false
 LONGEST  := ./reconciler ./cmd/sluice ./promotion ./promotion/gitea ./examples/demo ./gitrepo
 PARALLEL := $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 
-# What is drawn at random differs from commit to commit and not from run to run.
-SEED := $(or $(SLUICE_TEST_SEED),$(shell printf '%d' 0x$$(git rev-parse --short=15 HEAD 2>/dev/null || echo 1)))
-
 # With an existing cluster (KUBECONFIG of kind, k3d, …): make test SLUICE_TEST_KUBECONFIG=$KUBECONFIG
 DEVCLUSTER := $(BIN)/devcluster run --
 
@@ -62,7 +59,7 @@ tools: control-plane ## Build what the tests run (control plane, Gitea, Vault's 
 
 .PHONY: test
 test: tools build lint ## Lint, then every test with -race, on a real control plane of its own
-	SLUICE_TEST_SEED=$(SEED) $(DEVCLUSTER) go test $(RACE) -vet=off -parallel $(PARALLEL) -timeout 40m $(LONGEST) ./...
+	$(DEVCLUSTER) go test $(RACE) -vet=off -parallel $(PARALLEL) -timeout 40m $(LONGEST) ./...
 	@$(MAKE) --no-print-directory -C dev test BIN=$(BIN)
 	go -C bench test -vet=off ./figures
 

@@ -172,7 +172,10 @@ func (w *waiter) passing(key Key, begins bool) {
 		return
 	}
 	for _, k := range w.keys {
-		if _, rel := w.engine.find(k); !w.statuses[k].Final || rel != nil && rel.hurried() {
+		if !w.statuses[k].Final {
+			return
+		}
+		if _, rel := w.engine.find(k); rel != nil && rel.hurried() {
 			return
 		}
 	}

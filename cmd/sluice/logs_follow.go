@@ -31,15 +31,8 @@ func (l *logs) follow(ctx context.Context, releases *clusterReleases, rel *v1alp
 	defer following.Wait()
 	defer cancel()
 	changed := make(chan struct{}, 1)
-	notify := func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
 	releases.watch(ctx, rel.Namespace, changed)
-	releases.client.Watch(ctx, rel.Namespace, corev1.SchemeGroupVersion.WithKind("Pod"), cluster.WatchOptions{
-		Event: func(*cluster.Metadata, bool) { notify() }, Failed: func(error) {}})
+	releases.client.Watch(ctx, rel.Namespace, corev1.SchemeGroupVersion.WithKind("Pod"), notifying(changed))
 	begun, left := map[logSource]bool{}, false
 	var open atomic.Int32
 	for first := true; ; first = false {
@@ -57,7 +50,7 @@ func (l *logs) follow(ctx context.Context, releases *clusterReleases, rel *v1alp
 			begun[s] = true
 			open.Add(1)
 			following.Go(func() {
-				defer func() { open.Add(-1); notify() }()
+				defer func() { open.Add(-1); notify(changed) }()
 				if err := l.stay(ctx, rel.Namespace, s); err != nil && ctx.Err() == nil {
 					l.warn("warning: %v", err)
 				}

@@ -117,15 +117,23 @@ func healthReport(rel *v1alpha1.Release) promotion.HealthReport {
 // watch sends on changed whenever a release of a namespace may have changed, until
 // ctx ends.
 func (r *clusterReleases) watch(ctx context.Context, namespace string, changed chan<- struct{}) {
-	notify := func(*cluster.Metadata, bool) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
 	// A watch that breaks off is begun again by itself, and what changed meanwhile
 	// is told then.
-	r.client.Watch(ctx, namespace, v1alpha1.GroupVersion.WithKind(v1alpha1.ReleaseKind), cluster.WatchOptions{Event: notify, Failed: func(error) {}})
+	r.client.Watch(ctx, namespace, v1alpha1.GroupVersion.WithKind(v1alpha1.ReleaseKind), notifying(changed))
+}
+
+// notifying are the options of a watch that tells of nothing but that there is news.
+func notifying(changed chan<- struct{}) cluster.WatchOptions {
+	return cluster.WatchOptions{Event: func(*cluster.Metadata, bool) { notify(changed) }, Failed: func(error) {}}
+}
+
+// notify says that there is news, where that has not been said and not heard yet: the
+// channel has room for one.
+func notify(changed chan<- struct{}) {
+	select {
+	case changed <- struct{}{}:
+	default:
+	}
 }
 
 // age is a duration as kubectl prints it.

@@ -253,14 +253,11 @@ func (c *Client) Pods(ctx context.Context, workload *unstructured.Unstructured) 
 	if len(selector) == 0 {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	var pods corev1.PodList
-	err := c.api.List(ctx, &pods, client.InNamespace(workload.GetNamespace()), selector, client.Limit(100))
+	page, err := c.podPage(ctx, selector, client.InNamespace(workload.GetNamespace()), client.Limit(100))
 	if err != nil {
 		return nil, c.explain(err, "listing the pods of %s/%s", workload.GetKind(), workload.GetName())
 	}
-	return pods.Items, nil
+	return page.Items, nil
 }
 
 // EndpointSlices lists the endpoints of a Service.
