@@ -87,7 +87,7 @@ func measure(ctx context.Context, o options, chosen []scenario) (all figures.Fig
 		fmt.Fprintf(os.Stderr, "%d/%d %s\n", i+1, len(chosen), s.name)
 		args := []string{self, "--child", "--scenario", s.name, "--size", o.size, "--bin", o.bin, "--out", dir, "--profile", o.profile}
 		if s.cluster {
-			args = append([]string{filepath.Join(o.bin, "devcluster"), "run", "--"}, args...)
+			args = append([]string{filepath.Join(o.bin, "devcluster"), "run", "--gogc", "0", "--"}, args...)
 		}
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }

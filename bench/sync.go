@@ -23,7 +23,7 @@ const syncObjects = 5
 // kubectl, a process for each overlay.
 func runSync(ctx context.Context, b *bench) error {
 	for _, c := range []struct{ releases, share, rounds, kubectl int }{
-		{b.samples(100, 10), b.samples(50, 5), b.samples(4, 1), 3},
+		{b.samples(100, 10), b.samples(50, 5), b.samples(3, 1), 3},
 		{b.samples(1000, 30), b.samples(100, 15), 1, 3},
 	} {
 		if err := syncOf(ctx, b, c.releases, c.share, c.rounds, c.kubectl); err != nil {
@@ -42,10 +42,11 @@ type synced struct {
 	kubectlApplied            []time.Duration
 }
 
-// syncOf has half of the bare loop before the first sync and half of it after, each in
-// a namespace of its own and with the cluster calm: the API server becomes slower with
-// what it holds, and neither is to be the one that comes later. Every share of the
-// releases is a sample.
+// syncOf has a bare loop before the first sync and one after it, each in a namespace
+// of its own and with the cluster calm: the API server becomes slower with what it
+// holds, and neither is to be the one that comes later. All are of the same length, as
+// the cluster's controllers do a part of their work after the end of whatever made it.
+// Every share of the releases is a sample.
 func syncOf(ctx context.Context, b *bench, releases, share, rounds, batches int) error {
 	s := synced{releases: releases, share: share}
 	for i := range rounds {
@@ -99,13 +100,13 @@ func (s *shares) one() {
 	s.last = now
 }
 
-// bareLoop applies the objects of half of the releases, rendered beforehand.
+// bareLoop applies the objects of all releases, rendered beforehand.
 func (s *synced) bareLoop(ctx context.Context, b *bench) error {
 	namespace, err := b.namespace(ctx)
 	if err != nil {
 		return err
 	}
-	objects, err := rendered(ctx, project(namespace, s.releases/2, syncObjects), s.releases/2)
+	objects, err := rendered(ctx, project(namespace, s.releases, syncObjects), s.releases)
 	if err != nil {
 		return err
 	}

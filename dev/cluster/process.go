@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,10 +21,8 @@ const (
 	stopTimeout = 15 * time.Second
 	// tailLines of a log go into the error about its component.
 	tailLines = 12
-	// heapGrowth is by how many percent a component's heap grows before it is
-	// collected. With Go's default, a cluster that is small and busy spends a
-	// seventh of its processor time on collecting. heapLimit bounds what it costs.
-	heapGrowth, heapLimit = "400", "1200MiB"
+	// heapLimit bounds what a HeapGrowth above Go's own costs.
+	heapLimit = "1200MiB"
 )
 
 // component is a program to run and how to tell that it is ready.
@@ -54,6 +53,7 @@ type launcher struct {
 	// when all have ended.
 	inherit []*os.File
 	home    string
+	gc      []string // the environment for their garbage collector
 }
 
 type launch struct {
@@ -61,8 +61,11 @@ type launch struct {
 	started chan error
 }
 
-func newLauncher(home string, inherit []*os.File) *launcher {
-	l := &launcher{requests: make(chan launch), home: home, inherit: inherit}
+func newLauncher(o Options) *launcher {
+	l := &launcher{requests: make(chan launch), home: o.Dir, inherit: o.Inherit}
+	if o.HeapGrowth != 0 {
+		l.gc = []string{"GOGC=" + strconv.FormatUint(uint64(o.HeapGrowth), 10), "GOMEMLIMIT=" + heapLimit}
+	}
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		for request := range l.requests {
@@ -85,7 +88,7 @@ func (l *launcher) start(c component) (*process, error) {
 	defer func() { _ = log.Close() }()
 	command := exec.Command(c.path, c.args...)
 	command.Args[0] = c.name // the multi-call binary goes by it
-	command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.home, "TMPDIR=" + os.TempDir(), "GOGC=" + heapGrowth, "GOMEMLIMIT=" + heapLimit}
+	command.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.home, "TMPDIR=" + os.TempDir()}, l.gc...)
 	command.Dir = l.home
 	command.Stdout, command.Stderr = log, log
 	command.ExtraFiles = l.inherit

@@ -71,6 +71,7 @@ type clusterFlags struct {
 	assets    string
 	manifests []string
 	restart   bool
+	gogc      uint
 }
 
 func (f *clusterFlags) add(command *cobra.Command, defaultDir, dirUsage string) {
@@ -81,6 +82,7 @@ func (f *clusterFlags) add(command *cobra.Command, defaultDir, dirUsage string) 
 	flags.StringArrayVar(&f.manifests, "manifests", defaultManifests(),
 		"YAML file or folder to apply once the cluster is up; may be repeated")
 	flags.BoolVar(&f.restart, "restart", false, "start a component again that ends by itself, instead of ending the cluster")
+	flags.UintVar(&f.gogc, "gogc", 400, "percent by which the components' heaps grow before they are collected, to spare the processor; 0: as Go has it")
 }
 
 // defaultManifests is the folder of Sluice's own definitions, where `make

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"github.com/sluice-dev/sluice/dev/cluster"
@@ -98,7 +99,9 @@ func spawn(r request, lock *os.File) (*session, error) {
 	}
 	defer func() { _ = eventsEnd.Close() }()
 
-	args := []string{"supervise", "--dir", r.home.dir, "--kubeconfig", r.kubeconfig, "--assets", r.flags.assets}
+	args := []string{
+		"supervise", "--dir", r.home.dir, "--kubeconfig", r.kubeconfig, "--assets", r.flags.assets, "--gogc", strconv.FormatUint(uint64(r.flags.gogc), 10),
+	}
 	if r.flags.restart {
 		args = append(args, "--restart")
 	}

@@ -63,7 +63,7 @@ func newSuperviseCommand() *cobra.Command {
 			}
 			s.options = cluster.Options{
 				Dir: flags.dir, Assets: assets, Manifests: flags.manifests,
-				Restart:  flags.restart,
+				Restart: flags.restart, HeapGrowth: flags.gogc,
 				Inherit:  []*os.File{os.NewFile(lockFile, "lock")},
 				Progress: func(line string) { s.tell(event{Progress: line}) },
 			}
