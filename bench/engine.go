@@ -8,14 +8,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/gitrepo"
@@ -50,7 +48,6 @@ type engineOptions struct {
 // start runs an engine for environment production of a repository, until stop is
 // called. before, if any, is called with its meter just before it begins.
 func (b *bench) start(ctx context.Context, namespace, dir string, o engineOptions, before func(*meter)) (*engine, error) {
-	log.SetLogger(logr.Discard()) // controller-runtime complains when nobody does
 	repo, err := b.open(ctx, dir)
 	if err != nil {
 		return nil, err

@@ -14,8 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-dev/sluice/bench/figures"
 	"github.com/sluice-dev/sluice/reconciler/heap"
@@ -31,14 +32,14 @@ const (
 type scenario struct {
 	name    string
 	title   string
-	cluster bool // it needs a control plane
+	cluster bool // it needs one control plane
 	run     func(ctx context.Context, b *bench) error
 }
 
 var scenarios = []scenario{
 	{"push", "Push to applied: from the end of a git push until the API server has the new digest", true, runPush},
 	{"rest", "At rest: nothing happens; and a resync, which looks at every release", true, runRest},
-	{"sync", "First sync: every object of every release applied to an empty namespace", true, runSync},
+	{"sync", "First sync: every object of every release applied to an empty cluster", false, runSync},
 	{"render", "Render: overlays a second", false, runRender},
 	{"writers", "Writers: commands that write to one repository at the same time", false, runWriters},
 	{"git", "Git: a repository of many components and a long history", false, runGit},
@@ -86,9 +87,6 @@ func measure(ctx context.Context, o options, chosen []scenario) (all figures.Fig
 		began := time.Now()
 		fmt.Fprintf(os.Stderr, "%d/%d %s\n", i+1, len(chosen), s.name)
 		args := []string{self, "--child", "--scenario", s.name, "--size", o.size, "--bin", o.bin, "--out", dir, "--profile", o.profile}
-		if s.cluster {
-			args = append([]string{filepath.Join(o.bin, "devcluster"), "run", "--gogc", "0", "--"}, args...)
-		}
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
@@ -112,35 +110,24 @@ type bench struct {
 	size     string
 	bin      string
 	dir      string       // removed afterwards
-	config   *rest.Config // nil without a cluster
+	config   *rest.Config // nil outside of onControlPlane
 	profile  string       // folder, or ""
 	figures  []figures.Figure
-	atEnd    []func() error
+	atEnd    []func() error // what is owed to the cluster
 	heaped   bool
 }
 
 // child runs one scenario in this process.
 func child(ctx context.Context, o options, s scenario) (err error) {
-	heap.Relax() // as sluice controller does
+	heap.Relax()                  // as sluice controller does
+	log.SetLogger(logr.Discard()) // controller-runtime complains when nobody does
 	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Minute, errors.New("it takes too long"))
 	defer cancel()
 	b := &bench{scenario: s, size: o.size, bin: o.bin, profile: o.profile}
 	if b.dir, err = os.MkdirTemp("", "sluice-bench-"+s.name+"-"); err != nil {
 		return err
 	}
-	defer func() {
-		for _, end := range slices.Backward(b.atEnd) {
-			err = errors.Join(err, end())
-		}
-		err = errors.Join(err, os.RemoveAll(b.dir))
-	}()
-	if s.cluster {
-		b.config, err = clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
-		if err != nil {
-			return fmt.Errorf("reading the kubeconfig: %w", err)
-		}
-		b.config.QPS = -1
-	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	if b.profile != "" {
 		stop, err := b.cpuProfile()
 		if err != nil {
@@ -148,7 +135,13 @@ func child(ctx context.Context, o options, s scenario) (err error) {
 		}
 		defer func() { err = errors.Join(err, stop()) }()
 	}
-	if err := s.run(ctx, b); err != nil {
+	run := func() error { return s.run(ctx, b) }
+	if s.cluster {
+		err = b.onControlPlane(ctx, run)
+	} else {
+		err = run()
+	}
+	if err != nil {
 		return err
 	}
 	if !b.heaped {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,46 +23,65 @@ const syncObjects = 5
 // runSync measures first syncs beside the bare loop, which is the limit, and beside
 // kubectl, a process for each overlay.
 func runSync(ctx context.Context, b *bench) error {
-	for _, c := range []struct{ releases, share, rounds, kubectl int }{
-		{b.samples(100, 10), b.samples(50, 5), b.samples(3, 1), 3},
-		{b.samples(1000, 30), b.samples(100, 15), 1, 3},
-	} {
-		if err := syncOf(ctx, b, c.releases, c.share, c.rounds, c.kubectl); err != nil {
-			return err
+	few := synced{releases: b.samples(100, 10), share: b.samples(50, 5)}
+	many := synced{releases: b.samples(1000, 30), share: b.samples(100, 15)}
+	for _, s := range []*synced{&few, &many} {
+		for i := range b.samples(2, 1) {
+			b.progress("round %d with %d releases", i+1, s.releases)
+			if err := s.round(ctx, b); err != nil {
+				return err
+			}
 		}
+		s.record(b)
 	}
 	return nil
 }
 
 // synced are samples of a first sync, all of them for one release.
 type synced struct {
-	releases, share           int
+	releases, share           int // of releases, of which a sample is
 	applied, ready, processor []time.Duration
 	requests                  []float64
 	bare, bareProcessor       []time.Duration
 	kubectlApplied            []time.Duration
+	rounds                    int
 }
 
-// syncOf has a bare loop before the first sync and one after it, each in a namespace
-// of its own and with the cluster calm: the API server becomes slower with what it
-// holds, and neither is to be the one that comes later. All are of the same length, as
-// the cluster's controllers do a part of their work after the end of whatever made it.
-// Every share of the releases is a sample.
-func syncOf(ctx context.Context, b *bench, releases, share, rounds, batches int) error {
-	s := synced{releases: releases, share: share}
-	for i := range rounds {
-		b.progress("round %d of %d with %d releases", i+1, rounds, releases)
-		for _, step := range []func(context.Context, *bench) error{s.bareLoop, s.sluice, s.bareLoop} {
-			if err := step(ctx, b); err != nil {
-				return err
+// round has the bare loop and the first sync on a control plane of its own each, since
+// the API server becomes slower with what it holds, and every time in the other order,
+// since the machine may become slower as well.
+func (s *synced) round(ctx context.Context, b *bench) error {
+	steps := [][]step{{warmUp, s.bareLoop, s.kubectl}, {warmUp, s.sluice}}
+	if s.rounds++; s.rounds%2 == 0 {
+		slices.Reverse(steps)
+	}
+	for _, all := range steps {
+		err := b.onControlPlane(ctx, func() error {
+			for _, one := range all {
+				if err := one(ctx, b); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
-	b.progress("kubectl apply -k, %d times %d overlays", batches, kubectlBatch)
-	if err := s.kubectl(ctx, b, batches); err != nil {
-		return err
-	}
-	of, bare := figures.Count(releases)+" releases, each", "bare loop of patches"
+	return nil
+}
+
+type step func(ctx context.Context, b *bench) error
+
+// warmUp has the API server do once what it does for the first time.
+func warmUp(ctx context.Context, b *bench) error {
+	const releases = 10
+	unmeasured := synced{releases: releases, share: releases}
+	return unmeasured.bareLoop(ctx, b)
+}
+
+func (s *synced) record(b *bench) {
+	of, bare := figures.Count(s.releases)+" releases, each", "bare loop of patches"
 	b.record(figures.Figure{Case: of, Measure: "until applied", Unit: figures.Milliseconds, Spread: figures.Durations(s.applied)}.
 		Against(bare, figures.Durations(s.bare)).
 		Against("kubectl apply -k", figures.Durations(s.kubectlApplied)))
@@ -71,7 +91,6 @@ func syncOf(ctx context.Context, b *bench, releases, share, rounds, batches int)
 		Against(bare, figures.Durations(s.bareProcessor)))
 	b.record(figures.Figure{Case: of, Measure: "requests until ready", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(s.requests...)}.
 		Against(bare, figures.SpreadOf(syncObjects)))
-	return nil
 }
 
 // shares takes the cost of every so many things that are done, for one release.
@@ -168,7 +187,8 @@ func (s *synced) sluice(ctx context.Context, b *bench) (err error) {
 // and a thousand of them would take minutes.
 const kubectlBatch = 16
 
-func (s *synced) kubectl(ctx context.Context, b *bench, batches int) error {
+func (s *synced) kubectl(ctx context.Context, b *bench) error {
+	const batches = 2
 	namespace, err := b.namespace(ctx)
 	if err != nil {
 		return err
