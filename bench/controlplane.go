@@ -15,8 +15,8 @@ import (
 )
 
 // onControlPlane runs something on a control plane that has just begun, and ends it
-// afterwards. Its components collect their garbage as Go does by itself. Where
-// SLUICE_TEST_KUBECONFIG names a cluster, devcluster takes that one.
+// afterwards; in there may be one more. Its components collect their garbage as Go does
+// by itself. Where SLUICE_TEST_KUBECONFIG names a cluster, devcluster takes that one.
 func (b *bench) onControlPlane(ctx context.Context, run func() error) (err error) {
 	// devcluster ends the cluster when its command ends, and the command ends with our
 	// end of its standard input, however we end.
@@ -45,14 +45,17 @@ func (b *bench) onControlPlane(ctx context.Context, run func() error) (err error
 	if !line.Scan() {
 		return errors.Join(context.Cause(ctx), line.Err())
 	}
+	before, kubeconfig, owed := b.config, os.Getenv("KUBECONFIG"), b.atEnd
 	if err := b.connect(line.Text()); err != nil {
 		return err
 	}
+	b.atEnd = nil
 	defer func() {
 		for _, end := range slices.Backward(b.atEnd) {
 			err = errors.Join(err, end())
 		}
-		b.atEnd = nil
+		b.config, b.atEnd = before, owed
+		err = errors.Join(err, os.Setenv("KUBECONFIG", kubeconfig))
 	}()
 	return run()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,10 +10,14 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/sluice-dev/sluice/envrepo"
@@ -40,6 +45,7 @@ type engine struct {
 
 // engineOptions differ between scenarios.
 type engineOptions struct {
+	config       *rest.Config     // nil: the one that the bench has
 	clock        clock.WithTicker // nil: the real one
 	pollInterval time.Duration
 	resync       time.Duration
@@ -54,7 +60,7 @@ func (b *bench) start(ctx context.Context, namespace, dir string, o engineOption
 	}
 	e := &engine{meter: &meter{}, namespace: namespace, dir: dir, notify: make(chan struct{}, 1)}
 	r, err := reconciler.New(reconciler.Config{
-		REST: e.config(b.config), Source: source{repo, e.meter}, Concurrency: concurrency, Clock: o.clock,
+		REST: e.config(cmp.Or(o.config, b.config)), Source: source{repo, e.meter}, Concurrency: concurrency, Clock: o.clock,
 		Environments: []reconciler.EnvironmentConfig{{Name: "production", Namespace: namespace}},
 		Reporter:     e.meter,
 	})
@@ -159,8 +165,7 @@ func rendered(ctx context.Context, content files, releases int) ([]*unstructured
 
 // patcher is a client that does nothing but apply objects.
 type patcher struct {
-	client  *cluster.Client
-	applied func() // nil, or told of each
+	client *cluster.Client
 }
 
 // newPatcher has found out about the kinds of the objects already.
@@ -185,13 +190,73 @@ func (p patcher) apply(ctx context.Context, objects ...*unstructured.Unstructure
 	for _, o := range objects {
 		g.Go(func() error {
 			_, _, err := p.client.Apply(ctx, o, nil, cluster.ApplyOptions{Manager: manager})
-			if err == nil && p.applied != nil {
-				p.applied()
-			}
 			return err
 		})
 	}
 	return g.Wait()
+}
+
+// warmUp has the API server do once what it does for the first time.
+func (b *bench) warmUp(ctx context.Context) error {
+	const releases = 10
+	namespace, err := b.namespace(ctx)
+	if err != nil {
+		return err
+	}
+	objects, err := rendered(ctx, project(namespace, releases, syncObjects), releases)
+	if err != nil {
+		return err
+	}
+	p, err := b.newPatcher(objects)
+	if err != nil {
+		return err
+	}
+	if err := p.apply(ctx, objects...); err != nil {
+		return err
+	}
+	return b.calm(ctx)
+}
+
+// takenIn returns what waits until the cluster's controllers have taken in all that is
+// in a namespace: until Deployments and budgets are observed, and every Service has its
+// endpoints.
+func (b *bench) takenIn(namespace string) (func(context.Context) error, error) {
+	config := rest.CopyConfig(b.config)
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf
+	api, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	cached := metav1.ListOptions{ResourceVersion: "0"}
+	observed := func(ctx context.Context) (bool, error) {
+		endpoints, err := api.DiscoveryV1().EndpointSlices(namespace).List(ctx, cached)
+		if err != nil {
+			return false, err
+		}
+		services, err := api.CoreV1().Services(namespace).List(ctx, cached)
+		if err != nil || len(endpoints.Items) < len(services.Items) {
+			return false, err
+		}
+		deployments, err := api.AppsV1().Deployments(namespace).List(ctx, cached)
+		if err != nil || slices.ContainsFunc(deployments.Items, func(d appsv1.Deployment) bool { return d.Status.ObservedGeneration < d.Generation }) {
+			return false, err
+		}
+		budgets, err := api.PolicyV1().PodDisruptionBudgets(namespace).List(ctx, cached)
+		if err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(budgets.Items, func(p policyv1.PodDisruptionBudget) bool { return p.Status.ObservedGeneration < p.Generation }), nil
+	}
+	return func(ctx context.Context) error {
+		for {
+			if done, err := observed(ctx); done || err != nil {
+				return err
+			}
+			if err := sleep(ctx, 100*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}, nil
 }
 
 // calm waits until the cluster's controllers have done what they had to, so that

@@ -17,6 +17,7 @@ import (
 type meter struct {
 	mu       sync.Mutex
 	requests int             // but watches
+	patches  int             // of objects
 	rendered map[string]bool // releases whose overlay was read, with the commit
 	last     time.Time       // when something was sent
 
@@ -29,7 +30,7 @@ type meter struct {
 	seen    map[string]bool
 	ready   chan struct{}
 
-	onPatched, onReady func() // are told of each that is awaited
+	gate *gate // nil, or what requests have to pass
 }
 
 // config is a client's configuration whose requests are counted.
@@ -37,12 +38,25 @@ func (m *meter) config(c *rest.Config) *rest.Config {
 	c = rest.CopyConfig(c)
 	c.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			leave, err := m.pass(r)
+			if err != nil {
+				return nil, err
+			}
+			defer leave()
 			response, err := next.RoundTrip(r)
 			m.sent(r, err == nil && response.StatusCode < 300)
 			return response, err
 		})
 	})
 	return c
+}
+
+// pass has a request wait for the gate. Watches are not stopped.
+func (m *meter) pass(r *http.Request) (leave func(), err error) {
+	if m.gate == nil || r.URL.Query().Get("watch") != "" {
+		return func() {}, nil
+	}
+	return m.gate.leave, m.gate.pass(r.Context())
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -57,11 +71,12 @@ func (m *meter) sent(r *http.Request, ok bool) {
 	defer m.mu.Unlock()
 	m.requests++
 	m.last = time.Now()
-	if m.missing == 0 || !ok || r.Method != http.MethodPatch || strings.Contains(r.URL.Path, "/releases/") || !strings.Contains(r.URL.Path, m.path) {
+	if !ok || r.Method != http.MethodPatch || strings.Contains(r.URL.Path, "/releases/") {
 		return
 	}
-	if m.onPatched != nil {
-		m.onPatched()
+	m.patches++
+	if m.missing == 0 || !strings.Contains(r.URL.Path, m.path) {
+		return
 	}
 	if m.missing--; m.missing == 0 {
 		close(m.reached)
@@ -93,9 +108,6 @@ func (m *meter) Report(_ context.Context, s reconciler.Status) {
 		return
 	}
 	m.seen[s.Release] = true
-	if m.onReady != nil {
-		m.onReady()
-	}
 	if m.unready--; m.unready == 0 {
 		close(m.ready)
 	}
@@ -126,6 +138,13 @@ func (m *meter) counts() (requests, renders int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.requests, len(m.rendered)
+}
+
+// objects is how many objects have been patched.
+func (m *meter) objects() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.patches
 }
 
 // settle waits until nothing has been sent for a while.

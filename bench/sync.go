@@ -7,12 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-dev/sluice/bench/figures"
 )
@@ -23,11 +22,12 @@ const syncObjects = 5
 // runSync measures first syncs beside the bare loop, which is the limit, and beside
 // kubectl, a process for each overlay.
 func runSync(ctx context.Context, b *bench) error {
-	few := synced{releases: b.samples(100, 10), share: b.samples(50, 5)}
-	many := synced{releases: b.samples(1000, 30), share: b.samples(100, 15)}
-	for _, s := range []*synced{&few, &many} {
-		for i := range b.samples(2, 1) {
-			b.progress("round %d with %d releases", i+1, s.releases)
+	for _, s := range []*synced{
+		{releases: b.samples(100, 10), share: b.samples(50, 5), rounds: b.samples(2, 1)},
+		{releases: b.samples(1000, 30), share: b.samples(100, 15), rounds: 1},
+	} {
+		for i := range s.rounds {
+			b.progress("round %d of %d with %d releases", i+1, s.rounds, s.releases)
 			if err := s.round(ctx, b); err != nil {
 				return err
 			}
@@ -39,155 +39,210 @@ func runSync(ctx context.Context, b *bench) error {
 
 // synced are samples of a first sync, all of them for one release.
 type synced struct {
-	releases, share           int // of releases, of which a sample is
-	applied, ready, processor []time.Duration
-	requests                  []float64
-	bare, bareProcessor       []time.Duration
-	kubectlApplied            []time.Duration
-	rounds                    int
+	releases, share, rounds int // share: how many releases a turn is of
+	sluice, bare            []turn
+	ready, kubectl          []time.Duration
+	requests                []float64
 }
 
-// round has the bare loop and the first sync on a control plane of its own each, since
-// the API server becomes slower with what it holds, and every time in the other order,
-// since the machine may become slower as well.
+// round has the first sync and the bare loop take turns.
 func (s *synced) round(ctx context.Context, b *bench) error {
-	steps := [][]step{{warmUp, s.bareLoop, s.kubectl}, {warmUp, s.sluice}}
-	if s.rounds++; s.rounds%2 == 0 {
-		slices.Reverse(steps)
-	}
-	for _, all := range steps {
-		err := b.onControlPlane(ctx, func() error {
-			for _, one := range all {
-				if err := one(ctx, b); err != nil {
-					return err
-				}
+	return b.onControlPlane(ctx, func() error {
+		loop, err := s.newLoop(ctx, b)
+		if err != nil {
+			return err
+		}
+		err = b.onControlPlane(ctx, func() error {
+			first, err := s.newFirstSync(ctx, b)
+			if err != nil {
+				return err
 			}
-			return nil
+			defer func() { _ = first.stop() }()
+			if err := takeTurns(ctx, s.releases/s.share, loop, first); err != nil {
+				return err
+			}
+			s.sluice, s.bare = append(s.sluice, first.turns...), append(s.bare, loop.turns...)
+			return errors.Join(s.finish(ctx, first), b.heapProfile())
 		})
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-type step func(ctx context.Context, b *bench) error
-
-// warmUp has the API server do once what it does for the first time.
-func warmUp(ctx context.Context, b *bench) error {
-	const releases = 10
-	unmeasured := synced{releases: releases, share: releases}
-	return unmeasured.bareLoop(ctx, b)
+		return s.applyByKubectl(ctx, b)
+	})
 }
 
 func (s *synced) record(b *bench) {
 	of, bare := figures.Count(s.releases)+" releases, each", "bare loop of patches"
-	b.record(figures.Figure{Case: of, Measure: "until applied", Unit: figures.Milliseconds, Spread: figures.Durations(s.applied)}.
-		Against(bare, figures.Durations(s.bare)).
-		Against("kubectl apply -k", figures.Durations(s.kubectlApplied)))
+	times := func(turns []turn) (out []time.Duration) {
+		for _, t := range turns {
+			out = append(out, t.time)
+		}
+		return out
+	}
+	processor := func(turns []turn) (out []time.Duration) {
+		for _, t := range turns {
+			out = append(out, t.processor)
+		}
+		return out
+	}
+	b.record(figures.Figure{Case: of, Measure: "until applied", Unit: figures.Milliseconds, Spread: figures.Durations(times(s.sluice))}.
+		Against(bare, figures.Durations(times(s.bare))).
+		Against("kubectl apply -k", figures.Durations(s.kubectl)))
 	b.record(figures.Figure{Case: of, Measure: "until ready", Unit: figures.Milliseconds, Spread: figures.Durations(s.ready)}.
-		Against(bare, figures.Durations(s.bare)))
-	b.record(figures.Figure{Case: of, Measure: "own processor", Unit: figures.Milliseconds, Spread: figures.Durations(s.processor)}.
-		Against(bare, figures.Durations(s.bareProcessor)))
+		Against(bare, figures.Durations(times(s.bare))))
+	b.record(figures.Figure{Case: of, Measure: "own processor", Unit: figures.Milliseconds, Spread: figures.Durations(processor(s.sluice))}.
+		Against(bare, figures.Durations(processor(s.bare))))
 	b.record(figures.Figure{Case: of, Measure: "requests until ready", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(s.requests...)}.
 		Against(bare, figures.SpreadOf(syncObjects)))
 }
 
-// shares takes the cost of every so many things that are done, for one release.
-type shares struct {
-	mu              sync.Mutex
-	every, releases int // things, and releases that they come to
-	done            int
-	since           func() (cost, error)
-	last            cost
-	times           []time.Duration
-	processor       []time.Duration
-	err             error
+// bareLoop applies objects that are rendered already.
+type bareLoop struct {
+	patcher
+	share   int // objects in a turn
+	objects []*unstructured.Unstructured
+	taken   func(context.Context) error
+	turns   []turn
 }
 
-// one more thing is done.
-func (s *shares) one() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.done++; s.done%s.every != 0 {
-		return
-	}
-	now, err := s.since()
-	s.err = errors.Join(s.err, err)
-	s.times = append(s.times, (now.time-s.last.time)/time.Duration(s.releases))
-	s.processor = append(s.processor, (now.processor-s.last.processor)/time.Duration(s.releases))
-	s.last = now
-}
-
-// bareLoop applies the objects of all releases, rendered beforehand.
-func (s *synced) bareLoop(ctx context.Context, b *bench) error {
+// newLoop makes a bare loop over all of the releases. Some objects are applied before:
+// what the API server does for the first time is nobody's.
+func (s *synced) newLoop(ctx context.Context, b *bench) (*bareLoop, error) {
 	namespace, err := b.namespace(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	objects, err := rendered(ctx, project(namespace, s.releases, syncObjects), s.releases)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p, err := b.newPatcher(objects)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := b.calm(ctx); err != nil {
-		return err
+	if err := b.warmUp(ctx); err != nil {
+		return nil, err
 	}
-	bare := &shares{every: s.share * syncObjects, releases: s.share, since: costSince()}
-	p.applied = bare.one
-	if err := p.apply(ctx, objects...); err != nil {
-		return err
-	}
-	s.bare, s.bareProcessor = append(s.bare, bare.times...), append(s.bareProcessor, bare.processor...)
-	return bare.err
+	taken, err := b.takenIn(namespace)
+	return &bareLoop{patcher: p, share: s.share * syncObjects, objects: objects, taken: taken}, err
 }
 
-func (s *synced) sluice(ctx context.Context, b *bench) (err error) {
+func (l *bareLoop) turn(ctx context.Context) error {
+	n := min(l.share, len(l.objects))
+	since := costSince()
+	if err := l.apply(ctx, l.objects[:n]...); err != nil {
+		return err
+	}
+	if err := l.taken(ctx); err != nil {
+		return err
+	}
+	l.objects = l.objects[n:]
+	c, err := since()
+	l.turns = append(l.turns, turnOf(c, float64(n)/syncObjects))
+	return err
+}
+
+// firstSync is one whose requests can be stopped.
+type firstSync struct {
+	begin func(context.Context) error // the engine, with the first turn
+	*engine
+	gate    *gate
+	share   int // objects in a turn
+	objects int
+	ready   <-chan struct{}
+	taken   func(context.Context) error
+	turns   []turn
+}
+
+func (s *synced) newFirstSync(ctx context.Context, b *bench) (*firstSync, error) {
 	namespace, err := b.namespace(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dir, err := b.repository(ctx, commit{"Start", project(namespace, s.releases, syncObjects)})
 	if err != nil {
+		return nil, err
+	}
+	if err := b.warmUp(ctx); err != nil {
+		return nil, err
+	}
+	taken, err := b.takenIn(namespace)
+	if err != nil {
+		return nil, err
+	}
+	f := &firstSync{gate: newGate(), share: s.share * syncObjects, objects: s.releases * syncObjects, taken: taken}
+	config := b.config // that of the control plane that b is on now
+	f.begin = func(ctx context.Context) (err error) {
+		f.engine, err = b.start(ctx, namespace, dir, engineOptions{config: config, pollInterval: time.Hour}, func(m *meter) {
+			m.gate, f.ready = f.gate, m.allReady(componentName(0), s.releases)
+		})
 		return err
 	}
-	if err := b.calm(ctx); err != nil {
+	return f, nil
+}
+
+func (f *firstSync) turn(ctx context.Context) error {
+	since, before := costSince(), 0
+	if f.engine == nil {
+		if err := f.begin(ctx); err != nil {
+			return err
+		}
+	} else {
+		before = f.meter.objects()
+	}
+	// What was on its way when the gate was shut has been counted by the turn before.
+	reached := f.patched("", min(f.share*(len(f.turns)+1), f.objects)-before)
+	f.gate.unlock()
+	if err := await(ctx, reached); err != nil {
 		return err
 	}
-	var applied, ready <-chan struct{}
-	patches, releases := &shares{every: s.share * syncObjects, releases: s.share}, &shares{every: s.releases, releases: s.releases} // that all are ready is one event
-	e, err := b.start(ctx, namespace, dir, engineOptions{pollInterval: time.Hour}, func(m *meter) {
-		patches.since, releases.since = costSince(), costSince()
-		m.onPatched, m.onReady = patches.one, releases.one
-		applied, ready = m.patched("", s.releases*syncObjects), m.allReady(componentName(0), s.releases)
-	})
+	if err := f.gate.lock(ctx); err != nil {
+		return err
+	}
+	if err := f.taken(ctx); err != nil {
+		return err
+	}
+	c, err := since()
+	f.turns = append(f.turns, turnOf(c, float64(f.meter.objects()-before)/syncObjects))
+	return err
+}
+
+// stop ends the engine, if it has begun.
+func (f *firstSync) stop() error {
+	if f.engine == nil {
+		return nil
+	}
+	return f.engine.stop()
+}
+
+// finish waits until all releases are ready.
+func (s *synced) finish(ctx context.Context, f *firstSync) error {
+	since := costSince()
+	f.gate.unlock()
+	if err := await(ctx, f.ready); err != nil {
+		return err
+	}
+	c, err := since()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.stop()) }()
-	if err := await(ctx, applied); err != nil {
+	for _, t := range f.turns {
+		c.time += t.time * time.Duration(s.share)
+	}
+	s.ready = append(s.ready, turnOf(c, float64(s.releases)).time)
+	if err := f.settle(ctx, 1200*time.Millisecond); err != nil {
 		return err
 	}
-	if err := await(ctx, ready); err != nil {
-		return err
-	}
-	if err := e.settle(ctx, 1200*time.Millisecond); err != nil {
-		return err
-	}
-	requests, _ := e.counts()
-	s.applied, s.processor = append(s.applied, patches.times...), append(s.processor, patches.processor...)
-	s.ready, s.requests = append(s.ready, releases.times...), append(s.requests, float64(requests)/float64(s.releases))
-	return errors.Join(patches.err, releases.err, b.heapProfile())
+	requests, _ := f.counts()
+	s.requests = append(s.requests, float64(requests)/float64(s.releases))
+	return nil
 }
 
 // kubectlBatch is how many overlays a sample of kubectl is of: each is a process,
 // and a thousand of them would take minutes.
 const kubectlBatch = 16
 
-func (s *synced) kubectl(ctx context.Context, b *bench) error {
+func (s *synced) applyByKubectl(ctx context.Context, b *bench) error {
 	const batches = 2
 	namespace, err := b.namespace(ctx)
 	if err != nil {
@@ -216,7 +271,7 @@ func (s *synced) kubectl(ctx context.Context, b *bench) error {
 		if err := g.Wait(); err != nil {
 			return err
 		}
-		s.kubectlApplied = append(s.kubectlApplied, time.Since(began)/kubectlBatch)
+		s.kubectl = append(s.kubectl, time.Since(began)/kubectlBatch)
 	}
 	return nil
 }

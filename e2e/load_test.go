@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -151,7 +152,8 @@ func (l *load) count() int {
 	return len(l.answers)
 }
 
-// since are the answers to requests that were sent after a time.
+// since are the answers to requests that were sent after a time, in the order in which
+// they were sent.
 func (l *load) since(at time.Time) (after []answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,6 +162,7 @@ func (l *load) since(at time.Time) (after []answer) {
 			after = append(after, a)
 		}
 	}
+	slices.SortStableFunc(after, func(a, b answer) int { return a.sent.Compare(b.sent) })
 	return after
 }
 
