@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
+	"github.com/sluice-dev/sluice/api/v1alpha1"
 	"github.com/sluice-dev/sluice/envrepo"
 	"github.com/sluice-dev/sluice/gitrepo"
 	"github.com/sluice-dev/sluice/reconciler"
@@ -141,7 +142,7 @@ func (b *bench) namespace(ctx context.Context) (string, error) {
 	return made.Name, nil
 }
 
-// rendered are the objects of all releases of a project.
+// rendered are the objects of all releases of a project, as the reconciler applies them.
 func rendered(ctx context.Context, content files, releases int) ([]*unstructured.Unstructured, error) {
 	fsys := content.memory()
 	opened, err := envrepo.Open(fsys)
@@ -158,9 +159,20 @@ func rendered(ctx context.Context, content files, releases int) ([]*unstructured
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, result.Shared...)
+		for _, o := range result.Shared {
+			o.SetLabels(owned(o.GetLabels(), componentName(i)))
+			all = append(all, o)
+		}
 	}
 	return all, nil
+}
+
+// owned adds the labels by which the reconciler knows its objects. They are a part of
+// what the API server keeps, and of what its controllers copy.
+func owned(labels map[string]string, release string) map[string]string {
+	out := map[string]string{"app.kubernetes.io/managed-by": "sluice", v1alpha1.LabelEnvironment: "production", v1alpha1.LabelRelease: release}
+	maps.Copy(out, labels)
+	return out
 }
 
 // patcher is a client that does nothing but apply objects.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -31,6 +32,9 @@ type meter struct {
 	ready   chan struct{}
 
 	gate *gate // nil, or what requests have to pass
+
+	sample string // the end of a path: what was sent to it last is kept
+	sent   []byte
 }
 
 // config is a client's configuration whose requests are counted.
@@ -43,8 +47,11 @@ func (m *meter) config(c *rest.Config) *rest.Config {
 				return nil, err
 			}
 			defer leave()
+			if err := m.keep(r); err != nil {
+				return nil, err
+			}
 			response, err := next.RoundTrip(r)
-			m.sent(r, err == nil && response.StatusCode < 300)
+			m.count(r, err == nil && response.StatusCode < 300)
 			return response, err
 		})
 	})
@@ -59,11 +66,27 @@ func (m *meter) pass(r *http.Request) (leave func(), err error) {
 	return m.gate.leave, m.gate.pass(r.Context())
 }
 
+// keep keeps a patch that is asked for.
+func (m *meter) keep(r *http.Request) error {
+	if m.sample == "" || r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, m.sample) {
+		return nil
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(body)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent = data
+	return err
+}
+
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func (m *meter) sent(r *http.Request, ok bool) {
+func (m *meter) count(r *http.Request, ok bool) {
 	if r.URL.Query().Get("watch") != "" {
 		return
 	}

@@ -7,11 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/sluice-dev/sluice/bench/figures"
 )
@@ -61,6 +64,9 @@ func (s *synced) round(ctx context.Context, b *bench) error {
 			if err := takeTurns(ctx, s.releases/s.share, loop, first); err != nil {
 				return err
 			}
+			if err := first.samePatches(loop); err != nil {
+				return err
+			}
 			s.sluice, s.bare = append(s.sluice, first.turns...), append(s.bare, loop.turns...)
 			return errors.Join(s.finish(ctx, first), b.heapProfile())
 		})
@@ -101,6 +107,7 @@ type bareLoop struct {
 	patcher
 	share   int // objects in a turn
 	objects []*unstructured.Unstructured
+	example *unstructured.Unstructured // a Deployment
 	taken   func(context.Context) error
 	turns   []turn
 }
@@ -124,7 +131,8 @@ func (s *synced) newLoop(ctx context.Context, b *bench) (*bareLoop, error) {
 		return nil, err
 	}
 	taken, err := b.takenIn(namespace)
-	return &bareLoop{patcher: p, share: s.share * syncObjects, objects: objects, taken: taken}, err
+	first := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
+	return &bareLoop{patcher: p, share: s.share * syncObjects, objects: objects, example: objects[first], taken: taken}, err
 }
 
 func (l *bareLoop) turn(ctx context.Context) error {
@@ -174,7 +182,8 @@ func (s *synced) newFirstSync(ctx context.Context, b *bench) (*firstSync, error)
 	config := b.config // that of the control plane that b is on now
 	f.begin = func(ctx context.Context) (err error) {
 		f.engine, err = b.start(ctx, namespace, dir, engineOptions{config: config, pollInterval: time.Hour}, func(m *meter) {
-			m.gate, f.ready = f.gate, m.allReady(componentName(0), s.releases)
+			m.gate, m.sample = f.gate, "/deployments/"+componentName(0)
+			f.ready = m.allReady(componentName(0), s.releases)
 		})
 		return err
 	}
@@ -205,6 +214,22 @@ func (f *firstSync) turn(ctx context.Context) error {
 	c, err := since()
 	f.turns = append(f.turns, turnOf(c, float64(f.meter.objects()-before)/syncObjects))
 	return err
+}
+
+// samePatches is an error when the bare loop does not send what the reconciler does: as
+// an example, the Deployment of the first release.
+func (f *firstSync) samePatches(loop *bareLoop) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	sent := &unstructured.Unstructured{}
+	if err := json.Unmarshal(f.sent, &sent.Object); err != nil {
+		return fmt.Errorf("reading the patch of a Deployment: %w", err)
+	}
+	sent.SetNamespace(loop.example.GetNamespace())
+	if !equality.Semantic.DeepEqual(sent.Object, loop.example.Object) {
+		return fmt.Errorf("the reconciler sends %v, the bare loop %v", sent.Object, loop.example.Object)
+	}
+	return nil
 }
 
 // stop ends the engine, if it has begun.

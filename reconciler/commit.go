@@ -252,6 +252,9 @@ func (env *environment) drop(name string) {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	if r := env.releases[name]; r != nil && r.wanted().gone {
+		r.mu.Lock()
+		env.unfollow(r)
+		r.mu.Unlock()
 		delete(env.releases, name)
 		env.ledger.drop(name)
 	}

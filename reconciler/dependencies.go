@@ -34,7 +34,7 @@ func (e *Engine) dependencies(env *environment, repo *envrepo.Repo, r envrepo.Re
 	defer env.mu.Unlock()
 	names := env.ordering(r.Name, r.Component.DependsOn)
 	if rel := env.releases[r.Name]; rel != nil {
-		rel.comesAfter(append(names, envrepo.EnvironmentRelease))
+		env.comesAfter(rel, append(names, envrepo.EnvironmentRelease))
 	}
 	if own := env.releases[envrepo.EnvironmentRelease]; own != nil && own.inScope() {
 		out = append(out, own.asDependency(true))
@@ -212,10 +212,29 @@ func circleText(circle []string) string { return "depends on itself: " + strings
 
 // comesAfter remembers whom a release comes after, to be called by them. That is
 // done before they are asked: one that gets ready meanwhile calls, too.
-func (r *release) comesAfter(names []string) {
+func (env *environment) comesAfter(r *release, names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !slices.Equal(r.after, names) {
+		env.unfollow(r)
+		for _, name := range names {
+			if env.followers[name] == nil {
+				env.followers[name] = map[*release]bool{}
+			}
+			env.followers[name][r] = true
+		}
+	}
 	r.after, r.passing = names, true
+}
+
+// unfollow forgets whom a release comes after.
+func (env *environment) unfollow(r *release) {
+	for _, name := range r.after {
+		if delete(env.followers[name], r); len(env.followers[name]) == 0 {
+			delete(env.followers, name)
+		}
+	}
+	r.after = nil
 }
 
 // waiting are the releases of the environment that wait for one whose bearing has
@@ -224,15 +243,36 @@ func (env *environment) waiting(changed Key) []Key {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	var keys []Key
-	for _, r := range env.releases {
-		r.mu.Lock()
-		parked := r.parked && changed.Release == envrepo.EnvironmentRelease
-		waits := r.passing || r.verdict.Reason == v1alpha1.ReasonDependencyNotReady
-		if parked || waits && slices.Contains(r.after, changed.Release) {
-			r.urgent, r.parked = true, false
+	for r := range env.followers[changed.Release] {
+		if r.called() {
 			keys = append(keys, r.key)
 		}
-		r.mu.Unlock()
+	}
+	if changed.Release != envrepo.EnvironmentRelease {
+		return keys
+	}
+	for _, r := range env.releases {
+		if r.unpark() {
+			keys = append(keys, r.key)
+		}
 	}
 	return keys
+}
+
+// called has a release passed over that waits for one that it comes after.
+func (r *release) called() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waits := r.passing || r.verdict.Reason == v1alpha1.ReasonDependencyNotReady
+	r.urgent = r.urgent || waits
+	return waits
+}
+
+// unpark has a release passed over that was put aside.
+func (r *release) unpark() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	parked := r.parked
+	r.urgent, r.parked = r.urgent || parked, false
+	return parked
 }

@@ -75,10 +75,11 @@ func TestCircleFrom(t *testing.T) {
 }
 
 func TestWaitingReleasesAreCalledByThoseTheyWaitFor(t *testing.T) {
-	env := &environment{name: "production", releases: map[string]*release{}}
+	env := newEnvironment("production", "shop")
 	add := func(name, reason string, after ...string) *release {
 		r := newReleaseMemory(Key{"production", name})
-		r.verdict.Reason, r.after = reason, after
+		env.comesAfter(r, after)
+		r.verdict.Reason, r.passing = reason, false
 		env.releases[name] = r
 		return r
 	}
@@ -89,7 +90,7 @@ func TestWaitingReleasesAreCalledByThoseTheyWaitFor(t *testing.T) {
 	parked := add("new", "")
 	parked.parked = true
 	asking := add("asking", "", "db", "environment")
-	asking.comesAfter(asking.after)
+	env.comesAfter(asking, []string{"db", "environment"})
 
 	names := func(changed string) (out []string) {
 		for _, k := range env.waiting(Key{"production", changed}) {
@@ -103,6 +104,11 @@ func TestWaitingReleasesAreCalledByThoseTheyWaitFor(t *testing.T) {
 	assert.ElementsMatch(t, []string{"api"}, names("db"), "who has ended its pass without waiting is left in peace")
 	assert.ElementsMatch(t, []string{"api", "web", "new"}, names("environment"))
 	assert.ElementsMatch(t, []string{"api", "web"}, names("environment"), "a parked one is called once")
+	env.comesAfter(env.releases["api"], []string{"environment"})
+	assert.Empty(t, names("db"), "api comes after it no more")
+	asking.want.gone = true
+	env.drop("asking")
+	assert.NotContains(t, env.followers["environment"], asking, "one that is dropped is forgotten")
 }
 
 func TestDecideLeavingATagWhileADependencyIsNotReady(t *testing.T) {

@@ -45,11 +45,12 @@ type environment struct {
 	exists    bool                    // the namespace has been seen
 	lost      bool                    // it was deleted since
 	releases  map[string]*release
+	followers map[string]map[*release]bool // by the name of the release that they come after
 	ledger    *ledger
 }
 
 func newEnvironment(name, namespace string) *environment {
-	return &environment{name: name, namespace: namespace, inputs: &inputs{}, releases: map[string]*release{}, ledger: newLedger(name)}
+	return &environment{name: name, namespace: namespace, inputs: &inputs{}, releases: map[string]*release{}, followers: map[string]map[*release]bool{}, ledger: newLedger(name)}
 }
 
 // view is a consistent copy.

@@ -30,6 +30,7 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
 // Decrypt opens one file of the project; a file that is not encrypted comes
@@ -270,22 +271,7 @@ func (b *builder) build(ctx context.Context, folders []folder) error {
 	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i := range folders {
-		f := &folders[i]
-		if f.err != nil {
-			continue
-		}
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if f.err = ctx.Err(); f.err == nil {
-				f.objects, f.err = runKustomize(mem, f.dir)
-			}
-		})
-	}
-	wg.Wait()
+	b.kustomize(ctx, mem, folders)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -296,6 +282,34 @@ func (b *builder) build(ctx context.Context, folders []folder) error {
 		}
 	}
 	return folders[0].err
+}
+
+// kustomize builds the folders that are well, side by side if there are several: a
+// goroutine of its own would only have to grow its stack again.
+func (b *builder) kustomize(ctx context.Context, mem filesys.FileSystem, folders []folder) {
+	build := func(f *folder) {
+		if f.err = ctx.Err(); f.err == nil {
+			f.objects, f.err = runKustomize(mem, f.dir)
+		}
+	}
+	if len(folders) == 1 {
+		build(&folders[0])
+		return
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i := range folders {
+		f := &folders[i]
+		if f.err != nil {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			build(f)
+		})
+	}
+	wg.Wait()
 }
 
 // presentable makes an error of Kustomize fit to be shown. Kustomize quotes
