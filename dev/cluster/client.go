@@ -32,6 +32,7 @@ type client struct {
 	dynamic   dynamic.Interface
 	discovery discovery.DiscoveryInterface
 	mapper    meta.ResettableRESTMapper
+	defined   map[schema.GroupKind]bool // by this client
 }
 
 func connect(kubeconfig string) (*client, error) {
@@ -48,7 +49,7 @@ func connect(kubeconfig string) (*client, error) {
 		return nil, fmt.Errorf("using kubeconfig %s: %w", kubeconfig, err)
 	}
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoveryClient))
-	return &client{dynamic: dynamicClient, discovery: discoveryClient, mapper: mapper}, nil
+	return &client{dynamic: dynamicClient, discovery: discoveryClient, mapper: mapper, defined: map[schema.GroupKind]bool{}}, nil
 }
 
 // Version asks the cluster of a kubeconfig for its version: whether it answers.
@@ -115,6 +116,9 @@ func (c *client) define(ctx context.Context, definitions objects) error {
 	}
 	group.Wait()
 	c.mapper.Reset()
+	for _, definition := range definitions {
+		c.defined[definedKind(definition)] = true
+	}
 	return errors.Join(results...)
 }
 
@@ -138,6 +142,12 @@ func (c *client) awaitServed(ctx context.Context, definition *unstructured.Unstr
 	return nil
 }
 
+func definedKind(definition *unstructured.Unstructured) schema.GroupKind {
+	group, _, _ := unstructured.NestedString(definition.Object, "spec", "group")
+	kind, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "kind")
+	return schema.GroupKind{Group: group, Kind: kind}
+}
+
 func servedResource(definition *unstructured.Unstructured) schema.GroupVersionResource {
 	group, _, _ := unstructured.NestedString(definition.Object, "spec", "group")
 	plural, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "plural")
@@ -156,7 +166,7 @@ func servedResource(definition *unstructured.Unstructured) schema.GroupVersionRe
 func (c *client) apply(ctx context.Context, list objects) error {
 	for _, object := range list {
 		kind := object.GroupVersionKind()
-		mapping, err := c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+		mapping, err := c.mapping(ctx, kind)
 		if err != nil {
 			return fmt.Errorf("applying %s: %w", describe(object), err)
 		}
@@ -172,6 +182,20 @@ func (c *client) apply(ctx context.Context, list objects) error {
 		}
 	}
 	return nil
+}
+
+// mapping finds the resource of a kind. One that was just defined is served before the
+// API server lists it among what it serves.
+func (c *client) mapping(ctx context.Context, kind schema.GroupVersionKind) (mapping *meta.RESTMapping, err error) {
+	err = poll(ctx, func() (bool, error) {
+		mapping, err = c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+		if meta.IsNoMatchError(err) && c.defined[kind.GroupKind()] {
+			c.mapper.Reset()
+			return false, nil
+		}
+		return err == nil, err
+	})
+	return mapping, err
 }
 
 func (c *client) applyTo(ctx context.Context, target dynamic.ResourceInterface, object *unstructured.Unstructured) error {
