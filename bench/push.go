@@ -71,7 +71,7 @@ const pushWarm = 2
 
 // pushTargets are the components of an environment that are pushed to, all over it.
 func (b *bench) pushTargets(components int) (out []string) {
-	rounds := b.samples(13, 5) + pushWarm
+	rounds := b.samples(10, 5) + pushWarm
 	for i := range rounds {
 		out = append(out, componentName(i*components/rounds))
 	}

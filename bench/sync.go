@@ -26,14 +26,11 @@ const syncObjects = 5
 // kubectl, a process for each overlay.
 func runSync(ctx context.Context, b *bench) error {
 	for _, s := range []*synced{
-		{releases: b.samples(100, 10), share: b.samples(50, 5), rounds: b.samples(2, 1)},
-		{releases: b.samples(1000, 30), share: b.samples(100, 15), rounds: 1},
+		{releases: b.samples(100, 10), share: b.samples(25, 5)},
+		{releases: b.samples(1000, 30), share: b.samples(100, 15)},
 	} {
-		for i := range s.rounds {
-			b.progress("round %d of %d with %d releases", i+1, s.rounds, s.releases)
-			if err := s.round(ctx, b); err != nil {
-				return err
-			}
+		if err := s.measure(ctx, b); err != nil {
+			return err
 		}
 		s.record(b)
 	}
@@ -42,14 +39,16 @@ func runSync(ctx context.Context, b *bench) error {
 
 // synced are samples of a first sync, all of them for one release.
 type synced struct {
-	releases, share, rounds int // share: how many releases a turn is of
-	sluice, bare            []turn
-	ready, kubectl          []time.Duration
-	requests                []float64
+	releases, share int // share: how many releases a turn is of
+	sluice, bare    []turn
+	ready           time.Duration
+	kubectl         []time.Duration
+	requests        float64
 }
 
-// round has the first sync and the bare loop take turns.
-func (s *synced) round(ctx context.Context, b *bench) error {
+// measure has the first sync and the bare loop take turns.
+func (s *synced) measure(ctx context.Context, b *bench) error {
+	b.progress("%d releases", s.releases)
 	return b.onControlPlane(ctx, func() error {
 		loop, err := s.newLoop(ctx, b)
 		if err != nil {
@@ -67,7 +66,7 @@ func (s *synced) round(ctx context.Context, b *bench) error {
 			if err := first.samePatches(loop); err != nil {
 				return err
 			}
-			s.sluice, s.bare = append(s.sluice, first.turns...), append(s.bare, loop.turns...)
+			s.sluice, s.bare = first.turns, loop.turns
 			return errors.Join(s.finish(ctx, first), b.heapProfile())
 		})
 		if err != nil {
@@ -94,11 +93,11 @@ func (s *synced) record(b *bench) {
 	b.record(figures.Figure{Case: of, Measure: "until applied", Unit: figures.Milliseconds, Spread: figures.Durations(times(s.sluice))}.
 		Against(bare, figures.Durations(times(s.bare))).
 		Against("kubectl apply -k", figures.Durations(s.kubectl)))
-	b.record(figures.Figure{Case: of, Measure: "until ready", Unit: figures.Milliseconds, Spread: figures.Durations(s.ready)}.
+	b.record(figures.Figure{Case: of, Measure: "until ready", Unit: figures.Milliseconds, Spread: figures.Durations([]time.Duration{s.ready})}.
 		Against(bare, figures.Durations(times(s.bare))))
 	b.record(figures.Figure{Case: of, Measure: "own processor", Unit: figures.Milliseconds, Spread: figures.Durations(processor(s.sluice))}.
 		Against(bare, figures.Durations(processor(s.bare))))
-	b.record(figures.Figure{Case: of, Measure: "requests until ready", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(s.requests...)}.
+	b.record(figures.Figure{Case: of, Measure: "requests until ready", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(s.requests)}.
 		Against(bare, figures.SpreadOf(syncObjects)))
 }
 
@@ -254,12 +253,12 @@ func (s *synced) finish(ctx context.Context, f *firstSync) error {
 	for _, t := range f.turns {
 		c.time += t.time * time.Duration(s.share)
 	}
-	s.ready = append(s.ready, turnOf(c, float64(s.releases)).time)
+	s.ready = turnOf(c, float64(s.releases)).time
 	if err := f.settle(ctx, 1200*time.Millisecond); err != nil {
 		return err
 	}
 	requests, _ := f.counts()
-	s.requests = append(s.requests, float64(requests)/float64(s.releases))
+	s.requests = float64(requests) / float64(s.releases)
 	return nil
 }
 
