@@ -267,9 +267,12 @@ func TestLeaveBrokenTag(t *testing.T) {
 	tags, weights = split(100)
 	at := w.traffic(t, "api", tags)
 	l.enough(t, at.Add(l.awaitChange(t, at, weights)))
+	l.await(t, 2*window)
 	l.stop()
 	took := l.awaitChange(t, at, weights) // once more: what was sent as the split changed may have been answered late
 	begin := at.Add(took)
+	before, _ := losses(l.since(at))
+	require.Positive(t, before, "the tag hurt nobody any more when it was left")
 	assert.Less(t, took, 15*time.Second, "leaving the broken tag took long")
 	w.lossless(t, "after a broken tag that had half of the requests was left", l.since(begin), "all good %s after the commit that leaves it", seconds(took))
 }

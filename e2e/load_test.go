@@ -156,8 +156,9 @@ func (l *load) count() int {
 // they were sent.
 func (l *load) since(at time.Time) (after []answer) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, a := range l.answers {
+	all := l.answers[:len(l.answers):len(l.answers)] // what is in it never changes
+	l.mu.Unlock()
+	for _, a := range all {
 		if a.sent.After(at) {
 			after = append(after, a)
 		}

@@ -227,7 +227,7 @@ func (env *environment) comesAfter(r *release, names []string) {
 	r.after, r.passing = names, true
 }
 
-// unfollow forgets whom a release comes after.
+// unfollow forgets whom a release comes after. Both are locked.
 func (env *environment) unfollow(r *release) {
 	for _, name := range r.after {
 		if delete(env.followers[name], r); len(env.followers[name]) == 0 {
@@ -244,7 +244,7 @@ func (env *environment) waiting(changed Key) []Key {
 	defer env.mu.Unlock()
 	var keys []Key
 	for r := range env.followers[changed.Release] {
-		if r.called() {
+		if r.summon() {
 			keys = append(keys, r.key)
 		}
 	}
@@ -259,8 +259,9 @@ func (env *environment) waiting(changed Key) []Key {
 	return keys
 }
 
-// called has a release passed over that waits for one that it comes after.
-func (r *release) called() bool {
+// summon has a release passed over that waits for one that it comes after, and reports
+// whether it does.
+func (r *release) summon() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	waits := r.passing || r.verdict.Reason == v1alpha1.ReasonDependencyNotReady
@@ -268,7 +269,7 @@ func (r *release) called() bool {
 	return waits
 }
 
-// unpark has a release passed over that was put aside.
+// unpark has a release passed over that was put aside, and reports whether it was.
 func (r *release) unpark() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

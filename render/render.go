@@ -271,7 +271,7 @@ func (b *builder) build(ctx context.Context, folders []folder) error {
 	if err != nil {
 		return err
 	}
-	b.kustomize(ctx, mem, folders)
+	kustomize(ctx, mem, folders)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -284,9 +284,9 @@ func (b *builder) build(ctx context.Context, folders []folder) error {
 	return folders[0].err
 }
 
-// kustomize builds the folders that are well, side by side if there are several: a
-// goroutine of its own would only have to grow its stack again.
-func (b *builder) kustomize(ctx context.Context, mem filesys.FileSystem, folders []folder) {
+// kustomize builds the folders without an error, the first one among them: side by side
+// if there are several; for one, a goroutine would only have to grow its stack again.
+func kustomize(ctx context.Context, mem filesys.FileSystem, folders []folder) {
 	build := func(f *folder) {
 		if f.err = ctx.Err(); f.err == nil {
 			f.objects, f.err = runKustomize(mem, f.dir)

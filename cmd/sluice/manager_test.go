@@ -71,12 +71,14 @@ func newActor(t *testing.T, namespace, name string) *actor {
 			close(a.begun)
 			select {
 			case <-o.Stop:
+				close(a.asked)
+			case <-ctx.Done():
+			}
+			select { // what is asked to stop may be cut off all the same: who loses the lease is asked as well
+			case <-a.finish:
 			case <-ctx.Done():
 				a.cutOff <- context.Cause(ctx)
-				return nil
 			}
-			close(a.asked)
-			<-a.finish
 			return nil
 		},
 	}

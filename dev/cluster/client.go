@@ -32,7 +32,7 @@ type client struct {
 	dynamic   dynamic.Interface
 	discovery discovery.DiscoveryInterface
 	mapper    meta.ResettableRESTMapper
-	defined   map[schema.GroupKind]bool // by this client
+	defined   map[schema.GroupVersionKind]bool // by this client, and served
 }
 
 func connect(kubeconfig string) (*client, error) {
@@ -49,7 +49,7 @@ func connect(kubeconfig string) (*client, error) {
 		return nil, fmt.Errorf("using kubeconfig %s: %w", kubeconfig, err)
 	}
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoveryClient))
-	return &client{dynamic: dynamicClient, discovery: discoveryClient, mapper: mapper, defined: map[schema.GroupKind]bool{}}, nil
+	return &client{dynamic: dynamicClient, discovery: discoveryClient, mapper: mapper, defined: map[schema.GroupVersionKind]bool{}}, nil
 }
 
 // Version asks the cluster of a kubeconfig for its version: whether it answers.
@@ -117,7 +117,9 @@ func (c *client) define(ctx context.Context, definitions objects) error {
 	group.Wait()
 	c.mapper.Reset()
 	for _, definition := range definitions {
-		c.defined[definedKind(definition)] = true
+		for _, kind := range servedKinds(definition) {
+			c.defined[kind] = true
+		}
 	}
 	return errors.Join(results...)
 }
@@ -142,24 +144,28 @@ func (c *client) awaitServed(ctx context.Context, definition *unstructured.Unstr
 	return nil
 }
 
-func definedKind(definition *unstructured.Unstructured) schema.GroupKind {
+// servedKinds are the versions of what is defined that the API server answers for.
+func servedKinds(definition *unstructured.Unstructured) (kinds []schema.GroupVersionKind) {
 	group, _, _ := unstructured.NestedString(definition.Object, "spec", "group")
 	kind, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "kind")
-	return schema.GroupKind{Group: group, Kind: kind}
-}
-
-func servedResource(definition *unstructured.Unstructured) schema.GroupVersionResource {
-	group, _, _ := unstructured.NestedString(definition.Object, "spec", "group")
-	plural, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "plural")
 	versions, _, _ := unstructured.NestedSlice(definition.Object, "spec", "versions")
 	for _, version := range versions {
 		fields, _ := version.(map[string]any)
 		if served, _ := fields["served"].(bool); served {
 			name, _ := fields["name"].(string)
-			return schema.GroupVersionResource{Group: group, Version: name, Resource: plural}
+			kinds = append(kinds, schema.GroupVersionKind{Group: group, Version: name, Kind: kind})
 		}
 	}
-	return schema.GroupVersionResource{}
+	return kinds
+}
+
+func servedResource(definition *unstructured.Unstructured) schema.GroupVersionResource {
+	kinds := servedKinds(definition)
+	if len(kinds) == 0 {
+		return schema.GroupVersionResource{}
+	}
+	plural, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "plural")
+	return kinds[0].GroupVersion().WithResource(plural)
 }
 
 // apply applies objects one after the other, each with its status if it has one.
@@ -189,7 +195,7 @@ func (c *client) apply(ctx context.Context, list objects) error {
 func (c *client) mapping(ctx context.Context, kind schema.GroupVersionKind) (mapping *meta.RESTMapping, err error) {
 	err = poll(ctx, func() (bool, error) {
 		mapping, err = c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
-		if meta.IsNoMatchError(err) && c.defined[kind.GroupKind()] {
+		if meta.IsNoMatchError(err) && c.defined[kind] {
 			c.mapper.Reset()
 			return false, nil
 		}

@@ -25,7 +25,7 @@ func (m *lateMapper) RESTMapping(kind schema.GroupKind, versions ...string) (*me
 func TestMappingOfWhatWasJustDefined(t *testing.T) {
 	class := schema.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "GatewayClass"}
 	late := &lateMapper{missing: 2}
-	c := &client{mapper: late, defined: map[schema.GroupKind]bool{class.GroupKind(): true}}
+	c := &client{mapper: late, defined: map[schema.GroupVersionKind]bool{class: true}}
 	mapping, err := c.mapping(t.Context(), class)
 	if err != nil || mapping.GroupVersionKind != class {
 		t.Errorf("a kind that is listed late: %v, %v", mapping, err)
