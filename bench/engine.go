@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +45,6 @@ type engine struct {
 
 // engineOptions differ between scenarios.
 type engineOptions struct {
-	config       *rest.Config     // nil: the one that the bench has
 	clock        clock.WithTicker // nil: the real one
 	pollInterval time.Duration
 	resync       time.Duration
@@ -61,7 +59,7 @@ func (b *bench) start(ctx context.Context, namespace, dir string, o engineOption
 	}
 	e := &engine{meter: &meter{}, namespace: namespace, dir: dir, notify: make(chan struct{}, 1)}
 	r, err := reconciler.New(reconciler.Config{
-		REST: e.config(cmp.Or(o.config, b.config)), Source: source{repo, e.meter}, Concurrency: concurrency, Clock: o.clock,
+		REST: e.config(b.config), Source: source{repo, e.meter}, Concurrency: concurrency, Clock: o.clock,
 		Environments: []reconciler.EnvironmentConfig{{Name: "production", Namespace: namespace}},
 		Reporter:     e.meter,
 	})

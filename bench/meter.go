@@ -110,7 +110,10 @@ func (m *meter) count(r *http.Request, ok bool) {
 func (m *meter) patched(path string, n int) <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.path, m.missing, m.reached = path, n, make(chan struct{})
+	m.path, m.missing, m.reached = path, max(n, 0), make(chan struct{})
+	if m.missing == 0 {
+		close(m.reached)
+	}
 	return m.reached
 }
 

@@ -39,7 +39,7 @@ type scenario struct {
 var scenarios = []scenario{
 	{"push", "Push to applied: from the end of a git push until the API server has the new digest", true, runPush},
 	{"rest", "At rest: nothing happens; and a resync, which looks at every release", true, runRest},
-	{"sync", "First sync: every object of every release applied to an empty cluster", false, runSync},
+	{"sync", "First sync: every object of every release applied to an empty namespace", false, runSync},
 	{"render", "Render: overlays a second", false, runRender},
 	{"writers", "Writers: commands that write to one repository at the same time", false, runWriters},
 	{"git", "Git: a repository of many components and a long history", false, runGit},

@@ -10,13 +10,14 @@ import (
 // comparable by what takes a minute before or after it. So two that are compared take
 // turns of seconds, each on a control plane of its own.
 
-// contender is one of two. A turn is at an end when the cluster's controllers have
-// taken in what was done in it: nothing of it is left to the other one's turn.
+// contender is one of two.
 type contender interface {
+	// turn does a share, and ends when the cluster's controllers have observed it: what
+	// they had left to do would fall into the other's turn.
 	turn(ctx context.Context) error
 }
 
-// takeTurns lets both have so many turns, and neither always the first.
+// takeTurns lets both have so many turns.
 func takeTurns(ctx context.Context, turns int, one, other contender) error {
 	for range turns {
 		for _, c := range []contender{one, other} {
@@ -24,20 +25,56 @@ func takeTurns(ctx context.Context, turns int, one, other contender) error {
 				return err
 			}
 		}
-		one, other = other, one
 	}
 	return nil
 }
 
-// turn is what one came to, for one release.
-type turn struct{ time, processor time.Duration }
-
-// turnOf is a turn in which so many releases came about.
-func turnOf(c cost, releases float64) turn {
-	return turn{time.Duration(float64(c.time) / releases), time.Duration(float64(c.processor) / releases)}
+// turn is what one came to.
+type turn struct {
+	releases  float64
+	applied   time.Duration // until every patch was answered
+	observed  time.Duration // until the cluster's controllers had observed it all
+	processor time.Duration // of this process, until applied
 }
 
-// gate lets requests pass while it is open. It is shut at first.
+// timed is a turn of something that returns how many releases it has applied, and of
+// what waits until they are observed.
+func timed(ctx context.Context, apply func() (releases float64, err error), taken func(context.Context) error) (t turn, err error) {
+	since := costSince()
+	if t.releases, err = apply(); err != nil {
+		return t, err
+	}
+	applied, err := since()
+	if err != nil {
+		return t, err
+	}
+	if err := taken(ctx); err != nil {
+		return t, err
+	}
+	observed, err := since()
+	t.applied, t.processor, t.observed = applied.time, applied.processor, observed.time
+	return t, err
+}
+
+// each is something of turns, for one release.
+func each(turns []turn, of func(turn) time.Duration) (out []time.Duration) {
+	for _, t := range turns {
+		out = append(out, time.Duration(float64(of(t))/t.releases))
+	}
+	return out
+}
+
+// whole is all of the turns as one.
+func whole(turns []turn) (sum turn) {
+	for _, t := range turns {
+		sum.releases += t.releases
+		sum.applied, sum.observed, sum.processor = sum.applied+t.applied, sum.observed+t.observed, sum.processor+t.processor
+	}
+	return sum
+}
+
+// gate lets requests pass while it is open. It is shut at first. The time for which a
+// request is kept counts for the client's timeout.
 type gate struct {
 	mu     sync.Mutex
 	open   bool
