@@ -61,7 +61,7 @@ tools: control-plane ## Build what the tests run (control plane, Gitea, Vault's 
 test: tools build lint ## Lint, then every test with -race, on a real control plane of its own
 	$(DEVCLUSTER) go test $(RACE) -vet=off -parallel $(PARALLEL) -timeout 40m $(LONGEST) ./...
 	@$(MAKE) --no-print-directory -C dev test BIN=$(BIN)
-	go -C bench test -vet=off ./figures
+	go -C bench test -vet=off . ./figures
 
 .PHONY: short
 short: ## The tests that need no control plane
