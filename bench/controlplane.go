@@ -43,7 +43,7 @@ func (b *bench) onControlPlane(ctx context.Context, run func() error) (err error
 	defer func() { err = errors.Join(err, ended()) }()
 	line := bufio.NewScanner(out)
 	if !line.Scan() {
-		return errors.Join(context.Cause(ctx), line.Err())
+		return errors.Join(errors.New("starting a control plane"), context.Cause(ctx), line.Err())
 	}
 	before, kubeconfig, owed := b.config, os.Getenv("KUBECONFIG"), b.atEnd
 	if err := b.connect(line.Text()); err != nil {

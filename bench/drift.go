@@ -178,15 +178,7 @@ type bareWatch struct {
 }
 
 func startBareWatch(ctx context.Context, b *bench, releases int) (bareWatch, error) {
-	namespace, err := b.namespace(ctx)
-	if err != nil {
-		return bareWatch{}, err
-	}
-	all, err := rendered(ctx, project(namespace, releases, driftObjects), releases)
-	if err != nil {
-		return bareWatch{}, err
-	}
-	p, err := b.newPatcher(all)
+	namespace, all, p, err := b.prepared(ctx, releases, driftObjects)
 	if err != nil {
 		return bareWatch{}, err
 	}

@@ -206,18 +206,23 @@ func (p patcher) apply(ctx context.Context, objects ...*unstructured.Unstructure
 	return g.Wait()
 }
 
+// prepared are the objects of so many releases in a namespace of their own, and what
+// can apply them.
+func (b *bench) prepared(ctx context.Context, releases, objects int) (namespace string, all []*unstructured.Unstructured, p patcher, err error) {
+	if namespace, err = b.namespace(ctx); err != nil {
+		return "", nil, p, err
+	}
+	if all, err = rendered(ctx, project(namespace, releases, objects), releases); err != nil {
+		return "", nil, p, err
+	}
+	p, err = b.newPatcher(all)
+	return namespace, all, p, err
+}
+
 // warmUp has the API server do once what it does for the first time.
 func (b *bench) warmUp(ctx context.Context) error {
 	const releases = 10
-	namespace, err := b.namespace(ctx)
-	if err != nil {
-		return err
-	}
-	objects, err := rendered(ctx, project(namespace, releases, syncObjects), releases)
-	if err != nil {
-		return err
-	}
-	p, err := b.newPatcher(objects)
+	_, objects, p, err := b.prepared(ctx, releases, syncObjects)
 	if err != nil {
 		return err
 	}

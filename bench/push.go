@@ -126,18 +126,11 @@ type barePush struct {
 }
 
 func newBarePush(ctx context.Context, b *bench, dir string) (barePush, error) {
-	namespace, err := b.namespace(ctx)
+	_, objects, patcher, err := b.prepared(ctx, 1, pushObjects)
 	if err != nil {
 		return barePush{}, err
 	}
-	objects, err := rendered(ctx, project(namespace, 1, pushObjects), 1)
-	if err != nil {
-		return barePush{}, err
-	}
-	p := barePush{}
-	if p.patcher, err = b.newPatcher(objects); err != nil {
-		return p, err
-	}
+	p := barePush{patcher: patcher}
 	for _, o := range objects {
 		if o.GetKind() == "Deployment" {
 			p.deployment = o

@@ -108,15 +108,7 @@ type bareLoop struct {
 // newLoop makes a bare loop over all of the releases. Some objects are applied before:
 // what the API server does for the first time is nobody's.
 func (s *synced) newLoop(ctx context.Context, b *bench) (*bareLoop, error) {
-	namespace, err := b.namespace(ctx)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := rendered(ctx, project(namespace, s.releases, syncObjects), s.releases)
-	if err != nil {
-		return nil, err
-	}
-	p, err := b.newPatcher(objects)
+	namespace, objects, p, err := b.prepared(ctx, s.releases, syncObjects)
 	if err != nil {
 		return nil, err
 	}
