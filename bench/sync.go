@@ -98,8 +98,10 @@ func (s *synced) record(b *bench) {
 // bareLoop applies objects that are rendered already.
 type bareLoop struct {
 	patcher
-	share   int // objects in a turn
-	objects []*unstructured.Unstructured
+	share int // objects in a turn
+	// objects are JSON: thousands of decoded ones would be looked through whenever the
+	// other's garbage is collected.
+	objects [][]byte
 	example *unstructured.Unstructured // a Deployment
 	taken   func(context.Context) error
 	turns   []turn
@@ -116,16 +118,31 @@ func (s *synced) newLoop(ctx context.Context, b *bench) (*bareLoop, error) {
 		return nil, err
 	}
 	taken, err := b.takenIn(namespace)
+	if err != nil {
+		return nil, err
+	}
 	first := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
-	return &bareLoop{patcher: p, share: s.share * syncObjects, objects: objects, example: objects[first], taken: taken}, err
+	l := &bareLoop{patcher: p, share: s.share * syncObjects, objects: make([][]byte, len(objects)), example: objects[first], taken: taken}
+	for i, o := range objects {
+		if l.objects[i], err = o.MarshalJSON(); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
 }
 
 func (l *bareLoop) turn(ctx context.Context) error {
-	n := min(l.share, len(l.objects))
+	now := make([]*unstructured.Unstructured, min(l.share, len(l.objects)))
+	for i := range now {
+		now[i] = &unstructured.Unstructured{}
+		if err := now[i].UnmarshalJSON(l.objects[i]); err != nil {
+			return err
+		}
+	}
 	t, err := timed(ctx, func() (float64, error) {
-		return float64(n) / syncObjects, l.apply(ctx, l.objects[:n]...)
+		return float64(len(now)) / syncObjects, l.apply(ctx, now...)
 	}, l.taken)
-	l.objects, l.turns = l.objects[n:], append(l.turns, t)
+	l.objects, l.turns = l.objects[len(now):], append(l.turns, t)
 	return err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -17,10 +18,12 @@ type contender interface {
 	turn(ctx context.Context) error
 }
 
-// takeTurns lets both have so many turns.
+// takeTurns lets both have so many turns. What one has left on the heap is not for the
+// other to collect.
 func takeTurns(ctx context.Context, turns int, one, other contender) error {
 	for range turns {
 		for _, c := range []contender{one, other} {
+			runtime.GC()
 			if err := c.turn(ctx); err != nil {
 				return err
 			}
