@@ -276,18 +276,21 @@ func (r *Repo) Builds(component string) ([]Build, error) {
 }
 
 // Build finds a record by its digest or a prefix of it of at least 4 hex
-// digits, with or without sha256:. It fails with *NotDigestError,
-// *UnknownBuildError or *AmbiguousBuildError, and reads no other record than
-// the one it returns.
+// digits, with or without sha256:. It fails with *UnknownComponentError,
+// *NotDigestError, *UnknownBuildError or *AmbiguousBuildError, and reads no other
+// record than the one it returns; the component only where it has none.
 func (r *Repo) Build(component, ref string) (Build, error) {
-	if _, err := r.Component(component); err != nil {
-		return Build{}, err
+	if problem := labelProblem(component); problem != "" {
+		return Build{}, r.unknownComponent(component)
 	}
-	digits, err := hexRef(ref)
+	files, err := r.buildFiles(component)
+	if err == nil && len(files) == 0 {
+		_, err = r.Component(component)
+	}
 	if err != nil {
 		return Build{}, err
 	}
-	files, err := r.buildFiles(component)
+	digits, err := hexRef(ref)
 	if err != nil {
 		return Build{}, err
 	}
