@@ -39,7 +39,7 @@ const (
 type reference struct {
 	field string
 	value string // as it stands there, a generator's KEY= removed
-	line  int
+	text  string // as it stands there
 	role  role
 	file  bool // may be a file
 	dir   bool // may be a folder with a kustomization
@@ -51,7 +51,7 @@ type kustomization struct {
 	dir  string
 	data []byte
 	k    types.Kustomization
-	root *yaml.Node // for line numbers only
+	root *yaml.Node // for line numbers only: see lines
 
 	refs         []reference
 	copies       int                 // copy operations in inline JSON patches
@@ -102,10 +102,6 @@ func parseKustomization(file string, data []byte) (*kustomization, error) {
 		return nil, &InputError{File: file, Reason: r.reason, Remedy: r.remedy}
 	}
 	kf := &kustomization{file: file, dir: path.Dir(file), data: data}
-	var doc yaml.Node
-	if yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc) == nil && len(doc.Content) == 1 && doc.Content[0].Kind == yaml.MappingNode {
-		kf.root = doc.Content[0]
-	}
 	if err := kf.k.Unmarshal(data); err != nil {
 		return nil, kf.decodeError(err)
 	}
@@ -242,7 +238,7 @@ func (kf *kustomization) checkLengths() error {
 
 func (kf *kustomization) add(field string, r role, file, dir bool, values ...string) {
 	for _, v := range values {
-		kf.refs = append(kf.refs, reference{field: field, value: v, line: kf.valueLine(field, v), role: r, file: file, dir: dir})
+		kf.refs = append(kf.refs, reference{field: field, value: v, text: v, role: r, file: file, dir: dir})
 	}
 }
 
@@ -260,7 +256,7 @@ func (kf *kustomization) addSources(field string, s types.KvPairSources) error {
 		if found && (key == "" || p == "") || strings.Contains(p, "=") {
 			return kf.inlineError(field+".files", source, source, "is not [KEY=]PATH", "write KEY=PATH, neither with a further =")
 		}
-		kf.refs = append(kf.refs, reference{field: field + ".files", value: p, line: kf.valueLine(field, source), role: roleData, file: true})
+		kf.refs = append(kf.refs, reference{field: field + ".files", value: p, text: source, role: roleData, file: true})
 	}
 	return nil
 }
@@ -364,7 +360,22 @@ func (kf *kustomization) keyLine(name string) int {
 	if line := kf.valueLine(name, ""); line > 0 {
 		return line
 	}
-	return findScalar(kf.root, name)
+	return findScalar(kf.lines(), name)
+}
+
+// refuse is what is wrong with a reference.
+func (kf *kustomization) refuse(ref reference, reason, remedy string) error {
+	return &InputError{File: kf.file, Line: kf.valueLine(ref.field, ref.text), Field: ref.field, Value: ref.value, Reason: reason, Remedy: remedy}
+}
+
+// lines is the file with the numbers of its lines; nil where it has none. It is parsed
+// for errors only, once more.
+func (kf *kustomization) lines() *yaml.Node {
+	var doc yaml.Node
+	if kf.root == nil && yaml.NewDecoder(bytes.NewReader(kf.data)).Decode(&doc) == nil && len(doc.Content) == 1 && doc.Content[0].Kind == yaml.MappingNode {
+		kf.root = doc.Content[0]
+	}
+	return kf.root
 }
 
 // valueLine is the line of a value of a field (the part of field before the
@@ -372,12 +383,13 @@ func (kf *kustomization) keyLine(name string) int {
 func (kf *kustomization) valueLine(field, value string) int {
 	top, _, _ := strings.Cut(field, ".")
 	line := 0
-	if kf.root == nil {
+	root := kf.lines()
+	if root == nil {
 		return 0
 	}
-	for i := 0; i+1 < len(kf.root.Content); i += 2 { // a field may stand twice
-		if key := kf.root.Content[i]; strings.EqualFold(key.Value, top) {
-			if l := findScalar(kf.root.Content[i+1], value); l > 0 {
+	for i := 0; i+1 < len(root.Content); i += 2 { // a field may stand twice
+		if key := root.Content[i]; strings.EqualFold(key.Value, top) {
+			if l := findScalar(root.Content[i+1], value); l > 0 {
 				return l
 			}
 			line = key.Line

@@ -173,7 +173,7 @@ func (w *walker) readKustomization(dir string) (*kustomization, error) {
 // follow visits what one reference names.
 func (w *walker) follow(in *inputs, k *kustomization, ref reference, stack []string) error {
 	refuse := func(r refusal) error {
-		return &InputError{File: k.file, Line: ref.line, Field: ref.field, Value: ref.value, Reason: r.reason, Remedy: r.remedy}
+		return k.refuse(ref, r.reason, r.remedy)
 	}
 	p, r := resolve(k.dir, ref.value)
 	if r.ok() {
@@ -217,13 +217,11 @@ func (w *walker) follow(in *inputs, k *kustomization, ref reference, stack []str
 func (w *walker) include(in *inputs, k *kustomization, ref reference, dir string, stack []string) error {
 	for _, seen := range stack {
 		if below(seen, dir) {
-			return &InputError{File: k.file, Line: ref.line, Field: ref.field, Value: ref.value,
-				Reason: "leads back to " + seen + ", which includes it", Remedy: "remove the cycle"}
+			return k.refuse(ref, "leads back to "+seen+", which includes it", "remove the cycle")
 		}
 	}
 	if len(stack) >= MaxDepth {
-		return &InputError{File: k.file, Line: ref.line, Field: ref.field, Value: ref.value,
-			Reason: fmt.Sprintf("is included more than %d levels deep", MaxDepth), Remedy: "flatten the bases"}
+		return k.refuse(ref, fmt.Sprintf("is included more than %d levels deep", MaxDepth), "flatten the bases")
 	}
 	return w.enter(in, dir, stack)
 }
