@@ -223,7 +223,7 @@ func (env *environment) want(next *intake, rev, project string, declared envrepo
 			r = newReleaseMemory(Key{env.name, name})
 			env.releases[name] = r
 		}
-		if r.set(want{revision: rev, hash: c.hash, gone: c.gone, err: c.err, seen: seen}) {
+		if r.set(want{revision: rev, hash: c.hash, gone: c.gone, err: c.err, seen: seen, declared: next.declared[name]}) {
 			r.hurry()
 			changed = append(changed, r.key)
 		}

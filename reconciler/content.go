@@ -32,24 +32,25 @@ type content struct {
 
 // contentOf finds out whether the release has changed since before (nil: never
 // seen). Where none of the paths that decided it has another hash, neither has
-// the closure itself, and no file is read.
-func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name string, before *content) *content {
+// the closure itself, and no file is read. Else it comes with what the repository
+// declares, if that loads.
+func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name string, before *content) (*content, *envrepo.Release) {
 	policy := policyOf(env)
 	if before != nil && before.err == nil && !before.gone {
 		if hash, err := hashPaths(fsys, before.paths, policy); err == nil && hash == before.hash {
-			return before
+			return before, nil
 		}
 	}
 	release, err := repo.PartialRelease(env.Name, name)
 	if err != nil {
-		return unloadable(fsys, repo, env, name, err)
+		return unloadable(fsys, repo, env, name, err), nil
 	}
 	closure, fault := render.InputClosure(fsys, release)
 	for _, t := range release.Tags {
 		fault = errors.Join(fault, t.Broken)
 	}
 	if fault != nil && !release.Tagged() || damaged(fault) {
-		return unloadable(fsys, repo, env, name, fault)
+		return unloadable(fsys, repo, env, name, fault), nil
 	}
 	c := &content{paths: make([]string, 0, len(closure.Paths))}
 	for _, p := range closure.Paths {
@@ -68,9 +69,9 @@ func contentOf(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, name str
 	}
 	c.paths = append(c.paths, contracted(release)...)
 	if c.hash, err = hashPaths(fsys, c.paths, policy); err != nil {
-		return unloadable(fsys, repo, env, name, err)
+		return unloadable(fsys, repo, env, name, err), nil
 	}
-	return c
+	return c, &release
 }
 
 // shared is the one copy of a path that all releases and environments share.

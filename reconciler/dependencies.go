@@ -43,6 +43,9 @@ func (e *Engine) dependencies(env *environment, repo *envrepo.Repo, r envrepo.Re
 		out = append(out, env.releases[name].asDependency(false))
 	}
 	return out, circleFrom(r.Name, func(name string) []string {
+		if name == r.Name {
+			return names
+		}
 		c, err := repo.Component(name)
 		if err != nil {
 			return nil // it says so itself

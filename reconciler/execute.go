@@ -230,17 +230,11 @@ func (p *pass) send(ctx context.Context, items []Item) error {
 		err    error
 	}
 	results, before := make([]result, len(items)), make([]*unstructured.Unstructured, len(items))
-	var g errgroup.Group
-	g.SetLimit(writers)
-	for n, i := range items {
-		before[n] = p.in.live(i.Object)
-		g.Go(func() error {
-			r := &results[n]
-			r.live, r.action, r.err = p.env.hands.Apply(ctx, i.Object, before[n], cluster.ApplyOptions{Manager: fieldManager, TakeOver: foreignManagers})
-			return nil
-		})
-	}
-	_ = g.Wait()
+	sideBySide(len(items), func(n int) {
+		before[n] = p.in.live(items[n].Object)
+		r := &results[n]
+		r.live, r.action, r.err = p.env.hands.Apply(ctx, items[n].Object, before[n], cluster.ApplyOptions{Manager: fieldManager, TakeOver: foreignManagers})
+	})
 	failed := &ApplyError{}
 	var again error
 	for n, r := range results {
@@ -268,6 +262,24 @@ func (p *pass) send(ctx context.Context, items []Item) error {
 		return failed
 	}
 	return again
+}
+
+// sideBySide calls do for every number below n, for as many as writers at a time. The
+// last one is the caller's, and mostly the only one: a goroutine would have to grow
+// its stack first.
+func sideBySide(n int, do func(i int)) {
+	var others errgroup.Group
+	others.SetLimit(writers - 1)
+	for i := range n - 1 {
+		others.Go(func() error {
+			do(i)
+			return nil
+		})
+	}
+	if n > 0 {
+		do(n - 1)
+	}
+	_ = others.Wait()
 }
 
 // mostOvertaken is how often in a pass somebody else may have been faster with an

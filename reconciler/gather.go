@@ -92,9 +92,14 @@ func (p *pass) declare() error {
 	if p.want.err != nil {
 		return &RenderError{Release: p.in.Release.Name, Err: p.want.err}
 	}
-	release, err := p.want.repo.PartialRelease(p.in.Release.Environment.Name, p.in.Release.Name)
-	if err != nil {
-		return &RenderError{Release: p.in.Release.Name, Err: err}
+	var release envrepo.Release
+	if p.want.declared != nil {
+		release = *p.want.declared
+	} else {
+		var err error
+		if release, err = p.want.repo.PartialRelease(p.in.Release.Environment.Name, p.in.Release.Name); err != nil {
+			return &RenderError{Release: p.in.Release.Name, Err: err}
+		}
 	}
 	release.Environment.Namespace = p.in.Namespace.Name
 	p.in.Release = release

@@ -40,8 +40,11 @@ type intake struct {
 	repo   *envrepo.Repo
 	policy string
 	looked map[string]*content // the releases that were looked at
-	whole  bool                // all were: what is not among them is not there any more
-	size   int                 // how many releases the repository has now
+	// declared are those among them that were read for it: none is read again for its
+	// first pass.
+	declared map[string]*envrepo.Release
+	whole    bool // all were: what is not among them is not there any more
+	size     int  // how many releases the repository has now
 }
 
 // compare finds out what a commit changes:
@@ -62,17 +65,17 @@ type intake struct {
 // repository does not have are removed ones, all of them where it does not have
 // the environment.
 func (in *inputs) compare(fsys fs.FS, repo *envrepo.Repo, env envrepo.Environment, known func() []string) (*intake, error) {
-	next := &intake{inputs: in, fsys: fsys, repo: repo, policy: policyOf(env), looked: map[string]*content{}}
+	next := &intake{inputs: in, fsys: fsys, repo: repo, policy: policyOf(env), looked: map[string]*content{}, declared: map[string]*envrepo.Release{}}
 	present, gone, err := next.due(env, known)
 	if err != nil {
 		return nil, err
 	}
-	contents := make([]*content, len(present))
+	contents, declared := make([]*content, len(present)), make([]*envrepo.Release, len(present))
 	inParallel(len(present), func(i int) {
-		contents[i] = contentOf(fsys, repo, env, present[i], in.releases[present[i]])
+		contents[i], declared[i] = contentOf(fsys, repo, env, present[i], in.releases[present[i]])
 	})
 	for i, name := range present {
-		next.looked[name] = contents[i]
+		next.looked[name], next.declared[name] = contents[i], declared[i]
 	}
 	for _, name := range gone {
 		next.looked[name] = absent(repo, env, name)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,8 +46,11 @@ type Client struct {
 	api    client.Client
 	// metadata is for watches.
 	metadata metadata.Interface
-	server   string // without credentials
-	as       string // who is impersonated; "": nobody
+	// scopes are whether objects of a kind live in namespaces, by schema.GroupVersionKind, as
+	// the mapper has said, which takes its time: it is asked for every object of a render.
+	scopes sync.Map
+	server string // without credentials
+	as     string // who is impersonated; "": nobody
 }
 
 // New prepares a client; nothing is sent. The configuration is copied, and not
@@ -209,11 +213,16 @@ func withoutContent(object *unstructured.Unstructured) *unstructured.Unstructure
 // Namespaced reports whether objects of a kind live in namespaces. A kind the
 // cluster does not know is an error.
 func (c *Client) Namespaced(gvk schema.GroupVersionKind) (bool, error) {
+	if namespaced, known := c.scopes.Load(gvk); known {
+		return namespaced.(bool), nil
+	}
 	mapping, err := c.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
 		return false, c.explain(err, "looking up kind %s", gvk.Kind)
 	}
-	return mapping.Scope.Name() == meta.RESTScopeNameNamespace, nil
+	namespaced := mapping.Scope.Name() == meta.RESTScopeNameNamespace
+	c.scopes.Store(gvk, namespaced)
+	return namespaced, nil
 }
 
 // Resource is where objects of a kind are found; ok is false for a kind that
