@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,16 +19,19 @@ type contender interface {
 	turn(ctx context.Context) error
 }
 
-// takeTurns lets both have so many turns. What one has left on the heap is not for the
-// other to collect.
+// takeTurns lets both have so many turns, of which one and then the other begins a pair:
+// a machine that becomes slower does so for both. What one has left on the heap is not for
+// the other to collect.
 func takeTurns(ctx context.Context, turns int, one, other contender) error {
+	pair := []contender{one, other}
 	for range turns {
-		for _, c := range []contender{one, other} {
+		for _, c := range pair {
 			runtime.GC()
 			if err := c.turn(ctx); err != nil {
 				return err
 			}
 		}
+		slices.Reverse(pair)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 )
@@ -43,4 +44,25 @@ func TestGateLetsThroughWhileItIsOpen(t *testing.T) {
 			t.Errorf("who waits at a gate that is shut may give up: %v", err)
 		}
 	})
+}
+
+// named is a contender that says when it has its turn.
+type named struct {
+	name  string
+	order *[]string
+}
+
+func (n named) turn(context.Context) error {
+	*n.order = append(*n.order, n.name)
+	return nil
+}
+
+func TestWhoBeginsAPairOfTurnsAlternates(t *testing.T) {
+	var order []string
+	if err := takeTurns(t.Context(), 3, named{"a", &order}, named{"b", &order}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(order, " "); got != "a b b a a b" {
+		t.Error(got)
+	}
 }
