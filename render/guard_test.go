@@ -565,3 +565,16 @@ func TestInputClosureIsBounded(t *testing.T) {
 	assert.Less(t, strings.Count(err.Error(), "\n"), 2*maxNoted)
 	assert.Contains(t, closure.Paths, "components/d9b")
 }
+
+// What Kustomize reads as one document may be none to who looks for line numbers: that
+// is found out once, and not for each of its errors.
+func TestErrorsWithoutLinesAreBounded(t *testing.T) {
+	allocations := func(references int) float64 {
+		files := map[string]string{overlayFile: "resources: [" + repeated("absent%d,", references) + "]\n---\n'~!foo \n"}
+		return testing.AllocsPerRun(3, func() {
+			_, err := InputClosure(project(files), development())
+			require.ErrorContains(t, err, "does not exist")
+		})
+	}
+	assert.Less(t, allocations(1600), 8*allocations(400))
+}

@@ -39,7 +39,7 @@ const (
 type reference struct {
 	field string
 	value string // as it stands there, a generator's KEY= removed
-	text  string // as it stands there
+	text  string // with it
 	role  role
 	file  bool // may be a file
 	dir   bool // may be a folder with a kustomization
@@ -51,7 +51,9 @@ type kustomization struct {
 	dir  string
 	data []byte
 	k    types.Kustomization
-	root *yaml.Node // for line numbers only: see lines
+
+	root   *yaml.Node // for line numbers only: see lines
+	parsed bool       // root is known, if only to be nil
 
 	refs         []reference
 	copies       int                 // copy operations in inline JSON patches
@@ -368,11 +370,15 @@ func (kf *kustomization) refuse(ref reference, reason, remedy string) error {
 	return &InputError{File: kf.file, Line: kf.valueLine(ref.field, ref.text), Field: ref.field, Value: ref.value, Reason: reason, Remedy: remedy}
 }
 
-// lines is the file with the numbers of its lines; nil where it has none. It is parsed
-// for errors only, once more.
+// lines is the file with the numbers of its lines; nil where that cannot be had, which
+// need not be an error to Kustomize. For errors only the file is parsed once more.
 func (kf *kustomization) lines() *yaml.Node {
+	if kf.parsed {
+		return kf.root
+	}
+	kf.parsed = true
 	var doc yaml.Node
-	if kf.root == nil && yaml.NewDecoder(bytes.NewReader(kf.data)).Decode(&doc) == nil && len(doc.Content) == 1 && doc.Content[0].Kind == yaml.MappingNode {
+	if yaml.NewDecoder(bytes.NewReader(kf.data)).Decode(&doc) == nil && len(doc.Content) == 1 && doc.Content[0].Kind == yaml.MappingNode {
 		kf.root = doc.Content[0]
 	}
 	return kf.root
