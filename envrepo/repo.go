@@ -276,9 +276,11 @@ func (r *Repo) Builds(component string) ([]Build, error) {
 }
 
 // Build finds a record by its digest or a prefix of it of at least 4 hex
-// digits, with or without sha256:. It fails with *UnknownComponentError,
-// *NotDigestError, *UnknownBuildError or *AmbiguousBuildError, and reads no other
-// record than the one it returns; the component only where it has none.
+// digits, with or without sha256:. It fails with *NotDigestError,
+// *UnknownBuildError or *AmbiguousBuildError, and reads no other record than
+// the one it returns. A component that has records need not exist any more, and is
+// not read; the name of one that has none has to be a component's, or it fails with
+// *UnknownComponentError.
 func (r *Repo) Build(component, ref string) (Build, error) {
 	if problem := labelProblem(component); problem != "" {
 		return Build{}, r.unknownComponent(component)

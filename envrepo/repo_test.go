@@ -289,6 +289,23 @@ func TestBuild(t *testing.T) {
 	assert.Equal(t, "web has no builds yet: record one with `sluice build record --component web --digest …`", hint(err))
 }
 
+// Records say by themselves what was built, whatever has become of the component since.
+func TestBuildDoesNotReadTheComponent(t *testing.T) {
+	for _, content := range []string{"", "broken: yes"} {
+		repo := openShop(t, "components/api/component.yaml", content)
+		b, err := repo.Build("api", "1111a")
+		require.NoError(t, err)
+		assert.Equal(t, digestA, b.Digest)
+	}
+	for _, name := range []string{"shipping", "../builds/api", ""} {
+		_, err := openShop(t).Build(name, "1111a")
+		var unknown *UnknownComponentError
+		require.ErrorAs(t, err, &unknown, name)
+	}
+	_, err := openShop(t, "components/web/component.yaml", "broken: yes").Build("web", digestA)
+	require.ErrorContains(t, err, "components/web/component.yaml")
+}
+
 // failingFS fails on one path in a way that is not "does not exist".
 type failingFS struct {
 	fs.FS
