@@ -2,6 +2,8 @@ package reconciler
 
 import (
 	"io/fs"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -56,4 +58,62 @@ func TestWhatIntakeHasReadOfAReleaseIsNotReadForItsFirstPass(t *testing.T) {
 	again := declare()
 	assert.NotZero(t, reads["components/api/component.yaml"])
 	assert.Equal(t, first.in.Release, again.in.Release)
+}
+
+// What sluice.yaml says of the environment decides a release as well, and a pass that
+// is about an older commit leaves alone what a newer one was read for.
+func TestDeclaredIsWhatTheNewestCommitSays(t *testing.T) {
+	project := func(paused string) gitCommit {
+		return gitCommit{"sluice.yaml": "apiVersion: sluice.dev/v1alpha1\nkind: Project\nmetadata: {name: shop}\n" +
+			"environments: [{name: production, namespace: shop, paused: " + paused + "}]\n"}
+	}
+	first := project("false")
+	first["components/api/component.yaml"] = "apiVersion: sluice.dev/v1alpha1\nkind: Component\nmetadata: {name: api}\nimage: registry.example.com/shop/api\n"
+	first["environments/production/api/kustomization.yaml"] = "resources: []\n"
+	r, revs := history(t, []gitCommit{first, project("true")})
+	env := newEnvironment("production", "shop")
+	var wants []want
+	for _, rev := range revs {
+		fsys := at(t, r, rev)
+		repo, err := envrepo.Open(fsys)
+		require.NoError(t, err)
+		declared, err := repo.Environment("production")
+		require.NoError(t, err)
+		next, err := env.inputs.compare(fsys, repo, declared, env.known)
+		require.NoError(t, err)
+		env.want(next, rev, "shop", declared)
+		wants = append(wants, env.wanted(env.releases["api"]))
+	}
+	assert.False(t, wants[0].declared.Environment.Paused)
+	assert.True(t, wants[1].declared.Environment.Paused)
+	env.releases["api"].finished(wants[0], Verdict{}, Status{})
+	assert.Same(t, wants[1].declared, env.wanted(env.releases["api"]).declared)
+}
+
+func TestSideBySide(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 10} {
+		var now, most atomic.Int64
+		var mu sync.Mutex
+		done := map[int]int{}
+		sideBySide(n, func(i int) {
+			most.Store(max(most.Load(), now.Add(1)))
+			defer now.Add(-1)
+			mu.Lock()
+			defer mu.Unlock()
+			done[i]++
+		})
+		assert.Len(t, done, n)
+		assert.LessOrEqual(t, most.Load(), int64(writers))
+		assert.Zero(t, now.Load())
+	}
+	var now atomic.Int64
+	assert.Panics(t, func() {
+		sideBySide(3, func(i int) {
+			if i == 2 {
+				panic("the caller's own")
+			}
+			now.Add(1)
+		})
+	})
+	assert.EqualValues(t, 2, now.Load(), "the others are waited for all the same")
 }

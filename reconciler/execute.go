@@ -269,6 +269,7 @@ func (p *pass) send(ctx context.Context, items []Item) error {
 // its stack first.
 func sideBySide(n int, do func(i int)) {
 	var others errgroup.Group
+	defer func() { _ = others.Wait() }()
 	others.SetLimit(writers - 1)
 	for i := range n - 1 {
 		others.Go(func() error {
@@ -279,7 +280,6 @@ func sideBySide(n int, do func(i int)) {
 	if n > 0 {
 		do(n - 1)
 	}
-	_ = others.Wait()
 }
 
 // mostOvertaken is how often in a pass somebody else may have been faster with an

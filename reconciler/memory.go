@@ -83,8 +83,8 @@ type want struct {
 	// seen is when Run first saw the commit; zero when it is not known, and once the
 	// release is as it wants it.
 	seen time.Time
-	// declared is what was read of the release when the commit was taken in; nil from the
-	// end of the first pass on. It must not be changed.
+	// declared is what was read of the release when the commit was taken in; nil once a
+	// pass over what it wants has ended. It must not be changed.
 	declared *envrepo.Release
 
 	// Of the pass, not of the release: see environment.wanted.
@@ -238,7 +238,9 @@ func (r *release) finished(w want, v Verdict, s Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.passed, r.verdict, r.status, r.passing = w.hash, v, s, false
-	r.want.declared = nil
+	if r.want.hash == w.hash && r.want.gone == w.gone {
+		r.want.declared = nil
+	}
 	if r.settled() || v.State == StateRemoved {
 		r.rendered, r.renderedHash = nil, ""
 		r.rank = 0

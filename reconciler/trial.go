@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -124,20 +123,14 @@ func (p *pass) try(ctx context.Context, trials []trial) (again bool) {
 		return false
 	}
 	errs, found := make([]error, len(trials)), make([]*unstructured.Unstructured, len(trials))
-	var g errgroup.Group
-	g.SetLimit(writers)
-	for n, t := range trials {
-		live := p.in.live(t.object)
-		g.Go(func() error {
-			if t.asks {
-				found[n] = p.asDeclared(ctx, t.object)
-				return nil
-			}
-			_, _, errs[n] = p.env.hands.Apply(ctx, t.object, live, cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
-			return nil
-		})
-	}
-	_ = g.Wait()
+	sideBySide(len(trials), func(n int) {
+		t := trials[n]
+		if t.asks {
+			found[n] = p.asDeclared(ctx, t.object)
+			return
+		}
+		_, _, errs[n] = p.env.hands.Apply(ctx, t.object, p.in.live(t.object), cluster.ApplyOptions{Manager: fieldManager, DryRun: true})
+	})
 	if p.in.Tried == nil {
 		p.in.Tried = map[inventory.ID]string{}
 	}

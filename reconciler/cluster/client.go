@@ -48,6 +48,7 @@ type Client struct {
 	metadata metadata.Interface
 	// scopes are whether objects of a kind live in namespaces, by schema.GroupVersionKind, as
 	// the mapper has said, which takes its time: it is asked for every object of a render.
+	// Who defines a kind anew with another scope has to restart us.
 	scopes sync.Map
 	server string // without credentials
 	as     string // who is impersonated; "": nobody
