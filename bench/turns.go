@@ -19,9 +19,9 @@ type contender interface {
 	turn(ctx context.Context) error
 }
 
-// takeTurns lets both have so many turns, of which one and then the other begins a pair:
-// a machine that becomes slower does so for both. What one has left on the heap is not for
-// the other to collect.
+// takeTurns lets both have so many turns, an even number, of which one and then the other
+// begins a pair: a machine that becomes slower does so for both. What one has left on the
+// heap is not for the other to collect.
 func takeTurns(ctx context.Context, turns int, one, other contender) error {
 	pair := []contender{one, other}
 	for range turns {
@@ -39,13 +39,14 @@ func takeTurns(ctx context.Context, turns int, one, other contender) error {
 // turn is what one came to.
 type turn struct {
 	releases  float64
-	applied   time.Duration // until every patch was answered
+	applied   time.Duration // until every patch was answered, and what the process has computed since
 	observed  time.Duration // until the cluster's controllers had observed it all
-	processor time.Duration // of this process, until applied
+	processor time.Duration // of this process, until observed
 }
 
 // timed is a turn of something that returns how many releases it has applied, and of
-// what waits until they are observed.
+// what waits until they are observed. Whoever is stopped at its requests has computed
+// what the next turn begins with by then, so that counts for this one, as if on one core.
 func timed(ctx context.Context, apply func() (releases float64, err error), taken func(context.Context) error) (t turn, err error) {
 	since := costSince()
 	if t.releases, err = apply(); err != nil {
@@ -59,7 +60,8 @@ func timed(ctx context.Context, apply func() (releases float64, err error), take
 		return t, err
 	}
 	observed, err := since()
-	t.applied, t.processor, t.observed = applied.time, applied.processor, observed.time
+	t.applied = applied.time + observed.processor - applied.processor
+	t.processor, t.observed = observed.processor, observed.time
 	return t, err
 }
 
