@@ -36,6 +36,25 @@ func processorTime() (time.Duration, error) {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
 }
 
+// busyTime is how long the machine's processors together have been busy, in hundredths of
+// a second; zero where that is not known.
+func busyTime() time.Duration {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(stat), "\n")
+	var busy time.Duration
+	for i, field := range strings.Fields(first) {
+		const idle, wait, guests = 4, 5, 9 // guests are counted as users, too
+		ticks, err := strconv.Atoi(field)
+		if err == nil && i != idle && i != wait && i < guests {
+			busy += time.Duration(ticks) * time.Second / 100
+		}
+	}
+	return busy
+}
+
 // resident is a line of /proc/PID/status in MiB: VmRSS is what is resident, VmHWM what
 // was at most.
 func resident(pid int, field string) (float64, error) {

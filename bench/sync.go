@@ -94,6 +94,7 @@ func (s *synced) record(b *bench) {
 	b.record(inAll("until observed", func(t turn) time.Duration { return t.observed }))
 	b.record(figures.Figure{Case: of, Measure: "until ready", Unit: figures.Milliseconds, Spread: figures.Durations([]time.Duration{s.ready})}.
 		Against(bare, all(s.bare, func(t turn) time.Duration { return t.observed })))
+	b.record(against("processor of all", func(t turn) time.Duration { return t.busy }))
 	b.record(against("own processor", func(t turn) time.Duration { return t.processor }))
 	b.record(figures.Figure{Case: of, Measure: "requests until ready", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(s.requests)}.
 		Against(bare, figures.SpreadOf(syncObjects)))

@@ -39,16 +39,17 @@ func takeTurns(ctx context.Context, turns int, one, other contender) error {
 // turn is what one came to.
 type turn struct {
 	releases  float64
-	applied   time.Duration // until every patch was answered, and what the process has computed since
+	applied   time.Duration // until every patch was answered
 	observed  time.Duration // until the cluster's controllers had observed it all
 	processor time.Duration // of this process, until observed
+	busy      time.Duration // of all processes, on all processors, until observed
 }
 
 // timed is a turn of something that returns how many releases it has applied, and of
 // what waits until they are observed. Whoever is stopped at its requests has computed
-// what the next turn begins with by then, so that counts for this one, as if on one core.
+// what the next turn begins with by then.
 func timed(ctx context.Context, apply func() (releases float64, err error), taken func(context.Context) error) (t turn, err error) {
-	since := costSince()
+	since, busy := costSince(), busyTime()
 	if t.releases, err = apply(); err != nil {
 		return t, err
 	}
@@ -60,8 +61,7 @@ func timed(ctx context.Context, apply func() (releases float64, err error), take
 		return t, err
 	}
 	observed, err := since()
-	t.applied = applied.time + observed.processor - applied.processor
-	t.processor, t.observed = observed.processor, observed.time
+	t.applied, t.processor, t.observed, t.busy = applied.time, observed.processor, observed.time, busyTime()-busy
 	return t, err
 }
 
@@ -77,7 +77,8 @@ func each(turns []turn, of func(turn) time.Duration) (out []time.Duration) {
 func whole(turns []turn) (sum turn) {
 	for _, t := range turns {
 		sum.releases += t.releases
-		sum.applied, sum.observed, sum.processor = sum.applied+t.applied, sum.observed+t.observed, sum.processor+t.processor
+		sum.applied, sum.observed = sum.applied+t.applied, sum.observed+t.observed
+		sum.processor, sum.busy = sum.processor+t.processor, sum.busy+t.busy
 	}
 	return sum
 }
