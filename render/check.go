@@ -211,7 +211,7 @@ func checkEntry(f folder, e types.Image, used []container) error {
 	if due == "" {
 		due = e.NewTag
 	}
-	fault := &ImageError{File: f.top.file, Line: f.top.valueLine("images", e.Name), Image: name, Digest: due, Missing: true}
+	fault := &ImageError{File: f.top.file, Image: name, Digest: due, Missing: true}
 	for _, c := range used {
 		if !matches(c.image.name) {
 			continue
@@ -227,6 +227,7 @@ func checkEntry(f folder, e types.Image, used []container) error {
 	if fault.Missing {
 		fault.Found = nearestImage(name, used)
 	}
+	fault.Line = f.top.valueLine("images", e.Name)
 	return fault
 }
 
@@ -255,19 +256,24 @@ func checkPinned(f folder, image, digest string, used []container) error {
 	if digest == "" || image == "" {
 		return nil
 	}
-	line := f.top.valueLine("images", image)
+	fault := func() *ImageError {
+		return &ImageError{File: f.top.file, Line: f.top.valueLine("images", image), Image: image, Digest: digest}
+	}
 	found := false
 	for _, c := range used {
 		if c.image.digest == digest {
 			found = true
 		}
 		if c.image.name == image && c.image.digest != digest {
-			return &ImageError{File: f.top.file, Line: line, Image: image, Digest: digest,
-				Object: containerName(c), Found: c.image.full}
+			e := fault()
+			e.Object, e.Found = containerName(c), c.image.full
+			return e
 		}
 	}
 	if !found {
-		return &ImageError{File: f.top.file, Line: line, Image: image, Digest: digest, Missing: true, Found: nearestImage(image, used)}
+		e := fault()
+		e.Missing, e.Found = true, nearestImage(image, used)
+		return e
 	}
 	return nil
 }
