@@ -2,8 +2,6 @@ package reconciler
 
 import (
 	"io/fs"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,6 +21,16 @@ func (f overheard) Open(name string) (fs.File, error) {
 	return f.FS.Open(name)
 }
 
+// wanting has an environment want what a commit says, and returns that of the environment.
+func wanting(t *testing.T, env *environment, fsys fs.FS, rev string) envrepo.Environment {
+	t.Helper()
+	next := compared(t, env.inputs, env.name, fsys)
+	declared, err := next.repo.Environment(env.name)
+	require.NoError(t, err)
+	require.Len(t, env.want(next, rev, "shop", declared), 1)
+	return declared
+}
+
 // A first sync looks at every release twice, when the commit is taken in and when it is
 // applied, and reads what the repository declares of it once. A later pass reads again.
 func TestWhatIntakeHasReadOfAReleaseIsNotReadForItsFirstPass(t *testing.T) {
@@ -33,14 +41,8 @@ func TestWhatIntakeHasReadOfAReleaseIsNotReadForItsFirstPass(t *testing.T) {
 	}})
 	reads := map[string]int{}
 	fsys := overheard{at(t, r, revs[0]), func(name string) { reads[name]++ }}
-	repo, err := envrepo.Open(fsys)
-	require.NoError(t, err)
-	declared, err := repo.Environment("production")
-	require.NoError(t, err)
 	env := newEnvironment("production", "shop")
-	next, err := env.inputs.compare(fsys, repo, declared, env.known)
-	require.NoError(t, err)
-	require.Len(t, env.want(next, revs[0], "shop", declared), 1)
+	declared := wanting(t, env, fsys, revs[0])
 
 	api := env.releases["api"]
 	declare := func() *pass {
@@ -74,46 +76,11 @@ func TestDeclaredIsWhatTheNewestCommitSays(t *testing.T) {
 	env := newEnvironment("production", "shop")
 	var wants []want
 	for _, rev := range revs {
-		fsys := at(t, r, rev)
-		repo, err := envrepo.Open(fsys)
-		require.NoError(t, err)
-		declared, err := repo.Environment("production")
-		require.NoError(t, err)
-		next, err := env.inputs.compare(fsys, repo, declared, env.known)
-		require.NoError(t, err)
-		env.want(next, rev, "shop", declared)
+		wanting(t, env, at(t, r, rev), rev)
 		wants = append(wants, env.wanted(env.releases["api"]))
 	}
 	assert.False(t, wants[0].declared.Environment.Paused)
 	assert.True(t, wants[1].declared.Environment.Paused)
 	env.releases["api"].finished(wants[0], Verdict{}, Status{})
 	assert.Same(t, wants[1].declared, env.wanted(env.releases["api"]).declared)
-}
-
-func TestSideBySide(t *testing.T) {
-	for _, n := range []int{0, 1, 2, 10} {
-		var now, most atomic.Int64
-		var mu sync.Mutex
-		done := map[int]int{}
-		sideBySide(n, func(i int) {
-			most.Store(max(most.Load(), now.Add(1)))
-			defer now.Add(-1)
-			mu.Lock()
-			defer mu.Unlock()
-			done[i]++
-		})
-		assert.Len(t, done, n)
-		assert.LessOrEqual(t, most.Load(), int64(writers))
-		assert.Zero(t, now.Load())
-	}
-	var now atomic.Int64
-	assert.Panics(t, func() {
-		sideBySide(3, func(i int) {
-			if i == 2 {
-				panic("the caller's own")
-			}
-			now.Add(1)
-		})
-	})
-	assert.EqualValues(t, 2, now.Load(), "the others are waited for all the same")
 }

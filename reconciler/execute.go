@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fluxcd/pkg/ssa"
-	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -265,21 +266,21 @@ func (p *pass) send(ctx context.Context, items []Item) error {
 }
 
 // sideBySide calls do for every number below n, for as many as writers at a time. The
-// last one is the caller's, and mostly the only one: a goroutine would have to grow
-// its stack first.
+// caller is one of those who do it, and mostly alone: another goroutine would have to
+// grow its stack first.
 func sideBySide(n int, do func(i int)) {
-	var others errgroup.Group
-	defer func() { _ = others.Wait() }()
-	others.SetLimit(writers - 1)
-	for i := range n - 1 {
-		others.Go(func() error {
-			do(i)
-			return nil
-		})
+	var begun atomic.Int64
+	work := func() {
+		for i := int(begun.Add(1)); i <= n; i = int(begun.Add(1)) {
+			do(i - 1)
+		}
 	}
-	if n > 0 {
-		do(n - 1)
+	var others sync.WaitGroup
+	defer others.Wait()
+	for range min(n, writers) - 1 {
+		others.Go(work)
 	}
+	work()
 }
 
 // mostOvertaken is how often in a pass somebody else may have been faster with an

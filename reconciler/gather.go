@@ -92,20 +92,23 @@ func (p *pass) declare() error {
 	if p.want.err != nil {
 		return &RenderError{Release: p.in.Release.Name, Err: p.want.err}
 	}
-	var release envrepo.Release
-	if p.want.declared != nil {
-		release = *p.want.declared
-	} else {
-		var err error
-		if release, err = p.want.repo.PartialRelease(p.in.Release.Environment.Name, p.in.Release.Name); err != nil {
-			return &RenderError{Release: p.in.Release.Name, Err: err}
-		}
+	release, err := p.declaration()
+	if err != nil {
+		return &RenderError{Release: p.in.Release.Name, Err: err}
 	}
 	release.Environment.Namespace = p.in.Namespace.Name
 	p.in.Release = release
 	p.in.Paused = pausedBy(release.Environment, release.Component)
 	p.in.Dependencies, p.in.Circle = p.engine.dependencies(p.env, p.want.repo, release)
 	return nil
+}
+
+// declaration is what was read of the release when the commit was taken in, or is read now.
+func (p *pass) declaration() (envrepo.Release, error) {
+	if p.want.declared != nil {
+		return *p.want.declared, nil
+	}
+	return p.want.repo.PartialRelease(p.in.Release.Environment.Name, p.in.Release.Name)
 }
 
 // leavingPaused says what pauses a release that the repository no longer has. A

@@ -94,6 +94,9 @@ type want struct {
 	generation uint64
 }
 
+// same reports whether both want the same content of a release, or that there is none.
+func (w want) same(other want) bool { return w.hash == other.hash && w.gone == other.gone }
+
 // release is what the engine knows of a release between passes. It is memory
 // only: all that must survive a restart is in the Release object.
 type release struct {
@@ -150,7 +153,7 @@ func (r *release) wanted() want {
 func (r *release) set(w want) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	changed := r.want.revision == "" || r.want.hash != w.hash || r.want.gone != w.gone || (w.err != nil) != (r.want.err != nil) ||
+	changed := r.want.revision == "" || !r.want.same(w) || (w.err != nil) != (r.want.err != nil) ||
 		w.err != nil && w.err.Error() != r.want.err.Error()
 	if !changed {
 		return false
@@ -238,7 +241,7 @@ func (r *release) finished(w want, v Verdict, s Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.passed, r.verdict, r.status, r.passing = w.hash, v, s, false
-	if r.want.hash == w.hash && r.want.gone == w.gone {
+	if r.want.same(w) {
 		r.want.declared = nil
 	}
 	if r.settled() || v.State == StateRemoved {

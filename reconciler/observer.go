@@ -182,7 +182,7 @@ func (r *release) arrived(w want, v Verdict) (seen time.Time, arrived bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	there := v.whole || v.State == StateRemoved
-	if !there || r.want.seen.IsZero() || r.want.hash != w.hash || r.want.gone != w.gone {
+	if !there || r.want.seen.IsZero() || !r.want.same(w) {
 		return time.Time{}, false
 	}
 	seen, r.want.seen = r.want.seen, time.Time{}

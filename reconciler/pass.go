@@ -141,8 +141,7 @@ func (e *Engine) newPass(key Key) *pass {
 
 // superseded reports whether a newer commit wants something else of the release.
 func (p *pass) superseded() bool {
-	now := p.release.wanted()
-	return now.hash != p.want.hash || now.gone != p.want.gone
+	return !p.want.same(p.release.wanted())
 }
 
 // failed is the verdict about a pass that ended with an error, with what it has
