@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -10,20 +11,24 @@ import (
 	"time"
 )
 
-// cost is what something took of the clock, and of the processors in this process.
-type cost struct{ time, processor time.Duration }
+// cost is what something took of the clock, of the processors in this process, and of
+// them in all processes.
+type cost struct{ time, processor, busy time.Duration }
 
 // costSince returns what tells the cost from now on.
 func costSince() func() (cost, error) {
 	began := time.Now()
 	used, err := processorTime()
+	busy, unknown := busyTime()
+	err = errors.Join(err, unknown)
 	return func() (cost, error) {
 		took := time.Since(began)
 		if err != nil {
 			return cost{}, err
 		}
-		now, err := processorTime()
-		return cost{took, now - used}, err
+		usedNow, err := processorTime()
+		busyNow, unknown := busyTime()
+		return cost{took, usedNow - used, busyNow - busy}, errors.Join(err, unknown)
 	}
 }
 
@@ -36,23 +41,26 @@ func processorTime() (time.Duration, error) {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
 }
 
-// busyTime is how long the machine's processors together have been busy, in hundredths of
-// a second; zero where that is not known.
-func busyTime() time.Duration {
+// busyTime is how long the machine's processors together have been busy, in steps of a
+// hundredth of a second, with what a hypervisor has taken of it.
+func busyTime() (busy time.Duration, err error) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0
+		return 0, fmt.Errorf("asking for the processor time of all processes: %w", err)
 	}
-	first, _, _ := strings.Cut(string(stat), "\n")
-	var busy time.Duration
-	for i, field := range strings.Fields(first) {
-		const idle, wait, guests = 4, 5, 9 // guests are counted as users, too
-		ticks, err := strconv.Atoi(field)
-		if err == nil && i != idle && i != wait && i < guests {
-			busy += time.Duration(ticks) * time.Second / 100
+	all, _, _ := strings.Cut(string(stat), "\n")
+	for i, field := range strings.Fields(all) {
+		const name, idle, wait, guests = 0, 4, 5, 9 // guests are counted as users, too
+		if i == name || i == idle || i == wait || i >= guests {
+			continue
 		}
+		ticks, err := strconv.Atoi(field)
+		if err != nil {
+			return 0, fmt.Errorf("reading the processor time of all processes: %w", err)
+		}
+		busy += time.Duration(ticks) * time.Second / 100
 	}
-	return busy
+	return busy, nil
 }
 
 // resident is a line of /proc/PID/status in MiB: VmRSS is what is resident, VmHWM what

@@ -78,24 +78,19 @@ func (s *synced) measure(ctx context.Context, b *bench) error {
 
 func (s *synced) record(b *bench) {
 	of, bare := figures.Count(s.releases)+" releases, each", "bare loop of patches"
-	against := func(measure string, f func(turn) time.Duration) figures.Figure {
-		return figures.Figure{Case: of, Measure: measure, Unit: figures.Milliseconds, Spread: figures.Durations(each(s.sluice, f))}.
-			Against(bare, figures.Durations(each(s.bare, f)))
+	figure := func(measure string, its, baseline []time.Duration) figures.Figure {
+		return figures.Figure{Case: of, Measure: measure, Unit: figures.Milliseconds, Spread: figures.Durations(its)}.Against(bare, figures.Durations(baseline))
 	}
-	b.record(against("until applied", func(t turn) time.Duration { return t.applied }).Against("kubectl apply -k", figures.Durations(s.kubectl)))
-	b.record(against("until observed", func(t turn) time.Duration { return t.observed }))
-	all := func(turns []turn, f func(turn) time.Duration) figures.Spread {
-		return figures.Durations(each([]turn{whole(turns)}, f))
-	}
-	inAll := func(measure string, f func(turn) time.Duration) figures.Figure {
-		return figures.Figure{Case: of, Measure: "in all, " + measure, Unit: figures.Milliseconds, Spread: all(s.sluice, f)}.Against(bare, all(s.bare, f))
-	}
-	b.record(inAll("until applied", func(t turn) time.Duration { return t.applied }))
-	b.record(inAll("until observed", func(t turn) time.Duration { return t.observed }))
-	b.record(figures.Figure{Case: of, Measure: "until ready", Unit: figures.Milliseconds, Spread: figures.Durations([]time.Duration{s.ready})}.
-		Against(bare, all(s.bare, func(t turn) time.Duration { return t.observed })))
-	b.record(against("processor of all", func(t turn) time.Duration { return t.busy }))
-	b.record(against("own processor", func(t turn) time.Duration { return t.processor }))
+	applied, observed := func(t turn) time.Duration { return t.applied }, func(t turn) time.Duration { return t.observed }
+	busy, own := func(t turn) time.Duration { return t.busy }, func(t turn) time.Duration { return t.processor }
+	sluice, loop := []turn{whole(s.sluice)}, []turn{whole(s.bare)}
+	b.record(figure("until applied", each(s.sluice, applied), each(s.bare, applied)).Against("kubectl apply -k", figures.Durations(s.kubectl)))
+	b.record(figure("until observed", each(s.sluice, observed), each(s.bare, observed)))
+	b.record(figure("in all, until applied", each(sluice, applied), each(loop, applied)))
+	b.record(figure("in all, until observed", each(sluice, observed), each(loop, observed)))
+	b.record(figure("until ready", []time.Duration{s.ready}, each(loop, observed)))
+	b.record(figure("processor of all", each(s.sluice, busy), each(s.bare, busy)))
+	b.record(figure("own processor", each(s.sluice, own), each(s.bare, own)))
 	b.record(figures.Figure{Case: of, Measure: "requests until ready", Unit: figures.Requests, Absolute: true, Spread: figures.SpreadOf(s.requests)}.
 		Against(bare, figures.SpreadOf(syncObjects)))
 }

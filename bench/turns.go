@@ -49,7 +49,7 @@ type turn struct {
 // what waits until they are observed. Whoever is stopped at its requests has computed
 // what the next turn begins with by then.
 func timed(ctx context.Context, apply func() (releases float64, err error), taken func(context.Context) error) (t turn, err error) {
-	since, busy := costSince(), busyTime()
+	since := costSince()
 	if t.releases, err = apply(); err != nil {
 		return t, err
 	}
@@ -61,7 +61,7 @@ func timed(ctx context.Context, apply func() (releases float64, err error), take
 		return t, err
 	}
 	observed, err := since()
-	t.applied, t.processor, t.observed, t.busy = applied.time, observed.processor, observed.time, busyTime()-busy
+	t.applied, t.observed, t.processor, t.busy = applied.time, observed.time, observed.processor, observed.busy
 	return t, err
 }
 
