@@ -8,14 +8,25 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 )
 
 // runKustomize builds a folder of an in-memory file system with the options of
 // kubectl kustomize. Builds may run in parallel: without the field openapi,
 // which the guard refuses, they share no state that changes.
-func runKustomize(mem filesys.FileSystem, dir string) (objects []*unstructured.Unstructured, err error) {
+func runKustomize(mem *memoryFS, dir string) ([]*unstructured.Unstructured, error) {
+	if len(mem.listings) > 0 {
+		// A listing is mostly read from outside of its folder. What may be read at all,
+		// the guard has decided: mem has nothing else.
+		if objects, err := krustyRun(mem, dir, types.LoadRestrictionsNone); err == nil {
+			return objects, nil
+		}
+	}
+	return krustyRun(mem.withoutListings(), dir, types.LoadRestrictionsRootOnly)
+}
+
+func krustyRun(mem *memoryFS, dir string, restrictions types.LoadRestrictions) (objects []*unstructured.Unstructured, err error) {
 	defer func() {
 		if recover() != nil {
 			objects, err = nil, &BuildError{Dir: dir, Err: errPanic}
@@ -23,6 +34,7 @@ func runKustomize(mem filesys.FileSystem, dir string) (objects []*unstructured.U
 	}()
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionUnspecified // kubectl's: by kind, unless sortOptions says otherwise
+	options.LoadRestrictions = restrictions
 	m, err := krusty.MakeKustomizer(options).Run(mem, "/"+dir)
 	if err != nil {
 		return nil, &BuildError{Dir: dir, Err: err}

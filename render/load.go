@@ -35,6 +35,7 @@ type loaded struct {
 	standsIn bool // data is noPatch, in place of a patch that is opaque
 
 	objects      int
+	lists        bool // one of the objects may be a list
 	copies       int
 	replacements []types.Replacement
 }
@@ -147,7 +148,7 @@ func (f *loaded) check(use fileUse) error {
 		return tooLarge(use.path, MaxConfig)
 	}
 	if roles&(roleResource|rolePatch|rolePlugin) != 0 {
-		n, err := checkDocuments(f.data)
+		found, err := checkDocuments(f.data)
 		var doc *documentError
 		switch {
 		case errors.As(err, &doc):
@@ -161,7 +162,7 @@ func (f *loaded) check(use fileUse) error {
 				return fail(0, refusal{"is encrypted as a whole, so that nobody knows without a key which objects it holds",
 					"encrypt its values only: as YAML, with the extension .yaml"})
 			}
-			f.objects = n
+			f.objects, f.lists = found.objects, found.lists
 		}
 	}
 	if roles&rolePatch != 0 {
@@ -274,6 +275,7 @@ func (l *loader) memory(r rendition) (*memoryFS, error) {
 		}
 		mem.put(p, data)
 	}
+	l.listings(mem)
 	return mem, nil
 }
 

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -16,6 +17,9 @@ import (
 type memoryFS struct {
 	files map[string][]byte
 	dirs  map[string]bool
+	// listings are folders that read as a file, too, with what these files hold one
+	// after the other: see loader.listings.
+	listings map[string][]string
 }
 
 var _ filesys.FileSystem = (*memoryFS)(nil)
@@ -38,6 +42,9 @@ func absolute(name string) string { return path.Clean("/" + name) }
 func notExist(op, name string) error {
 	return &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
 }
+
+// withoutListings is the same, but that folders are nothing but folders.
+func (m *memoryFS) withoutListings() *memoryFS { return &memoryFS{files: m.files, dirs: m.dirs} }
 
 // CleanedAbs splits a path into an existing folder and a file in it.
 func (m *memoryFS) CleanedAbs(name string) (filesys.ConfirmedDir, string, error) {
@@ -63,11 +70,26 @@ func (m *memoryFS) IsDir(name string) bool { return m.dirs[absolute(name)] }
 
 // ReadFile returns a copy of a file: Kustomize may change it.
 func (m *memoryFS) ReadFile(name string) ([]byte, error) {
-	data, ok := m.files[absolute(name)]
-	if !ok {
-		return nil, notExist("read", name)
+	p := absolute(name)
+	if data, ok := m.files[p]; ok {
+		return bytes.Clone(data), nil
 	}
-	return append([]byte(nil), data...), nil
+	if files, ok := m.listings[p]; ok {
+		return m.joined(files), nil
+	}
+	return nil, notExist("read", name)
+}
+
+// joined are YAML files as one.
+func (m *memoryFS) joined(files []string) []byte {
+	var all []byte
+	for i, f := range files {
+		if i > 0 {
+			all = append(all, "---\n"...)
+		}
+		all = append(all, m.files[f]...)
+	}
+	return all
 }
 
 // ReadDir lists the names in a folder.

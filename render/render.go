@@ -30,7 +30,6 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
 // Decrypt opens one file of the project; a file that is not encrypted comes
@@ -286,7 +285,7 @@ func (b *builder) build(ctx context.Context, folders []folder) error {
 
 // kustomize builds the folders without an error, the first one among them: side by side
 // if there are several; for one, a goroutine would only have to grow its stack again.
-func kustomize(ctx context.Context, mem filesys.FileSystem, folders []folder) {
+func kustomize(ctx context.Context, mem *memoryFS, folders []folder) {
 	build := func(f *folder) {
 		if f.err = ctx.Err(); f.err == nil {
 			f.objects, f.err = runKustomize(mem, f.dir)

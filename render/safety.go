@@ -55,14 +55,20 @@ func remedyYAML(err error) string {
 	return "correct the YAML"
 }
 
+// contents are what a file holds.
+type contents struct {
+	objects int  // the items of lists counted
+	lists   bool // one of them may be a list
+}
+
 // checkDocuments parses YAML documents in the way Kustomize does and checks
-// each of them. It returns the number of objects, the items of lists counted.
-// The error is errNotYAML or a *documentError.
-func checkDocuments(data []byte) (objects int, err error) {
+// each of them. The error is errNotYAML or a *documentError.
+func checkDocuments(data []byte) (contents, error) {
 	nodes, err := readNodes(data)
 	if err != nil {
-		return 0, errNotYAML
+		return contents{}, errNotYAML
 	}
+	var found contents
 	for i, n := range nodes {
 		c := nodeCheck{sizes: map[*yaml.Node]extent{}}
 		if _, err := c.visit(n.YNode(), 0); err != nil {
@@ -74,11 +80,11 @@ func checkDocuments(data []byte) (objects int, err error) {
 					doc.first += above
 				}
 			}
-			return 0, err
+			return contents{}, err
 		}
-		objects += countObjects(n.YNode())
+		found.count(n.YNode())
 	}
-	return objects, nil
+	return found, nil
 }
 
 func readNodes(data []byte) ([]*yaml.RNode, error) {
@@ -86,25 +92,32 @@ func readNodes(data []byte) ([]*yaml.RNode, error) {
 	return reader.Read()
 }
 
-// countObjects is 1, or the number of items of a FooList.
-func countObjects(n *yaml.Node) int {
+// count takes a document in: it is one object, or as many as the items of a FooList.
+func (c *contents) count(n *yaml.Node) {
 	if n == nil || n.Kind != yaml.MappingNode {
-		return 1
+		c.objects++
+		return
 	}
 	var kind string
 	items := -1
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		switch n.Content[i].Value {
+		switch value := n.Content[i+1]; n.Content[i].Value {
 		case "kind":
-			kind = n.Content[i+1].Value
+			kind = value.Value
+			c.lists = c.lists || value.Kind != yaml.ScalarNode
 		case "items":
-			items = len(n.Content[i+1].Content)
+			items = len(value.Content)
+		case "<<":
+			c.lists = true // it may bring in the kind
 		}
 	}
-	if strings.HasSuffix(kind, "List") && items >= 0 {
-		return items
+	list := strings.HasSuffix(kind, "List")
+	c.lists = c.lists || list
+	if list && items >= 0 {
+		c.objects += items
+		return
 	}
-	return 1
+	c.objects++
 }
 
 // extent is the size of a subtree with its aliases expanded.
