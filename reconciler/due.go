@@ -119,6 +119,7 @@ const (
 func (r *release) event(s sighting) notice {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.told(s)
 	n := noticeNow
 	if !r.busy {
 		if n = r.meaning(s); n == noticeNone {

@@ -74,7 +74,11 @@ func (r *release) keep(live map[inventory.ID]*unstructured.Unstructured, listed 
 		answers[id] = a
 	}
 	before, r.listed = r.listed, listed
-	if r.answers = answers; r.settled() {
+	r.answers = answers
+	for _, s := range r.events {
+		r.told(s)
+	}
+	if r.settled() {
 		r.letGo()
 	}
 	return before
@@ -98,6 +102,21 @@ func (k *known) letGo() {
 	for id, a := range k.answers {
 		a.object = nil
 		k.answers[id] = a
+	}
+}
+
+// told drops the object of an answer that a watch makes superfluous: the view has its
+// metadata now, and where more of it matters, it has changed since and has to be read. In
+// a first sync most of them would only be there to be looked through by the collector.
+func (k *known) told(s sighting) {
+	a, known := k.answers[s.id]
+	if !known || a.object == nil {
+		return
+	}
+	newer, ok := cluster.Newer(s.version, a.version)
+	if ok && newer || s.version == a.version && !a.whole {
+		a.object = nil
+		k.answers[s.id] = a
 	}
 }
 

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -112,4 +113,50 @@ func TestOwnWritesAreNoReason(t *testing.T) {
 	assert.True(t, due)
 	due, _, _ = r.due(start)
 	assert.True(t, due, "a timer, or a retry")
+}
+
+// Of a release that is not settled its objects are kept, until a watch tells what makes
+// them superfluous: before the end of the pass that made them, mostly.
+func TestObjectsThatAWatchHasToldOfAreLetGo(t *testing.T) {
+	workload, config := live(deployment("api", "one", 1), "5"), live(configMap("api", "1"), "5")
+	tests := []struct {
+		name                     string
+		versions                 []string // that a watch tells of
+		keepsWorkload, keepsRest bool
+	}{
+		{name: "nothing", keepsWorkload: true, keepsRest: true},
+		{name: "something older", versions: []string{"4"}, keepsWorkload: true, keepsRest: true},
+		{name: "what was answered", versions: []string{"4", "5"}, keepsWorkload: true},
+		{name: "something newer", versions: []string{"6"}},
+		{name: "what cannot be compared", versions: []string{"x"}, keepsWorkload: true, keepsRest: true},
+	}
+	for _, tt := range tests {
+		for _, during := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, while a pass is on its way: %t", tt.name, during), func(t *testing.T) {
+				r := newReleaseMemory(Key{"production", "api"})
+				r.want.hash = "not settled"
+				all := map[inventory.ID]*unstructured.Unstructured{}
+				for _, o := range []*unstructured.Unstructured{workload, config} {
+					all[inventory.IDOf(o)] = o
+				}
+				tell := func() {
+					for _, version := range tt.versions {
+						for _, o := range all {
+							r.event(sighted(live(o, version), false))
+						}
+					}
+				}
+				if r.work(true); during {
+					tell()
+				}
+				r.keep(all, nil)
+				if r.work(false); !during {
+					tell()
+				}
+				assert.Equal(t, tt.keepsWorkload, r.answered(inventory.IDOf(workload)).object != nil)
+				assert.Equal(t, tt.keepsRest, r.answered(inventory.IDOf(config)).object != nil)
+				assert.Equal(t, "5", r.answered(inventory.IDOf(workload)).version)
+			})
+		}
+	}
 }
