@@ -104,7 +104,7 @@ func (e *Engine) load(ctx context.Context, env *environment, rev string, names [
 		}
 	}
 	slices.SortFunc(keys, compareKeys)
-	env.rank(keys)
+	e.rank(env, keys)
 	env.ledger.scope(keys)
 	return keys, rev, nil
 }

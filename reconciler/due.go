@@ -58,15 +58,20 @@ func (r *release) ranked(rank int, traffic string) {
 }
 
 // rank says how urgent a change of these releases is. The environment is locked.
-func (env *environment) rank(changed []Key) {
+func (e *Engine) rank(env *environment, changed []Key) {
 	rank := rankChange
 	if len(changed) > few {
 		rank = rankBulk
 	}
+	var releases []*release
 	for _, key := range changed {
 		if r := env.releases[key.Release]; r != nil {
 			r.ranked(rank, env.traffic(key.Release))
+			releases = append(releases, r)
 		}
+	}
+	if rank == rankBulk {
+		e.ahead.expect(releases)
 	}
 }
 

@@ -77,6 +77,7 @@ type Engine struct {
 	cluster  *cluster.Client
 	renders  atomic.Int64 // how many releases have been rendered
 	rendered renderedLately
+	ahead    ahead
 
 	mu           sync.Mutex
 	environments map[string]*environment

@@ -87,8 +87,17 @@ func (p *pass) readRelease(ctx context.Context) error {
 	return nil
 }
 
-// declare reads what the repository says about the release.
+// declare reads what the repository says about the release, and about those that it
+// comes after.
 func (p *pass) declare() error {
+	if err := p.declareRelease(); err != nil {
+		return err
+	}
+	p.in.Dependencies, p.in.Circle = p.engine.dependencies(p.env, p.want.repo, p.in.Release)
+	return nil
+}
+
+func (p *pass) declareRelease() error {
 	if p.want.err != nil {
 		return &RenderError{Release: p.in.Release.Name, Err: p.want.err}
 	}
@@ -99,7 +108,6 @@ func (p *pass) declare() error {
 	release.Environment.Namespace = p.in.Namespace.Name
 	p.in.Release = release
 	p.in.Paused = pausedBy(release.Environment, release.Component)
-	p.in.Dependencies, p.in.Circle = p.engine.dependencies(p.env, p.want.repo, release)
 	return nil
 }
 
@@ -153,10 +161,31 @@ func pausedBy(env envrepo.Environment, component envrepo.Component) string {
 
 // render renders the release, unless this content has been rendered already.
 func (p *pass) render(ctx context.Context) error {
-	if p.in.Rendered = p.release.renderedAt(p.want.hash, p.in.Now); p.in.Rendered != nil {
-		p.values = p.in.Rendered.Values
+	if p.reuse() {
 		return nil
 	}
+	if p.engine.ahead.take(ctx, p.release); p.reuse() {
+		return nil
+	}
+	if err := p.renderNow(ctx); err != nil {
+		return err
+	}
+	if p.release.priority() <= rankBulk {
+		p.engine.ahead.row(p.engine.renderAhead)
+	}
+	return nil
+}
+
+// reuse takes what has been rendered of this content, if it is kept.
+func (p *pass) reuse() bool {
+	if p.in.Rendered = p.release.renderedAt(p.want.hash, p.in.Now); p.in.Rendered == nil {
+		return false
+	}
+	p.values = p.in.Rendered.Values
+	return true
+}
+
+func (p *pass) renderNow(ctx context.Context) error {
 	env := p.in.Release.Environment.Name
 	p.engine.renders.Add(1)
 	result, err := render.BuildPartial(ctx, render.Request{FS: p.want.fsys, Release: p.in.Release, Decrypt: p.engine.cfg.Decrypt[env]})

@@ -223,7 +223,7 @@ func (f *branch) release(env *environment, changed []Key, first bool) {
 			r.setScope(true)
 		}
 	}
-	env.rank(changed)
+	f.engine.rank(env, changed)
 	env.mu.Unlock()
 	f.loop.add(changed...)
 }

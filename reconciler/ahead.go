@@ -1,0 +1,141 @@
+package reconciler
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sluice-dev/sluice/envrepo"
+)
+
+// mostAhead and aheadFor bound what is rendered in a row. A render that takes as long as
+// that gains nothing by the one before it.
+const (
+	mostAhead = 32
+	aheadFor  = 40 * time.Millisecond
+)
+
+// ahead has the releases of a bulk change rendered several in a row, before their passes.
+// Kustomize goes through so much code and so many tables that a render between two
+// requests, which has to fetch all of them from memory again, takes twice the processor
+// time of one that follows another.
+//
+// A row begins with a pass that had to render its release by itself, one row at a time.
+// No pass waits for its turn in it: what is not rendered yet, or blocks on a key service,
+// is in the hands of the release's own pass, on a processor of its own.
+type ahead struct {
+	rows sync.WaitGroup
+
+	mu       sync.Mutex
+	ctx      context.Context // of passes; nil while none are made
+	due      []*release      // not rendered yet, in the order of the queue
+	on       bool            // a row is on
+	current  *release        // what is being rendered in it
+	rendered chan struct{}   // closed when that is
+}
+
+// run has rows made in ctx until end is called, which waits for the last one.
+func (a *ahead) run(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	a.mu.Lock()
+	a.ctx = ctx
+	a.mu.Unlock()
+	return func() {
+		a.mu.Lock()
+		a.ctx, a.due = nil, nil
+		a.mu.Unlock()
+		cancel()
+		a.rows.Wait()
+	}
+}
+
+// expect takes in what a bulk change is of.
+func (a *ahead) expect(releases []*release) {
+	again := make(map[*release]bool, len(releases))
+	for _, r := range releases {
+		again[r] = true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.due = append(slices.DeleteFunc(a.due, func(r *release) bool { return again[r] }), releases...)
+}
+
+// take has nobody begin to render a release ahead any more. If it is being rendered, that
+// is waited for.
+func (a *ahead) take(ctx context.Context, r *release) {
+	a.mu.Lock()
+	if i := slices.Index(a.due, r); i >= 0 {
+		a.due = slices.Delete(a.due, i, i+1)
+	}
+	current, rendered := a.current, a.rendered
+	a.mu.Unlock()
+	if current != r {
+		return
+	}
+	select {
+	case <-rendered:
+	case <-ctx.Done():
+	}
+}
+
+// row calls render for what is due, one after the other, unless somebody does already.
+func (a *ahead) row(render func(context.Context, *release)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.on || a.ctx == nil || len(a.due) == 0 {
+		return
+	}
+	ctx := a.ctx
+	a.on = true
+	a.rows.Go(func() {
+		defer a.end()
+		began := time.Now() // of the processor, whatever the engine's clock says
+		for n := 0; n < mostAhead && time.Since(began) < aheadFor && a.next(ctx, render); n++ {
+		}
+	})
+}
+
+// next renders one release; false when there was none.
+func (a *ahead) next(ctx context.Context, render func(context.Context, *release)) bool {
+	a.mu.Lock()
+	if len(a.due) == 0 || ctx.Err() != nil {
+		a.mu.Unlock()
+		return false
+	}
+	r := a.due[0]
+	a.due = slices.Delete(a.due, 0, 1)
+	a.current, a.rendered = r, make(chan struct{})
+	a.mu.Unlock()
+	render(ctx, r)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.rendered)
+	a.current = nil
+	return true
+}
+
+func (a *ahead) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.on = false
+}
+
+// renderAhead renders a release whose pass is still to come, and keeps what comes out for
+// it. After an error or a panic the pass renders it again, and says so.
+func (e *Engine) renderAhead(ctx context.Context, r *release) {
+	defer func() { _ = recover() }()
+	env, known := e.find(r.key)
+	if known != r {
+		return
+	}
+	p := &pass{engine: e, env: env, release: r, want: env.wanted(r), in: &Input{Now: e.cfg.Clock.Now()}}
+	if p.want.gone || p.want.declared == nil || p.reuse() {
+		return
+	}
+	_, _, namespace, declared := env.view()
+	p.in.Namespace.Name, p.in.Release = namespace, envrepo.Release{Name: r.key.Release, Environment: declared}
+	if p.declareRelease() == nil && p.in.Paused == "" {
+		_ = p.renderNow(ctx)
+	}
+}

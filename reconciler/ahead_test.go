@@ -1,0 +1,106 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// row is what an ahead has rendered, of releases that take so long.
+type row struct {
+	ahead
+	all   []*release
+	names []string
+}
+
+func newRow(t *testing.T, n int) *row {
+	r := &row{}
+	for i := range n {
+		r.all = append(r.all, newReleaseMemory(Key{"production", fmt.Sprint(i)}))
+	}
+	r.expect(r.all)
+	t.Cleanup(r.run(context.Background()))
+	return r
+}
+
+func (r *row) render(takes time.Duration) func(context.Context, *release) {
+	return func(_ context.Context, rel *release) {
+		time.Sleep(takes) // in a bubble
+		r.names = append(r.names, rel.key.Release)
+	}
+}
+
+func TestARowIsInTheOrderOfTheQueueAndBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 2*mostAhead-4)
+		r.take(context.Background(), r.all[0])
+		r.take(context.Background(), r.all[2])
+		r.row(r.render(0))
+		r.rows.Wait()
+		assert.Len(t, r.names, mostAhead)
+		assert.Equal(t, []string{"1", "3", "4"}, r.names[:3], "those taken are with their own passes")
+
+		r.names = nil
+		r.expect(r.all[:3])
+		r.row(r.render(0))
+		r.rows.Wait()
+		assert.Len(t, r.names, mostAhead-4-2+3, "what is left, and what is expected anew")
+		r.row(r.render(0))
+		r.rows.Wait()
+		assert.Len(t, r.names, mostAhead-4-2+3, "nothing is left")
+	})
+}
+
+func TestARowEndsWhereRendersTakeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, mostAhead)
+		r.row(r.render(aheadFor / 2))
+		r.row(r.render(0)) // is not a second one
+		r.rows.Wait()
+		assert.Equal(t, []string{"0", "1"}, r.names)
+	})
+}
+
+func TestWhatARowIsAtIsWaitedForAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRow(t, 3)
+		began := time.Now()
+		r.row(r.render(time.Minute))
+		synctest.Wait()
+		r.take(context.Background(), r.all[2])
+		assert.Zero(t, time.Since(began), "its turn is not waited for")
+		soon, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		r.take(soon, r.all[0])
+		assert.Equal(t, time.Second, time.Since(began))
+		r.take(context.Background(), r.all[0])
+		assert.Equal(t, time.Minute, time.Since(began))
+	})
+}
+
+func TestNoRowWithoutPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &row{}
+		all := []*release{newReleaseMemory(Key{"production", "a"}), newReleaseMemory(Key{"production", "b"})}
+		r.expect(all)
+		r.row(r.render(0))
+		r.rows.Wait()
+		assert.Empty(t, r.names)
+		end := r.run(context.Background())
+		began := time.Now()
+		r.row(func(ctx context.Context, _ *release) {
+			<-ctx.Done() // once it is to end
+			time.Sleep(time.Second)
+		})
+		synctest.Wait()
+		end()
+		assert.Equal(t, time.Second, time.Since(began), "the end of the render was waited for")
+		r.row(r.render(0))
+		r.rows.Wait()
+		assert.Empty(t, r.names)
+	})
+}
