@@ -67,7 +67,7 @@ type Config struct {
 	Observer         Observer         // nil: nothing is counted
 	Clock            clock.WithTicker // nil: the real one
 	Log              logr.Logger      // the zero one is silent
-	Concurrency      int              // releases at the same time; 0: twice the cores, at least four
+	Concurrency      int              // releases at the same time; 0: four times the cores, at least eight
 }
 
 // Engine applies releases. Make one with New. It is safe for concurrent use,
@@ -110,7 +110,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Log.GetSink() == nil {
 		cfg.Log = logr.Discard()
 	}
-	cfg.Concurrency = cmp.Or(cfg.Concurrency, max(4, 2*runtime.GOMAXPROCS(0)))
+	cfg.Concurrency = cmp.Or(cfg.Concurrency, max(8, 4*runtime.GOMAXPROCS(0)))
 	e := &Engine{cfg: cfg, cluster: client, environments: map[string]*environment{}}
 	namespaces := map[string]string{}
 	for _, c := range cfg.Environments {

@@ -147,7 +147,7 @@ func newControllerCommand(a *app) *cobra.Command {
 	f.StringVar(&o.metricsAddress, "metrics-address", "", "`address` of /metrics for Prometheus, such as :8080 (default: none)")
 	f.StringVar(&o.pprofAddress, "pprof-address", "", "loopback `address` of Go's profiles, /debug/pprof (default: none)")
 	f.StringVar(&o.otlpEndpoint, "otlp-endpoint", a.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), "`URL` that traces are sent to by OTLP over HTTP, such as http://collector:4318 (OTEL_EXPORTER_OTLP_ENDPOINT)")
-	f.IntVar(&o.concurrency, "concurrency", 0, "releases worked on at the same time (default: twice the cores, at least four)")
+	f.IntVar(&o.concurrency, "concurrency", 0, "releases worked on at the same time (default: four times the cores, at least eight)")
 	f.BoolVar(&o.election.elect, "leader-elect", false, "work only while holding a Lease (default: in a pod)")
 	f.StringVar(&o.election.namespace, "leader-election-namespace", "", "`namespace` of the Lease (default: the pod's)")
 	f.StringVar(&o.election.name, "leader-election-id", "", "`name` of the Lease (default: from repository and environments)")
