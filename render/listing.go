@@ -9,6 +9,10 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 )
 
+// maxListing bounds the text of a listing: the larger it is the less is saved, and Kustomize
+// takes many times its size to part it.
+const maxListing = 1 << 20
+
 // listings finds the folders that only list files, as the bases of most components do.
 // Whoever includes such a folder gets what it would get from these files. But for each
 // folder Kustomize configures all of its transformers and merges its default
@@ -22,13 +26,15 @@ import (
 //     the same, and puts a line end back. Parsing begins anew after each;
 //  2. none holds a list: lists alone in a file are opened in another way, and the items
 //     of lists come last;
-//  3. no object is to be annotated with the file that it is from.
+//  3. no object is to be annotated with the file that it is from;
+//  4. no field specifications are added: Kustomize merges them in another way with its own
+//     where a folder has brought these along, and they may make others superfluous.
 //
 // A text with decrypted values is not made: nobody would wipe it.
 func (l *loader) listings(mem *memoryFS) {
 	for _, k := range l.walker.kusts {
-		if k.err == nil && len(k.k.k.BuildMetadata) > 0 {
-			return // for the folders below as well
+		if k.err == nil && len(k.k.k.BuildMetadata)+len(k.k.k.Configurations)+len(k.k.k.Crds) > 0 {
+			return // it may include any of them
 		}
 	}
 	mem.listings = map[string][]string{}
@@ -55,13 +61,14 @@ func (kf *kustomization) onlyLists() bool {
 // joinable are the files that a kustomization lists, by absolute path; ok is false where
 // it includes folders, or where one text of them would not be the same.
 func (l *loader) joinable(kf *kustomization) (files []string, ok bool) {
+	size := 0
 	for i, ref := range kf.refs {
 		p, r := resolve(kf.dir, ref.value)
 		f := l.files[p]
 		if !r.ok() || f == nil || f.checked&roleResource == 0 || f.sealed || f.lists {
 			return nil, false
 		}
-		if i < len(kf.refs)-1 && !endsDocument(f.data) {
+		if size += len(f.data); size > maxListing || i < len(kf.refs)-1 && !endsDocument(f.data) {
 			return nil, false
 		}
 		files = append(files, "/"+p)

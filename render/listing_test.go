@@ -2,6 +2,7 @@ package render
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -24,6 +25,8 @@ func overlaid(base, one, two, overlay string) fstest.MapFS {
 		"components/api/two.yaml":                 two,
 		listingOverlay + "/kustomization.yaml":    "resources: [../../../components/api, own.yaml]\n" + overlay,
 		listingOverlay + "/own.yaml":              configMap("own"),
+		listingOverlay + "/own-config.yaml":       "commonLabels: [{kind: Deployment, path: metadata/labels, create: true}]\n",
+		listingOverlay + "/own-crd.json":          "{}\n",
 		"components/component/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [cm.yaml]\n",
 		"components/component/cm.yaml":            configMap("component"),
 	} {
@@ -67,12 +70,15 @@ func TestListings(t *testing.T) {
 
 		{name: "a file without a line end", one: one[:len(one)-1]},
 		{name: "a file that ends with a separator", one: one + "...\n---\n", two: "---# no: separator\n" + configMap("two")},
+		{name: "files that are too large", one: one + strings.Repeat("#\n", maxListing/2)},
 		{name: "a list", one: list},
 		{name: "a kind behind an alias", one: "apiVersion: &kind List\nkind: *kind\nmetadata: {name: one}\n"},
 		{name: "a folder", base: "resources: [one.yaml, ../../environments/production/common]\n"},
 		{name: "a transformation", base: "namePrefix: a-\nresources: [one.yaml, two.yaml]\n"},
 		{name: "a field that is empty", base: "labels: []\nresources: [one.yaml, two.yaml]\n"},
 		{name: "a name", base: "metadata: {name: base}\nresources: [one.yaml, two.yaml]\n"},
+		{name: "labels for one kind more", overlay: "commonLabels: {a: b}\nconfigurations: [own-config.yaml]\n"},
+		{name: "definitions of kinds", overlay: "crds: [own-crd.json]\n"},
 		{name: "where objects are from is noted", overlay: "buildMetadata: [originAnnotations]\n"},
 		{name: "the same file twice", base: "resources: [one.yaml, one.yaml]\n", want: true, fails: true},
 		{name: "another kind of folder", base: "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\nresources: [one.yaml]\n", fails: true},
@@ -129,14 +135,14 @@ func TestListingsHaveNoDecryptedFile(t *testing.T) {
 // folder.
 func FuzzListing(ff *testing.F) {
 	f := mutants.New(ff)
-	f.Add([]byte(configMap("one")), []byte(configMap("two")))
-	f.Add([]byte("# a\n---\n"+configMap("one")+"...\n---\n"), []byte("---\n"+configMap("two")+"---\n"+configMap("three")))
-	f.Add([]byte(configMap("one")+"---\n"), []byte("---# no: separator\n"+configMap("two")+"---#\n"))
-	f.Add([]byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n  a: |+\n    text\n\n"), []byte("--- # b\n"+configMap("two")))
-	f.Add([]byte("%YAML 1.1\n---\n"+configMap("one")), []byte("\ufeff"+configMap("two")))
-	f.Add([]byte("kind: \"Li\\u0073t\"\napiVersion: v1\nitems: [{kind: A, apiVersion: v1, metadata: {name: b}}]\n"), []byte("<<: {kind: FooList}\nitems: []\n"))
-	f.Fuzz(func(t *testing.T, one, two []byte) {
-		mem := loadedFrom(overlaid("resources: [one.yaml, two.yaml]\n", string(one), string(two), "namespace: shop\nnameSuffix: -b\n"), nil)
+	f.Add([]byte(configMap("one")), []byte(configMap("two")), []byte("namespace: shop\nnameSuffix: -b\n"))
+	f.Add([]byte("# a\n---\n"+configMap("one")+"...\n---\n"), []byte("---\n"+configMap("two")+"---\n"+configMap("three")), []byte("commonLabels: {a: b}\nnamePrefix: a-\n"))
+	f.Add([]byte(configMap("one")+"---\n"), []byte("---# no: separator\n"+configMap("two")+"---#\n"), []byte("configurations: [own-config.yaml]\ncommonLabels: {a: b}\n"))
+	f.Add([]byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n  a: |+\n    text\n\n"), []byte("--- # b\n"+configMap("two")), []byte("images: [{name: a, newName: b}]\nreplicas: [{name: one, count: 2}]\n"))
+	f.Add([]byte("%YAML 1.1\n---\n"+configMap("one")), []byte("\ufeff"+configMap("two")), []byte("patches: [{patch: \"- {op: add, path: /data/x, value: y}\", target: {kind: ConfigMap}}]\n"))
+	f.Add([]byte("kind: \"Li\\u0073t\"\napiVersion: v1\nitems: [{kind: A, apiVersion: v1, metadata: {name: b}}]\n"), []byte("<<: {kind: FooList}\nitems: []\n"), []byte("configMapGenerator: [{name: one, behavior: merge, literals: [c=d]}]\ncomponents: [../../../components/component]\n"))
+	f.Fuzz(func(t *testing.T, one, two, overlay []byte) {
+		mem := loadedFrom(overlaid("resources: [one.yaml, two.yaml]\n", string(one), string(two), string(overlay)), nil)
 		if mem == nil || mem.listings["/components/api"] == nil {
 			return
 		}

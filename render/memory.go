@@ -82,7 +82,11 @@ func (m *memoryFS) ReadFile(name string) ([]byte, error) {
 
 // joined are YAML files as one.
 func (m *memoryFS) joined(files []string) []byte {
-	var all []byte
+	size := 0
+	for _, f := range files {
+		size += len(m.files[f]) + len("---\n")
+	}
+	all := make([]byte, 0, size)
 	for i, f := range files {
 		if i > 0 {
 			all = append(all, "---\n"...)

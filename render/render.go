@@ -30,6 +30,7 @@ import (
 
 	"github.com/sluice-dev/sluice/envrepo"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/types"
 )
 
 // Decrypt opens one file of the project; a file that is not encrypted comes
@@ -320,7 +321,7 @@ func (b *builder) presentable(f folder, err error) error {
 		return err
 	}
 	if mem, maskErr := b.loader.memory(masked); maskErr == nil {
-		if _, err := runKustomize(mem, f.dir); err != nil {
+		if _, err := krustyRun(mem.withoutListings(), f.dir, types.LoadRestrictionsRootOnly); err != nil {
 			return err
 		}
 	}
