@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -9,8 +10,8 @@ import (
 	"github.com/sluice-dev/sluice/envrepo"
 )
 
-// mostAhead and aheadFor bound what is rendered in a row. A render that takes as long as
-// that gains nothing by the one before it.
+// mostAhead and aheadFor bound what is rendered ahead, and for how long in a row. A render
+// that takes as long as that gains nothing by the one before it.
 const (
 	mostAhead = 32
 	aheadFor  = 40 * time.Millisecond
@@ -28,19 +29,21 @@ type ahead struct {
 	rows sync.WaitGroup
 
 	mu       sync.Mutex
-	ctx      context.Context // of passes; nil while none are made
-	due      []*release      // not rendered yet, in the order of the queue
-	on       bool            // a row is on
-	current  *release        // what is being rendered in it
-	rendered chan struct{}   // closed when that is
+	ctx      context.Context   // of passes; nil while none are made
+	due      []*release        // not rendered yet, in the order of the queue
+	ready    map[*release]bool // rendered, and their passes have not come
+	on       bool              // a row is on
+	current  *release          // what is being rendered in it
+	hash     string            // of its content
+	rendered chan struct{}     // closed when that is
 }
 
 // run has rows made in ctx until end is called, which waits for the last one.
 func (a *ahead) run(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	a.mu.Lock()
-	a.ctx = ctx
-	a.mu.Unlock()
+	defer a.mu.Unlock()
+	a.ctx, a.ready = ctx, map[*release]bool{}
 	return func() {
 		a.mu.Lock()
 		a.ctx, a.due = nil, nil
@@ -52,25 +55,27 @@ func (a *ahead) run(ctx context.Context) (end func()) {
 
 // expect takes in what a bulk change is of.
 func (a *ahead) expect(releases []*release) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	again := make(map[*release]bool, len(releases))
 	for _, r := range releases {
 		again[r] = true
+		delete(a.ready, r)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.due = append(slices.DeleteFunc(a.due, func(r *release) bool { return again[r] }), releases...)
 }
 
-// take has nobody begin to render a release ahead any more. If it is being rendered, that
-// is waited for.
-func (a *ahead) take(ctx context.Context, r *release) {
+// take gives a release to its pass, over this content: nobody begins to render it ahead
+// any more. If that is being done, it is waited for, but not for another content.
+func (a *ahead) take(ctx context.Context, r *release, hash string) {
 	a.mu.Lock()
+	delete(a.ready, r)
 	if i := slices.Index(a.due, r); i >= 0 {
 		a.due = slices.Delete(a.due, i, i+1)
 	}
-	current, rendered := a.current, a.rendered
+	busy, rendered := a.current == r && a.hash == hash, a.rendered
 	a.mu.Unlock()
-	if current != r {
+	if !busy {
 		return
 	}
 	select {
@@ -90,22 +95,25 @@ func (a *ahead) row(render func(context.Context, *release)) {
 	a.on = true
 	a.rows.Go(func() {
 		defer a.end()
-		began := time.Now() // of the processor, whatever the engine's clock says
-		for n := 0; n < mostAhead && time.Since(began) < aheadFor && a.next(ctx, render); n++ {
+		for began := time.Now(); time.Since(began) < aheadFor && a.next(ctx, render); { // by the processor's clock, not the engine's
 		}
 	})
 }
 
-// next renders one release; false when there was none.
+// next renders one release; false when there is none to render, or enough are rendered.
 func (a *ahead) next(ctx context.Context, render func(context.Context, *release)) bool {
 	a.mu.Lock()
-	if len(a.due) == 0 || ctx.Err() != nil {
+	if len(a.ready) >= mostAhead { // some may have come to nothing
+		maps.DeleteFunc(a.ready, func(r *release, _ bool) bool { return !r.isRendered() })
+	}
+	if len(a.due) == 0 || len(a.ready) >= mostAhead || ctx.Err() != nil {
 		a.mu.Unlock()
 		return false
 	}
 	r := a.due[0]
 	a.due = slices.Delete(a.due, 0, 1)
-	a.current, a.rendered = r, make(chan struct{})
+	a.current, a.hash, a.rendered = r, r.wanted().hash, make(chan struct{})
+	a.ready[r] = true
 	a.mu.Unlock()
 	render(ctx, r)
 	a.mu.Lock()
@@ -133,7 +141,10 @@ func (e *Engine) renderAhead(ctx context.Context, r *release) {
 	if p.want.gone || p.want.declared == nil || p.reuse() {
 		return
 	}
-	_, _, namespace, declared := env.view()
+	refusal, _, namespace, declared := env.view()
+	if refusal != nil {
+		return
+	}
 	p.in.Namespace.Name, p.in.Release = namespace, envrepo.Release{Name: r.key.Release, Environment: declared}
 	if p.declareRelease() == nil && p.in.Paused == "" {
 		_ = p.renderNow(ctx)

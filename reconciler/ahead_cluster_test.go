@@ -63,9 +63,9 @@ func TestWhatIsRenderedAheadBlocksNobody(t *testing.T) {
 		c.Concurrency = 2
 		c.Decrypt = map[string]render.Decrypt{"production": func(path string, data []byte) (render.Decrypted, error) {
 			switch path {
-			case "environments/production/c01/own.yaml":
-				panic("a library's")
 			case "environments/production/c02/own.yaml":
+				panic("a library's")
+			case "environments/production/c03/own.yaml":
 				reach()
 				<-opened
 			}
@@ -73,14 +73,14 @@ func TestWhatIsRenderedAheadBlocksNobody(t *testing.T) {
 		}}
 	})
 	changes := files{}
-	for _, name := range []string{"c01", "c02"} {
+	for _, name := range []string{"c02", "c03"} {
 		changes["environments/production/"+name+"/own.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + "-own}\n"
 		changes["environments/production/"+name+"/kustomization.yaml"] = kustomization("namespace: "+f.namespace, "resources: [own.yaml]")
 	}
 	f.branch.push(crowd(f.namespace, n).with(changes))
 	f.run()
 	t.Cleanup(open)
-	f.eventually("c02 is being rendered", func() bool {
+	f.eventually("c03 is being rendered", func() bool {
 		select {
 		case <-reached:
 			return true
@@ -88,11 +88,27 @@ func TestWhatIsRenderedAheadBlocksNobody(t *testing.T) {
 			return false
 		}
 	})
-	f.eventually("all others are ready", f.crowdReady(n, "c01", "c02"))
+	f.eventually("all others are ready", f.crowdReady(n, "c02", "c03"))
 	f.eventually("what panics is told of its release", func() bool {
-		rel := f.release("c01")
+		rel := f.release("c02")
 		return rel != nil && strings.Contains(rel.Condition(v1alpha1.ConditionReady).Message, "panic")
 	})
 	open()
-	f.eventually("c02 is ready, too", f.crowdReady(n, "c01"))
+	f.eventually("c03 is ready, too", f.crowdReady(n, "c02"))
+}
+
+// The environment's own release keeps all others waiting. They come in the order in which
+// they are rendered, so that nothing is rendered in vain.
+func TestReleasesThatWereParkedAreRenderedOnce(t *testing.T) {
+	t.Parallel()
+	const n = 150
+	f := newFixture(t)
+	f.engine = f.newEngine(func(c *reconciler.Config) { c.Concurrency = 2 })
+	f.branch.push(crowd(f.namespace, n).with(files{
+		"environments/production/kustomization.yaml": kustomization("namespace: "+f.namespace, "resources: [own.yaml]"),
+		"environments/production/own.yaml":           "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: own}\n",
+	}))
+	f.run()
+	f.eventually("all are ready", f.crowdReady(n))
+	assert.Equal(t, int64(n+1), f.engine.Renders())
 }

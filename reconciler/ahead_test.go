@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/sluice-dev/sluice/render"
 )
 
 // row is what an ahead has rendered, of releases that take so long.
@@ -30,28 +32,39 @@ func newRow(t *testing.T, n int) *row {
 func (r *row) render(takes time.Duration) func(context.Context, *release) {
 	return func(_ context.Context, rel *release) {
 		time.Sleep(takes) // in a bubble
+		rel.keepRendered("", &render.Result{}, time.Time{})
 		r.names = append(r.names, rel.key.Release)
 	}
 }
 
 func TestARowIsInTheOrderOfTheQueueAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRow(t, 2*mostAhead-4)
-		r.take(context.Background(), r.all[0])
-		r.take(context.Background(), r.all[2])
-		r.row(r.render(0))
-		r.rows.Wait()
-		assert.Len(t, r.names, mostAhead)
-		assert.Equal(t, []string{"1", "3", "4"}, r.names[:3], "those taken are with their own passes")
-
-		r.names = nil
-		r.expect(r.all[:3])
-		r.row(r.render(0))
-		r.rows.Wait()
-		assert.Len(t, r.names, mostAhead-4-2+3, "what is left, and what is expected anew")
-		r.row(r.render(0))
-		r.rows.Wait()
-		assert.Len(t, r.names, mostAhead-4-2+3, "nothing is left")
+		r := newRow(t, mostAhead+10)
+		take := func(numbers ...int) {
+			for _, n := range numbers {
+				r.take(context.Background(), r.all[n], "")
+			}
+		}
+		row := func() []string {
+			r.names = nil
+			r.row(r.render(0))
+			r.rows.Wait()
+			return r.names
+		}
+		take(0, 2)
+		first := row()
+		assert.Len(t, first, mostAhead)
+		assert.Equal(t, []string{"1", "3", "4"}, first[:3], "those taken are with their own passes")
+		assert.Empty(t, row(), "so many are ready that nobody has taken")
+		take(1, 3)
+		r.all[4].dropRendered()
+		assert.Len(t, row(), 3, "for those that are taken, and one that did not render or has left")
+		r.expect(r.all[10:12])
+		assert.Equal(t, []string{fmt.Sprint(mostAhead + 5), fmt.Sprint(mostAhead + 6)}, row(), "two of those that are ready are to be rendered anew")
+		for n := range r.all {
+			take(n)
+		}
+		assert.Empty(t, row(), "nothing is left")
 	})
 }
 
@@ -71,13 +84,15 @@ func TestWhatARowIsAtIsWaitedForAndNothingElse(t *testing.T) {
 		began := time.Now()
 		r.row(r.render(time.Minute))
 		synctest.Wait()
-		r.take(context.Background(), r.all[2])
+		r.take(context.Background(), r.all[2], "")
 		assert.Zero(t, time.Since(began), "its turn is not waited for")
+		r.take(context.Background(), r.all[0], "newer")
+		assert.Zero(t, time.Since(began), "a newer commit does not wait for what an older one wanted")
 		soon, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		r.take(soon, r.all[0])
+		r.take(soon, r.all[0], "")
 		assert.Equal(t, time.Second, time.Since(began))
-		r.take(context.Background(), r.all[0])
+		r.take(context.Background(), r.all[0], "")
 		assert.Equal(t, time.Minute, time.Since(began))
 	})
 }

@@ -251,14 +251,14 @@ func (env *environment) waiting(changed Key) []Key {
 			keys = append(keys, r.key)
 		}
 	}
-	if changed.Release != envrepo.EnvironmentRelease {
-		return keys
-	}
-	for _, r := range env.releases {
-		if r.unpark() {
-			keys = append(keys, r.key)
+	if changed.Release == envrepo.EnvironmentRelease {
+		for _, r := range env.releases {
+			if r.unpark() {
+				keys = append(keys, r.key)
+			}
 		}
 	}
+	slices.SortFunc(keys, compareKeys) // as they are rendered ahead
 	return keys
 }
 

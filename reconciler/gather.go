@@ -161,10 +161,7 @@ func pausedBy(env envrepo.Environment, component envrepo.Component) string {
 
 // render renders the release, unless this content has been rendered already.
 func (p *pass) render(ctx context.Context) error {
-	if p.reuse() {
-		return nil
-	}
-	if p.engine.ahead.take(ctx, p.release); p.reuse() {
+	if p.engine.ahead.take(ctx, p.release, p.want.hash); p.reuse() {
 		return nil
 	}
 	if err := p.renderNow(ctx); err != nil {

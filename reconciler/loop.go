@@ -68,7 +68,7 @@ func (e *Engine) startLoop(ctx context.Context, observe func(Status, error)) (*l
 // The passes themselves run in a context of their own.
 func (l *loop) work(ctx, passes context.Context) {
 	defer l.ended()
-	defer l.engine.ahead.run(passes)()
+	endAhead := l.engine.ahead.run(passes)
 	var workers sync.WaitGroup
 	for range l.engine.cfg.Concurrency {
 		workers.Go(func() {
@@ -79,6 +79,7 @@ func (l *loop) work(ctx, passes context.Context) {
 	<-ctx.Done()
 	l.queue.ShutDown()
 	workers.Wait()
+	endAhead()
 	l.engine.mu.Lock()
 	l.engine.watches = nil
 	l.engine.mu.Unlock()

@@ -287,6 +287,13 @@ func (r *release) renderedAt(hash string, now time.Time) *render.Result {
 	return r.rendered
 }
 
+// isRendered reports whether what is wanted has been rendered, and is kept.
+func (r *release) isRendered() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rendered != nil && r.renderedHash == r.want.hash
+}
+
 func (r *release) keepRendered(hash string, result *render.Result, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
