@@ -16,7 +16,7 @@ const maxListing = 1 << 20
 // listings finds the folders that only list files, as the bases of most components do.
 // Whoever includes such a folder gets what it would get from these files. But for each
 // folder Kustomize configures all of its transformers and merges its default
-// configuration with itself, which is half of what a small overlay costs. As it tries to
+// configuration with itself, a quarter of what a small overlay costs. As it tries to
 // read whatever is included as a file, before it takes it for a folder, it is given one.
 //
 // One text of several files has the same objects in the same order, provided that
