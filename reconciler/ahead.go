@@ -45,12 +45,17 @@ func (a *ahead) run(ctx context.Context) (end func()) {
 	defer a.mu.Unlock()
 	a.ctx, a.ready = ctx, map[*release]bool{}
 	return func() {
-		a.mu.Lock()
-		a.ctx, a.due = nil, nil
-		a.mu.Unlock()
+		a.stop()
 		cancel()
 		a.rows.Wait()
 	}
+}
+
+// stop has nothing more rendered than what is just being.
+func (a *ahead) stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ctx, a.due = nil, nil
 }
 
 // expect takes in what a bulk change is of.
@@ -62,7 +67,12 @@ func (a *ahead) expect(releases []*release) {
 		again[r] = true
 		delete(a.ready, r)
 	}
-	a.due = append(slices.DeleteFunc(a.due, func(r *release) bool { return again[r] }), releases...)
+	a.due = slices.DeleteFunc(a.due, func(r *release) bool { return again[r] })
+	for _, r := range releases {
+		if again[r] { // the first time
+			a.due, again[r] = append(a.due, r), false
+		}
+	}
 }
 
 // take gives a release to its pass, over this content: nobody begins to render it ahead
@@ -84,8 +94,9 @@ func (a *ahead) take(ctx context.Context, r *release, hash string) {
 	}
 }
 
-// row calls render for what is due, one after the other, unless somebody does already.
-func (a *ahead) row(render func(context.Context, *release)) {
+// row calls render for what is due of an environment, one after the other, unless
+// somebody does already. Another environment may still wait for its own release.
+func (a *ahead) row(environment string, render func(context.Context, *release)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.on || a.ctx == nil || len(a.due) == 0 {
@@ -95,23 +106,24 @@ func (a *ahead) row(render func(context.Context, *release)) {
 	a.on = true
 	a.rows.Go(func() {
 		defer a.end()
-		for began := time.Now(); time.Since(began) < aheadFor && a.next(ctx, render); { // by the processor's clock, not the engine's
+		for began := time.Now(); time.Since(began) < aheadFor && a.next(ctx, environment, render); { // by the processor's clock, not the engine's
 		}
 	})
 }
 
 // next renders one release; false when there is none to render, or enough are rendered.
-func (a *ahead) next(ctx context.Context, render func(context.Context, *release)) bool {
+func (a *ahead) next(ctx context.Context, environment string, render func(context.Context, *release)) bool {
 	a.mu.Lock()
+	i := slices.IndexFunc(a.due, func(r *release) bool { return r.key.Environment == environment })
 	if len(a.ready) >= mostAhead { // some may have come to nothing
 		maps.DeleteFunc(a.ready, func(r *release, _ bool) bool { return !r.isRendered() })
 	}
-	if len(a.due) == 0 || len(a.ready) >= mostAhead || ctx.Err() != nil {
+	if i < 0 || len(a.ready) >= mostAhead || ctx.Err() != nil {
 		a.mu.Unlock()
 		return false
 	}
-	r := a.due[0]
-	a.due = slices.Delete(a.due, 0, 1)
+	r := a.due[i]
+	a.due = slices.Delete(a.due, i, i+1)
 	a.current, a.hash, a.rendered = r, r.wanted().hash, make(chan struct{})
 	a.ready[r] = true
 	a.mu.Unlock()
@@ -138,7 +150,7 @@ func (e *Engine) renderAhead(ctx context.Context, r *release) {
 		return
 	}
 	p := &pass{engine: e, env: env, release: r, want: env.wanted(r), in: &Input{Now: e.cfg.Clock.Now()}}
-	if p.want.gone || p.want.declared == nil || p.reuse() {
+	if p.want.declared == nil || !r.inScope() || p.reuse() {
 		return
 	}
 	refusal, _, namespace, declared := env.view()
@@ -148,5 +160,6 @@ func (e *Engine) renderAhead(ctx context.Context, r *release) {
 	p.in.Namespace.Name, p.in.Release = namespace, envrepo.Release{Name: r.key.Release, Environment: declared}
 	if p.declareRelease() == nil && p.in.Paused == "" {
 		_ = p.renderNow(ctx)
+		r.dropSettled() // a pass over newer content may have ended meanwhile
 	}
 }

@@ -47,7 +47,7 @@ func TestARowIsInTheOrderOfTheQueueAndBounded(t *testing.T) {
 		}
 		row := func() []string {
 			r.names = nil
-			r.row(r.render(0))
+			r.row("production", r.render(0))
 			r.rows.Wait()
 			return r.names
 		}
@@ -59,20 +59,23 @@ func TestARowIsInTheOrderOfTheQueueAndBounded(t *testing.T) {
 		take(1, 3)
 		r.all[4].dropRendered()
 		assert.Len(t, row(), 3, "for those that are taken, and one that did not render or has left")
-		r.expect(r.all[10:12])
+		r.expect(append(r.all[10:12:12], r.all[10]))
 		assert.Equal(t, []string{fmt.Sprint(mostAhead + 5), fmt.Sprint(mostAhead + 6)}, row(), "two of those that are ready are to be rendered anew")
+		other := newReleaseMemory(Key{"staging", "other"})
+		r.expect([]*release{other})
 		for n := range r.all {
 			take(n)
 		}
-		assert.Empty(t, row(), "nothing is left")
+		assert.Empty(t, row(), "nothing is left but what another environment has")
+		assert.Equal(t, []*release{other}, r.due)
 	})
 }
 
 func TestARowEndsWhereRendersTakeLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRow(t, mostAhead)
-		r.row(r.render(aheadFor / 2))
-		r.row(r.render(0)) // is not a second one
+		r.row("production", r.render(aheadFor/2))
+		r.row("production", r.render(0)) // is not a second one
 		r.rows.Wait()
 		assert.Equal(t, []string{"0", "1"}, r.names)
 	})
@@ -82,7 +85,7 @@ func TestWhatARowIsAtIsWaitedForAndNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRow(t, 3)
 		began := time.Now()
-		r.row(r.render(time.Minute))
+		r.row("production", r.render(time.Minute))
 		synctest.Wait()
 		r.take(context.Background(), r.all[2], "")
 		assert.Zero(t, time.Since(began), "its turn is not waited for")
@@ -102,19 +105,22 @@ func TestNoRowWithoutPasses(t *testing.T) {
 		r := &row{}
 		all := []*release{newReleaseMemory(Key{"production", "a"}), newReleaseMemory(Key{"production", "b"})}
 		r.expect(all)
-		r.row(r.render(0))
+		r.row("production", r.render(0))
 		r.rows.Wait()
 		assert.Empty(t, r.names)
 		end := r.run(context.Background())
 		began := time.Now()
-		r.row(func(ctx context.Context, _ *release) {
+		r.row("production", func(ctx context.Context, _ *release) {
 			<-ctx.Done() // once it is to end
 			time.Sleep(time.Second)
 		})
 		synctest.Wait()
+		r.expect(all)
+		r.stop()
+		r.row("production", r.render(0))
 		end()
 		assert.Equal(t, time.Second, time.Since(began), "the end of the render was waited for")
-		r.row(r.render(0))
+		r.row("production", r.render(0))
 		r.rows.Wait()
 		assert.Empty(t, r.names)
 	})

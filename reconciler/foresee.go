@@ -51,7 +51,7 @@ func (e *Engine) foreseeOther(ctx context.Context, key Key) error {
 			if err := p.foresee(ctx); err != nil {
 				return err
 			}
-			p.release.keepRendered("", nil, p.in.Now)
+			p.release.dropRendered()
 		}
 	}
 	rendered := p.in.renderedSet()

@@ -168,7 +168,7 @@ func (p *pass) render(ctx context.Context) error {
 		return err
 	}
 	if p.release.priority() <= rankBulk {
-		p.engine.ahead.row(p.engine.renderAhead)
+		p.engine.ahead.row(p.env.name, p.engine.renderAhead)
 	}
 	return nil
 }

@@ -78,6 +78,7 @@ func (l *loop) work(ctx, passes context.Context) {
 	}
 	<-ctx.Done()
 	l.queue.ShutDown()
+	l.engine.ahead.stop()
 	workers.Wait()
 	endAhead()
 	l.engine.mu.Lock()

@@ -294,10 +294,23 @@ func (r *release) isRendered() bool {
 	return r.rendered != nil && r.renderedHash == r.want.hash
 }
 
+// keepRendered keeps what was rendered of this content, if it is still wanted.
 func (r *release) keepRendered(hash string, result *render.Result, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if hash != r.want.hash {
+		return
+	}
 	r.rendered, r.renderedHash, r.renderedTime = result, hash, now
+}
+
+// dropSettled lets go of it where no further pass needs it.
+func (r *release) dropSettled() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.settled() {
+		r.rendered, r.renderedHash = nil, ""
+	}
 }
 
 func (r *release) dropRendered() {
