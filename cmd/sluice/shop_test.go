@@ -41,6 +41,7 @@ type shop struct {
 	drifts    int
 	commits   []string // revisions, for reverts
 	strangers map[string]*unstructured.Unstructured
+	meddled   map[string][]time.Time // when, by object; nil: nobody counts, as controllers die before they would
 }
 
 // draft is a commit to be made.
@@ -300,10 +301,14 @@ func (s *shop) drawMeddling() func() {
 		client := s.api.Resource(kind).Namespace(s.namespace)
 		list, err := client.List(ctx, metav1.ListOptions{LabelSelector: v1alpha1.LabelEnvironment + "=production"})
 		require.NoError(s.t, err)
-		if len(list.Items) == 0 {
+		items := slices.DeleteFunc(list.Items, s.tired)
+		if len(items) == 0 {
 			return
 		}
-		target := &list.Items[which%len(list.Items)]
+		target := &items[which%len(items)]
+		if s.meddled != nil {
+			s.meddled[nameOf(target)] = append(s.meddled[nameOf(target)], time.Now())
+		}
 		if del {
 			err = client.Delete(ctx, target.GetName(), metav1.DeleteOptions{})
 		} else {
@@ -314,6 +319,25 @@ func (s *shop) drawMeddling() func() {
 			require.NoError(s.t, err)
 		}
 	}
+}
+
+// A controller gives way to whoever keeps changing an object: at the fifth correction in
+// five minutes, and a blow may be counted twice.
+const (
+	mostMeddled   = 2
+	meddledWithin = 5 * time.Minute
+)
+
+// tired reports whether a controller that lives through all that is done would give way
+// over an object, were it meddled with once more.
+func (s *shop) tired(o unstructured.Unstructured) bool {
+	lately := 0
+	for _, at := range s.meddled[nameOf(&o)] {
+		if time.Since(at) < meddledWithin {
+			lately++
+		}
+	}
+	return lately >= mostMeddled
 }
 
 // plant changes an object as nobody should.

@@ -61,6 +61,7 @@ func TestSoak(t *testing.T) {
 	c.start()
 	defer c.kill()
 	s.settle(c)
+	s.meddled = map[string][]time.Time{}
 	heap, goroutines := held(t, profiles)
 	for time.Since(began) < length {
 		for range 5 {
