@@ -106,7 +106,7 @@ func (a *ahead) row(environment string, render func(context.Context, *release)) 
 	a.on = true
 	a.rows.Go(func() {
 		defer a.end()
-		for began := time.Now(); time.Since(began) < aheadFor && a.next(ctx, environment, render); { // by the processor's clock, not the engine's
+		for began := time.Now(); a.next(ctx, environment, render) && time.Since(began) < aheadFor; { // by the processor's clock, not the engine's
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"testing"
@@ -86,13 +87,7 @@ func TestListings(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			or := func(s, otherwise string) string {
-				if s == "" {
-					return otherwise
-				}
-				return s
-			}
-			fsys := overlaid(or(tt.base, base), or(tt.one, one), or(tt.two, two), tt.overlay)
+			fsys := overlaid(cmp.Or(tt.base, base), cmp.Or(tt.one, one), cmp.Or(tt.two, two), tt.overlay)
 			for name, text := range map[string]string{"kustomization.yaml": "resources: [cm.yaml]\n", "cm.yaml": configMap("common")} {
 				fsys["environments/production/common/"+name] = &fstest.MapFile{Data: []byte(text)}
 			}
